@@ -1,0 +1,41 @@
+/// Policy file -> Policy, or every problem in it.
+///
+/// Untrusted input: any bytes give a Policy or Problems, never an exception, a crash or unbounded work.
+/// No side effects; nothing else of the product reads YAML.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "config/policy.hpp"
+#include "config/problem.hpp"
+
+namespace weir {
+
+/// A file's text beside what it means, so that problems found later can still show the line.
+struct LoadedPolicy {
+  Policy policy;
+  std::string text;
+};
+
+/// Why no policy came of a file. `rendered` is ready to print.
+struct LoadFailure {
+  Problems problems;
+  std::string rendered;
+};
+
+[[nodiscard]] std::variant<Policy, Problems> parse_policy(std::string_view text);
+
+/// Reads and parses `path`. A file that cannot be read is one Problem naming the path and errno.
+[[nodiscard]] std::variant<LoadedPolicy, LoadFailure> load_policy(const std::filesystem::path& path);
+
+/// "ef" -> 46, "af41" -> 34, "cs1" -> 8, "default" -> 0, "12" -> 12; nullopt otherwise.
+[[nodiscard]] std::optional<std::uint8_t> parse_dscp(std::string_view text);
+/// "622mbit" -> 622'000'000 (decimal multiples, bit/kbit/mbit/gbit, decimals allowed: "1.5gbit"); nullopt otherwise.
+[[nodiscard]] std::optional<Rate> parse_rate(std::string_view text);
+/// The shortest exact spelling that parse_rate reads back: 45'000'000 -> "45mbit".
+[[nodiscard]] std::string to_string(Rate rate);
+
+}  // namespace weir

@@ -1,0 +1,133 @@
+/// The policy: what one YAML file says, checked and with every default filled in.
+///
+/// Pure values, comparable; nobody but config/load makes one from text. Units: rates in Weir's one unit
+/// (config/units.hpp), percentages as fractions 0..1 of the parent's rate.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "config/address.hpp"
+#include "config/units.hpp"
+
+namespace weir {
+
+/// A share of the parent's current rate, or a fixed rate.
+struct Share {
+  double fraction = 0.0;
+  auto operator<=>(const Share&) const = default;
+};
+using RateOrShare = std::variant<Rate, Share>;
+
+/// The rate that `r` means under a parent of rate `parent`.
+[[nodiscard]] constexpr Rate resolve(const RateOrShare& r, Rate parent) {
+  if (const auto* rate = std::get_if<Rate>(&r)) return *rate;
+  return parent * std::get<Share>(r).fraction;
+}
+
+/// An inclusive range of TCP/UDP/SCTP ports; a single port is first == last.
+struct PortRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+  auto operator<=>(const PortRange&) const = default;
+};
+
+/// One entry of a class's match list: all that is given must hold (a conjunction); an empty vector or nullopt says
+/// nothing. Within one field the values are alternatives. `source` and `destination` are the packet's own.
+struct MatchRule {
+  std::vector<std::uint8_t> dscp;           ///< code points 0..63
+  std::vector<Prefix> source;
+  std::vector<Prefix> destination;
+  std::vector<std::uint8_t> protocol;       ///< IP protocol numbers
+  std::vector<PortRange> port;              ///< source or destination port
+  std::vector<PortRange> source_port;
+  std::vector<PortRange> destination_port;
+  bool operator==(const MatchRule&) const = default;
+};
+
+/// What serves a class's packets. `automatic`: fq_codel, or a byte FIFO ("degraded") on a kernel without it.
+enum class LeafKind : std::uint8_t { automatic, fq_codel, fifo };
+
+struct ClassPolicy {
+  std::string name;
+  std::vector<MatchRule> match;      ///< a disjunction; empty only for the default class
+  bool is_default = false;
+  std::optional<RateOrShare> guarantee;  ///< none: the least that HTB takes (8 kbit)
+  RateOrShare ceiling = Share{1.0};
+  std::uint8_t priority = 3;         ///< 0 (first) .. 7
+  LeafKind leaf = LeafKind::automatic;
+  bool operator==(const ClassPolicy&) const = default;
+};
+
+/// A named list of classes that sites share. The order is the order of matching.
+struct ClassSet {
+  std::string name;
+  std::vector<ClassPolicy> classes;
+  bool operator==(const ClassSet&) const = default;
+};
+
+struct SiteRates {
+  Rate floor;      ///< the contract: never shaped below
+  Rate ceiling;    ///< never shaped above
+  Rate start;      ///< where a first start begins
+  bool adapt = true;
+  bool operator==(const SiteRates&) const = default;
+};
+
+struct SitePolicy {
+  std::string name;
+  std::vector<Prefix> subnets;
+  SiteRates rate;
+  std::size_t class_set = 0;  ///< index into Policy::class_sets
+  bool operator==(const SitePolicy&) const = default;
+};
+
+/// One of the two built-in classes beside the sites.
+struct BuiltInClass {
+  RateOrShare guarantee;
+  RateOrShare ceiling;
+  bool operator==(const BuiltInClass&) const = default;
+};
+
+struct WanPort {
+  std::string interface;
+  Rate rate;
+  LinkLayer link_layer;
+  bool operator==(const WanPort&) const = default;
+};
+
+struct LanPort {
+  std::string interface;
+  bool operator==(const LanPort&) const = default;
+};
+
+struct TcpEndpoint {
+  IpAddress address;
+  std::uint16_t port = 0;
+  bool operator==(const TcpEndpoint&) const = default;
+};
+
+struct ApiSettings {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::optional<TcpEndpoint> listen;  ///< a loopback address only
+  bool operator==(const ApiSettings&) const = default;
+};
+
+struct Policy {
+  WanPort wan;
+  std::optional<LanPort> lan;
+  std::vector<ClassSet> class_sets;
+  std::vector<SitePolicy> sites;
+  BuiltInClass control{.guarantee = Share{0.02}, .ceiling = Share{1.0}};
+  BuiltInClass elsewhere{.guarantee = Share{0.01}, .ceiling = Share{1.0}};
+  ApiSettings api;
+  bool operator==(const Policy&) const = default;
+
+  [[nodiscard]] const ClassSet& classes_of(const SitePolicy& site) const { return class_sets[site.class_set]; }
+};
+
+}  // namespace weir

@@ -1,0 +1,52 @@
+/// Where frames come from: a port's tap, or a capture file. The only part of the estimator that touches the system.
+///
+/// Each source is move-only and owns its descriptor. Constructors throw std::system_error (or std::runtime_error with
+/// libpcap's own words) naming what was attempted on what. One thread per source.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "estimator/estimator.hpp"
+
+namespace weir {
+
+using FrameHandler = std::function<void(const Frame&)>;
+
+struct CaptureCounters {
+  std::uint64_t received = 0;   ///< by the kernel's ring
+  std::uint64_t dropped = 0;    ///< ps_drop: the ring was full
+};
+
+/// A live tap (TPACKET_V3 under libpcap). Frame times are on CLOCK_MONOTONIC, mapped from the kernel's stamps.
+class LiveCapture {
+ public:
+  struct Options {
+    std::string filter = "tcp or (vlan and tcp)";  ///< empty: everything
+    int snap_length = 128;                          ///< bytes kept of each frame
+    std::size_t ring_bytes = 32U << 20U;
+  };
+  LiveCapture(const std::string& interface, const Options& options);
+  ~LiveCapture();
+  LiveCapture(LiveCapture&&) noexcept;
+  LiveCapture& operator=(LiveCapture&&) noexcept;
+
+  [[nodiscard]] int descriptor() const;  ///< to poll for readability
+  /// Hands over what is there, at most `most` frames; returns how many. Throws when the interface is gone.
+  std::size_t dispatch(std::size_t most, const FrameHandler& handler);
+  [[nodiscard]] CaptureCounters counters();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Reads a pcap, pcapng, or .xz of one to its end; frame times are the file's own. Returns frames handed over.
+/// A truncated file ends with what it had: `*truncated` says so.
+std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHandler& handler,
+                                bool* truncated = nullptr);
+
+}  // namespace weir

@@ -1,0 +1,76 @@
+/// The passive estimator as the rest of Weir sees it: frames in, one measurement per site and direction out.
+///
+/// Pure: no sockets, no clock, no files. Not thread-safe: one owner (the capture thread). on_frame never throws, never
+/// allocates per packet once warm, and takes any bytes. Rules and their sources: docs/ESTIMATOR.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "config/address.hpp"
+#include "config/policy.hpp"
+#include "config/units.hpp"
+#include "estimator/measurement.hpp"
+
+namespace weir {
+
+/// One captured frame, valid during the call only.
+struct Frame {
+  TimePoint time;
+  std::uint32_t wire_length = 0;           ///< bytes on the wire, from the link header on
+  std::span<const std::byte> bytes;        ///< what was captured of it, from the link header on
+  int link_type = 1;                       ///< DLT_ value of libpcap (1 = DLT_EN10MB)
+};
+
+enum class Direction : std::uint8_t { outbound, inbound };
+
+struct EstimatorSettings {
+  /// Far address blocks of each site, by index. Traffic of no site is counted under index sites.size().
+  std::vector<std::vector<Prefix>> sites;
+  /// Our side, for traffic whose addresses no site claims. Empty: inferred (see observe).
+  std::vector<Prefix> inside;
+  LinkLayer link_layer;
+  std::size_t max_flows = 262'144;
+};
+
+/// Totals since the start, per direction: what `weir observe` prints.
+struct SegmentTotals {
+  std::uint64_t data = 0, fresh = 0, retransmitted = 0, spurious = 0, hole_fill = 0, reordered = 0, probe = 0,
+                keepalive = 0, duplicate = 0, unknown = 0, syn_retransmitted = 0;
+};
+
+struct EstimatorTotals {
+  std::uint64_t frames = 0, tcp = 0, malformed = 0, opaque = 0, flows_evicted = 0;
+  std::size_t flows = 0;
+  SegmentTotals outbound, inbound;
+};
+
+/// One tick: sites in the order of the settings, then "elsewhere" last.
+struct TickResult {
+  std::vector<SiteMeasurement> outbound;
+  std::vector<SiteMeasurement> inbound;
+};
+
+class Estimator {
+ public:
+  explicit Estimator(EstimatorSettings settings);
+  ~Estimator();
+  Estimator(Estimator&&) noexcept;
+  Estimator& operator=(Estimator&&) noexcept;
+
+  void on_frame(const Frame& frame);
+  /// Closes the tick that ends at `now`. `capture_lost`: frames were dropped by the capture since the last tick; the
+  /// cohorts they may have belonged to are void.
+  [[nodiscard]] TickResult tick(TimePoint now, bool capture_lost);
+  [[nodiscard]] const EstimatorTotals& totals() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace weir
