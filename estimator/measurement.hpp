@@ -64,6 +64,7 @@ struct SiteMeasurement {
   Bytes sent_tcp;                  ///< of these, TCP
   std::vector<Cohort> mature;      ///< cohorts that became mature in this tick, oldest first
   std::optional<Delivery> delivered;  ///< nullopt: unknown (TCP under 5 % of the bytes, or no ACKs)
+  std::optional<Bytes> delivered_bytes;  ///< the same scaled bytes, newly ACKed or SACKed within this tick alone
   std::optional<QueueDelay> queue; ///< nullopt: no fresh sample in this tick
   std::optional<RttSummary> rtt;
   std::uint32_t ece_echoes = 0;    ///< ACKs with ECE for data that left us ECT and not CE
