@@ -1,0 +1,244 @@
+#include "gateway/api.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <boost/url.hpp>
+
+#include "gateway/api_json.hpp"
+#include "gateway/json_text.hpp"
+#include "gateway/metrics.hpp"
+
+namespace weir::gateway {
+namespace {
+
+namespace json = boost::json;
+namespace urls = boost::urls;
+
+constexpr std::uint64_t kMostEvents = 1000;
+constexpr std::uint64_t kUsualEvents = 100;
+constexpr Duration kTickIsLate = std::chrono::seconds(2);
+
+std::string_view title_of(unsigned status) {
+  switch (status) {
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 503:
+      return "Service Unavailable";
+    default:
+      return "Internal Server Error";
+  }
+}
+
+ApiResponse ok(const json::value& body) {
+  return {.body = to_text(body) + "\n", .allow = {}};
+}
+
+ApiResponse with_allow(ApiResponse response) {
+  response.allow = "GET, HEAD";
+  return response;
+}
+
+using Segments = std::vector<std::string>;
+
+struct Query {
+  std::vector<std::pair<std::string, std::string>> parameters;
+};
+
+struct Target {
+  Segments path;
+  Query query;
+};
+
+/// RFC 9112, 3.2: origin form, and absolute form because a server must take it too. Decoding happens after
+/// splitting, so that %2F never becomes a separator.
+std::optional<Target> parse_target(std::string_view text) {
+  const auto parsed = text.starts_with('/') ? urls::parse_origin_form(text) : urls::parse_absolute_uri(text);
+  if (!parsed) return std::nullopt;
+  Target target;
+  for (const auto segment : parsed->segments()) target.path.emplace_back(segment);
+  for (const auto parameter : parsed->params()) {
+    target.query.parameters.emplace_back(std::string(parameter.key), std::string(parameter.value));
+  }
+  return target;
+}
+
+/// A parameter that a path does not have is a typing error that would otherwise pass silently.
+std::optional<ApiResponse> unknown_parameter(const Query& query,
+                                             std::initializer_list<std::string_view> known) {
+  for (const auto& [key, value] : query.parameters) {
+    if (std::ranges::find(known, key) != known.end()) continue;
+    return problem(400, known.size() == 0
+                            ? fmt::format("this path takes no parameters, but '{}' was given", key)
+                            : fmt::format("unknown parameter '{}'; known: {}", key, fmt::join(known, ", ")));
+  }
+  return std::nullopt;
+}
+
+/// The parameter as a number, or `fallback` without one; nullopt: not a number in the range.
+std::optional<std::uint64_t> number(const Query& query, std::string_view key, std::uint64_t fallback,
+                                    std::uint64_t least, std::uint64_t most) {
+  const auto found = std::ranges::find(query.parameters, key, &std::pair<std::string, std::string>::first);
+  if (found == query.parameters.end()) return fallback;
+  const std::string& text = found->second;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value >= least && value <= most ? std::optional(value) : std::nullopt;
+}
+
+ApiResponse sites(const ApiView& view) {
+  json::array all;
+  for (const SiteStatus& site : view.status.sites) all.push_back(site_json(site));
+  return ok(json::object{{"sites", std::move(all)}});
+}
+
+ApiResponse no_such_site(std::string_view name) {
+  return problem(404, fmt::format("the policy has no site '{}'", name));
+}
+
+ApiResponse site(std::string_view name, const ApiView& view) {
+  const auto found = std::ranges::find(view.status.sites, name, &SiteStatus::name);
+  return found == view.status.sites.end() ? no_such_site(name) : ok(site_json(*found));
+}
+
+ApiResponse history(std::string_view name, const Query& query, const ApiView& view) {
+  const auto seconds = number(query, "seconds", 600, 1, History::kCapacity);
+  if (!seconds)
+    return problem(400, fmt::format("'seconds' must be a number from 1 to {}", History::kCapacity));
+  const History* history = view.history_of(name);
+  if (history == nullptr) return no_such_site(name);
+  return ok(history_json(name, history->newest(static_cast<std::size_t>(*seconds))));
+}
+
+ApiResponse classes(const Query& query, const ApiView& view) {
+  const auto wanted =
+      std::ranges::find(query.parameters, "site", &std::pair<std::string, std::string>::first);
+  const bool all_sites = wanted == query.parameters.end();
+  json::array all;
+  for (const ClassStatus& one : view.classes) {
+    if (all_sites || one.counters.site == wanted->second) all.push_back(class_json(one));
+  }
+  return ok(json::object{{"classes", std::move(all)}});
+}
+
+ApiResponse events(const Query& query, const ApiView& view) {
+  const auto limit = number(query, "limit", kUsualEvents, 1, kMostEvents);
+  if (!limit) return problem(400, fmt::format("'limit' must be a number from 1 to {}", kMostEvents));
+  const auto since = number(query, "since", 0, 0, UINT64_MAX);
+  if (!since) return problem(400, "'since' must be the id of an event");
+  const bool from_there =
+      std::ranges::find(query.parameters, "since", &std::pair<std::string, std::string>::first) !=
+      query.parameters.end();
+  const auto found = from_there ? view.events.after(*since, static_cast<std::size_t>(*limit))
+                                : view.events.newest(static_cast<std::size_t>(*limit));
+  json::array all;
+  for (const Event* event : found) all.push_back(event_json(*event));
+  const std::uint64_t last = found.empty() ? view.events.newest_id() : found.back()->id;
+  return ok(json::object{{"events", std::move(all)},
+                         {"last_id", last},
+                         {"newest_id", view.events.newest_id()},
+                         {"oldest_id", view.events.oldest_id()}});
+}
+
+/// Alive: that it answers at all is the proof.
+ApiResponse healthz() {
+  return ok(json::object{{"status", "ok"}});
+}
+
+/// Ready: the tree stands, and rates follow measurements.
+ApiResponse readyz(const GatewayStatus& status) {
+  std::vector<std::string> missing;
+  if (!status.shaper.in_place) missing.emplace_back("the queue tree does not stand");
+  if (!status.capture.up)
+    missing.push_back("the capture is down: " + status.capture.why_down);
+  else if (!status.capture.last_tick_age || *status.capture.last_tick_age > kTickIsLate) {
+    missing.emplace_back("no measurement arrived in the last two seconds");
+  }
+  if (missing.empty()) return ok(json::object{{"status", "ready"}});
+  return problem(503, fmt::format("{}", fmt::join(missing, "; ")));
+}
+
+ApiResponse index() {
+  json::array paths;
+  for (const char* path : {"/v1/status", "/v1/sites", "/v1/sites/{name}", "/v1/sites/{name}/history",
+                           "/v1/classes", "/v1/events", "/healthz", "/readyz", "/metrics"}) {
+    paths.push_back(path);
+  }
+  return ok(json::object{{"paths", std::move(paths)}});
+}
+
+/// The parameters that each path takes, and its answer.
+ApiResponse route(const Target& target, const ApiView& view) {
+  const Segments& path = target.path;
+  const auto is = [&](std::initializer_list<std::string_view> wanted) {
+    return std::ranges::equal(path, wanted);
+  };
+  const auto checked = [&](std::initializer_list<std::string_view> parameters, auto&& answer) {
+    const auto wrong = unknown_parameter(target.query, parameters);
+    return wrong ? *wrong : answer();
+  };
+  const bool below_sites = path.size() >= 3 && path[0] == "v1" && path[1] == "sites";
+
+  if (is({}) || is({""})) return checked({}, [] { return index(); });
+  if (is({"v1", "status"})) return checked({}, [&] { return ok(status_json(view.status)); });
+  if (is({"v1", "sites"})) return checked({}, [&] { return sites(view); });
+  if (below_sites && path.size() == 3) return checked({}, [&] { return site(path[2], view); });
+  if (below_sites && path.size() == 4 && path[3] == "history") {
+    return checked({"seconds"}, [&] { return history(path[2], target.query, view); });
+  }
+  if (is({"v1", "classes"})) return checked({"site"}, [&] { return classes(target.query, view); });
+  if (is({"v1", "events"})) return checked({"since", "limit"}, [&] { return events(target.query, view); });
+  if (is({"healthz"})) return checked({}, [] { return healthz(); });
+  if (is({"readyz"})) return checked({}, [&] { return readyz(view.status); });
+  if (is({"metrics"}))
+    return checked({}, [&] {
+      return ApiResponse{
+          .content_type = std::string(kMetricsContentType), .body = metrics_text(view), .allow = {}};
+    });
+  return problem(404, "no such path; / lists those there are");
+}
+
+}  // namespace
+
+ApiResponse problem(unsigned status, std::string_view detail) {
+  return {.status = status,
+          .content_type = "application/problem+json",
+          .body = to_text(json::object{{"type", "about:blank"},
+                                       {"title", json::string(title_of(status))},
+                                       {"status", status},
+                                       {"detail", json::string(detail)}}) +
+                  "\n",
+          .allow = {}};
+}
+
+ApiResponse respond(const ApiRequest& request, const ApiView& view) {
+  if (request.method != "GET" && request.method != "HEAD") {
+    return with_allow(problem(405, "this API is read-only: GET and HEAD"));
+  }
+  if (request.target.size() > kLongestTarget) {
+    return problem(414, fmt::format("the target is longer than {} bytes", kLongestTarget));
+  }
+  const auto target = parse_target(request.target);
+  if (!target) return problem(400, "the request target is not a valid path");
+  return route(*target, view);
+}
+
+}  // namespace weir::gateway

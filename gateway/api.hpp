@@ -1,0 +1,46 @@
+/// The HTTP API as a pure function: request and view in, response out. No sockets, no clock, no state.
+///
+/// Any bytes may stand in the target; the answer is then a problem document (RFC 9457). Paths and fields:
+/// docs/API.md.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "gateway/event_log.hpp"
+#include "gateway/history.hpp"
+#include "gateway/status.hpp"
+
+namespace weir::gateway {
+
+struct ApiRequest {
+  std::string_view method;  ///< "GET"
+  std::string_view target;  ///< as it stood in the request line: "/v1/sites/dc-coast/history?seconds=60"
+};
+
+struct ApiResponse {
+  unsigned status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::string allow;  ///< for 405: the Allow header; otherwise empty
+};
+
+/// What a response may draw on; valid while the request is answered.
+struct ApiView {
+  GatewayStatus status;
+  std::span<const ClassStatus> classes;
+  const EventLog& events;
+  std::function<const History*(std::string_view site)> history_of;
+};
+
+inline constexpr std::size_t kLongestTarget = 2048;
+
+/// A HEAD request gets the response of its GET; leaving out the body is the sender's task.
+[[nodiscard]] ApiResponse respond(const ApiRequest& request, const ApiView& view);
+
+/// An application/problem+json response.
+[[nodiscard]] ApiResponse problem(unsigned status, std::string_view detail);
+
+}  // namespace weir::gateway

@@ -1,0 +1,28 @@
+/// The model as JSON, field by field as docs/API.md has it. Pure.
+///
+/// Names carry the unit: *_bps integers in bits per second, *_s seconds, *_ms milliseconds, *_bytes bytes;
+/// loss is a ratio 0..1. What is not known is null.
+#pragma once
+
+#include <span>
+
+#include <boost/json/value.hpp>
+
+#include "gateway/event_log.hpp"
+#include "gateway/history.hpp"
+#include "gateway/status.hpp"
+
+namespace weir::gateway {
+
+[[nodiscard]] boost::json::object site_json(const SiteStatus& site);
+[[nodiscard]] boost::json::object status_json(const GatewayStatus& status);
+[[nodiscard]] boost::json::array degraded_json(std::span<const Degradation> degraded);
+[[nodiscard]] boost::json::object class_json(const ClassStatus& one);
+[[nodiscard]] boost::json::object event_json(const Event& event);
+/// Arrays of equal length, one value per sample, oldest first.
+[[nodiscard]] boost::json::object history_json(std::string_view site, std::span<const HistorySample> samples);
+
+/// "7e17:11", as tc prints it.
+[[nodiscard]] std::string handle_text(std::uint32_t handle);
+
+}  // namespace weir::gateway

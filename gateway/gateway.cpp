@@ -1,0 +1,342 @@
+#include "gateway/gateway.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace weir::gateway {
+namespace {
+
+// The kernel's events tell of a lost tree at once; this is the net below them.
+constexpr Duration kPlaceCheck = std::chrono::seconds(5);
+// A dump of 10 000 classes takes the kernel 50 ms: too much for every second.
+constexpr std::size_t kManyClasses = 1000;
+constexpr Duration kSlowDump = std::chrono::seconds(5);
+constexpr Duration kStalled = std::chrono::seconds(2);
+constexpr Duration kRecently = std::chrono::seconds(10);
+
+bool is_due(const std::optional<TimePoint>& last, Duration every, TimePoint now) {
+  return !last || now - *last >= every;
+}
+
+std::string in_words(const std::vector<std::string>& sentences) {
+  return fmt::format("{}", fmt::join(sentences, "; "));
+}
+
+bool same_for_estimator(const Policy& a, const Policy& b) {
+  const auto same_site = [](const SitePolicy& x, const SitePolicy& y) {
+    return x.name == y.name && x.subnets == y.subnets;
+  };
+  return a.wan.link_layer == b.wan.link_layer && std::ranges::equal(a.sites, b.sites, same_site);
+}
+
+}  // namespace
+
+EstimatorSettings estimator_settings(const Policy& policy) {
+  EstimatorSettings settings;
+  for (const SitePolicy& site : policy.sites) settings.sites.push_back(site.subnets);
+  settings.link_layer = policy.wan.link_layer;
+  return settings;
+}
+
+std::vector<std::string> restart_only_changes(const Policy& current, const Policy& next) {
+  std::vector<std::string> changes;
+  const auto restart = [&](std::string_view key, const std::string& from, const std::string& to) {
+    changes.push_back(fmt::format("{} changed from {} to {}: this takes a restart", key, from, to));
+  };
+  const auto endpoint = [](const std::optional<TcpEndpoint>& e) {
+    return e ? fmt::format("{}:{}", e->address.to_string(), e->port) : std::string("none");
+  };
+  if (current.wan.interface != next.wan.interface) {
+    restart("wan.interface", current.wan.interface, next.wan.interface);
+  }
+  if (current.api.socket != next.api.socket) {
+    restart("api.socket", current.api.socket.string(), next.api.socket.string());
+  }
+  if (current.api.listen != next.api.listen) {
+    restart("api.listen", endpoint(current.api.listen), endpoint(next.api.listen));
+  }
+  return changes;
+}
+
+Gateway::Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLibrary& library,
+                 MakeRateLaw make_law, EventLog& events, const Instant& now)
+    : settings_(std::move(settings)),
+      policy_(std::move(boot.loaded.policy)),
+      policy_text_(std::move(boot.loaded.text)),
+      port_(port),
+      library_(library),
+      events_(events),
+      loop_(std::move(make_law), events),
+      started_(now),
+      policy_status_{.file = settings_.policy_file.string(),
+                     .last_good = boot.file_problems.has_value(),
+                     .loaded = now.wall,
+                     .reload_error = boot.file_problems} {
+  capture_.why_down = "not opened yet";
+  if (policy_status_.last_good) {
+    events_.record(EventKind::last_good_used, Severity::error, "",
+                   "the policy file is bad, the last good policy serves instead:\n" + *boot.file_problems,
+                   now.wall);
+  }
+}
+
+shaper::ApplyReport Gateway::start(const Instant& now) {
+  const auto adopted = port_.adopted_rates(policy_);
+  const std::vector<Rate> rates =
+      loop_.rates_for(policy_, adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>());
+  shaper::ApplyReport report = try_to_apply(policy_, rates);
+  if (!report.ok()) return report;
+  loop_.take_over(policy_, rates, now);
+  shaper_.in_place = true;
+  shaper_.adopted = report.adopted;
+  shaper_.fifo_leaves = report.degraded;
+  events_.record(EventKind::started, Severity::info, "",
+                 fmt::format("weir {} controls {} with {} site(s)", settings_.version, policy_.wan.interface,
+                             policy_.sites.size()),
+                 now.wall);
+  if (report.adopted) {
+    events_.record(EventKind::adopted, Severity::info, "",
+                   fmt::format("adopted the tree that stood there, with {} change(s)", report.messages),
+                   now.wall);
+  } else {
+    events_.record(EventKind::applied, Severity::info, "",
+                   fmt::format("programmed the tree with {} message(s)", report.messages), now.wall);
+  }
+  if (!policy_status_.last_good) keep_as_last_good(policy_text_, now);
+  read_classes(now.steady);
+  return report;
+}
+
+bool Gateway::reload(const Instant& now) {
+  auto read = load_policy(settings_.policy_file);
+  if (const auto* failure = std::get_if<LoadFailure>(&read)) return refuse_reload(failure->rendered, now);
+  auto& next = std::get<LoadedPolicy>(read);
+  const auto restart_only = restart_only_changes(policy_, next.policy);
+  if (!restart_only.empty()) return refuse_reload(in_words(restart_only), now);
+
+  const std::vector<Rate> rates = loop_.rates_for(next.policy);
+  const shaper::ApplyReport report = try_to_apply(next.policy, rates);
+  if (!report.ok()) {
+    refuse_reload("the kernel refused it: " + describe(*report.fault), now);
+    repair(now);  // part of the new policy may be in force
+    return false;
+  }
+  if (!same_for_estimator(policy_, next.policy)) ++estimator_generation_;
+  policy_ = std::move(next.policy);
+  policy_text_ = std::move(next.text);
+  loop_.take_over(policy_, rates, now);
+  shaper_.in_place = true;
+  shaper_.fifo_leaves = report.degraded;
+  policy_status_.last_good = false;
+  policy_status_.reload_error.reset();
+  policy_status_.loaded = now.wall;
+  events_.record(EventKind::reloaded, Severity::info, "",
+                 fmt::format("policy reloaded with {} kernel change(s)", report.messages), now.wall);
+  keep_as_last_good(policy_text_, now);
+  read_classes(now.steady);
+  return true;
+}
+
+bool Gateway::refuse_reload(std::string why, const Instant& now) {
+  events_.record(EventKind::reload_failed, Severity::error, "",
+                 "reload changed nothing, the policy before it serves on: " + why, now.wall);
+  policy_status_.reload_error = std::move(why);
+  return false;
+}
+
+void Gateway::keep_as_last_good(const std::string& text, const Instant& now) {
+  try {
+    library_.store(text);
+    not_saved_.reset();
+  } catch (const std::exception& failure) {
+    not_saved_ = failure.what();
+    events_.record(EventKind::last_good_not_saved, Severity::warning, "",
+                   "the last good policy could not be saved: " + *not_saved_, now.wall);
+  }
+}
+
+void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
+  if (tick.generation != estimator_generation_) return;
+  if (tick.counters.dropped > capture_.counters.dropped) {
+    if (!capture_lost_ || now.steady - *capture_lost_ > kRecently) {
+      events_.record(EventKind::capture_lost, Severity::warning, "",
+                     "the capture loses frames: its measurements are void meanwhile and the rates are held",
+                     now.wall);
+    }
+    capture_lost_ = now.steady;
+  }
+  capture_.counters = tick.counters;
+  capture_.totals = tick.totals;
+  ++capture_.ticks;
+  last_tick_ = now.steady;
+  loop_.tick(tick.result, port_, now);
+}
+
+void Gateway::on_ticks_dropped(std::uint64_t count, const Instant& now) {
+  capture_.ticks_dropped += count;
+  events_.record(EventKind::ticks_dropped, Severity::warning, "",
+                 fmt::format("the control loop lagged: {} measurement(s) thrown away", count), now.wall);
+}
+
+void Gateway::on_capture(const CaptureChange& change, const Instant& now) {
+  capture_.up = change.up;
+  capture_.why_down = change.text;
+  capture_.counters = {};  // a new tap counts from zero
+  events_.record(
+      change.up ? EventKind::capture_up : EventKind::capture_down,
+      change.up ? Severity::info : Severity::error, "",
+      change.up ? "the capture runs on " + policy_.wan.interface : "no capture, all rates are held: " + change.text,
+      now.wall);
+}
+
+void Gateway::on_kernel_change(const std::string& what, const Instant& now) {
+  check_in_place(what, now);
+}
+
+void Gateway::on_api_failure(const std::string& what, const Instant& now) {
+  api_failures_.push_back(what);
+  events_.record(EventKind::api_failed, Severity::error, "", what, now.wall);
+}
+
+void Gateway::every_second(const Instant& now) {
+  loop_.sample_history(now);
+  const bool troubled = !shaper_.in_place || loop_.fault() || loop_.unreadable();
+  if (troubled || is_due(place_checked_, kPlaceCheck, now.steady))
+    check_in_place("the queue tree is not as it was left", now);
+  if (classes_.size() <= kManyClasses || is_due(classes_read_, kSlowDump, now.steady))
+    read_classes(now.steady);
+}
+
+void Gateway::check_in_place(const std::string& suspicion, const Instant& now) {
+  place_checked_ = now.steady;
+  bool stands = false;
+  try {
+    stands = port_.in_place();
+  } catch (const std::exception&) {
+    // Cannot even be asked: repair() says why, in the words of the write that fails.
+  }
+  if (stands) return;
+  if (shaper_.in_place) {
+    events_.record(EventKind::foreign_change, Severity::error, "",
+                   fmt::format("{}: {}; putting it back", policy_.wan.interface, suspicion), now.wall);
+  }
+  repair(now);
+}
+
+void Gateway::repair(const Instant& now) {
+  const std::vector<Rate> rates = loop_.wanted_rates();
+  const shaper::ApplyReport report = try_to_apply(policy_, rates);
+  if (report.ok()) {
+    shaper_.in_place = true;
+    shaper_.fault.reset();
+    shaper_.fifo_leaves = report.degraded;
+    loop_.rates_written(rates);
+    events_.record(EventKind::repaired, Severity::info, "",
+                   fmt::format("the tree stands again after {} message(s)", report.messages), now.wall);
+    return;
+  }
+  std::string fault = describe(*report.fault);
+  if (shaper_.fault != fault) {
+    events_.record(EventKind::repair_failed, Severity::error, "", "repair failed, trying again: " + fault,
+                   now.wall);
+  }
+  shaper_.in_place = false;
+  shaper_.fault = std::move(fault);
+}
+
+shaper::ApplyReport Gateway::try_to_apply(const Policy& policy, std::span<const Rate> rates) {
+  shaper::ApplyReport report;
+  try {
+    report = port_.apply(policy, rates);
+  } catch (const std::system_error& failure) {
+    report.fault = {.attempt = failure.what(), .error = failure.code().value(), .hint = {}};
+  }
+  shaper_.messages += report.messages;
+  return report;
+}
+
+void Gateway::read_classes(TimePoint now) {
+  classes_read_ = now;
+  std::vector<shaper::ClassCounters> fresh;
+  try {
+    fresh = port_.class_counters();
+  } catch (const std::exception&) {
+    return;  // the same failure shows in the site counters, ten times a second, and is told there
+  }
+  std::map<std::uint32_t, RateMeter> meters;
+  classes_.clear();
+  for (shaper::ClassCounters& counters : fresh) {
+    RateMeter& meter = meters[counters.handle];
+    if (const auto known = class_meters_.find(counters.handle); known != class_meters_.end()) {
+      meter = std::move(known->second);
+    }
+    meter.read(counters.sent, now);
+    const Rate sent = meter.of_last_second();
+    classes_.push_back({.counters = std::move(counters), .sent = sent});
+  }
+  class_meters_ = std::move(meters);
+}
+
+GatewayStatus Gateway::status(const Instant& now) const {
+  GatewayStatus s{
+      .version = settings_.version,
+      .at = now.wall,
+      .started = started_.wall,
+      .uptime = now.steady - started_.steady,
+      .interface = policy_.wan.interface,
+      .port_rate = policy_.wan.rate,
+      .policy = policy_status_,
+      .capture = capture_,
+      .shaper = shaper_,
+      .degraded = degradations(now.steady),
+      .sites = loop_.site_status(now.steady),
+  };
+  if (last_tick_) s.capture.last_tick_age = now.steady - *last_tick_;
+  s.shaper.batches = loop_.batches();
+  s.shaper.batches_failed = loop_.batches_failed();
+  s.shaper.messages += loop_.messages();
+  if (!s.shaper.fault && loop_.fault()) s.shaper.fault = describe(*loop_.fault());
+  return s;
+}
+
+std::vector<Degradation> Gateway::degradations(TimePoint now) const {
+  std::vector<Degradation> all;
+  if (policy_status_.last_good) {
+    all.push_back(
+        {"last_good_policy", "the policy file was bad at boot; the last good policy serves instead"});
+  }
+  if (policy_status_.reload_error && !policy_status_.last_good) {
+    all.push_back({"reload_failed", "the last reload changed nothing; the policy before it serves on"});
+  }
+  if (!shaper_.in_place) {
+    all.push_back(
+        {"tree_missing", "the queue tree does not stand: " + shaper_.fault.value_or("not repaired yet")});
+  }
+  if (loop_.fault())
+    all.push_back({"rates_refused", "the kernel refuses new rates: " + describe(*loop_.fault())});
+  if (loop_.unreadable()) {
+    all.push_back(
+        {"counters_unreadable", "the port's counters can't be read, rates are held: " + *loop_.unreadable()});
+  }
+  if (shaper_.fifo_leaves) {
+    all.push_back({"fifo_leaves", "this kernel has no fq_codel: plain FIFOs serve the classes"});
+  }
+  if (!capture_.up) {
+    all.push_back({"capture_down", "no capture, rates are held: " + capture_.why_down});
+  } else if (now - last_tick_.value_or(started_.steady) > kStalled) {
+    all.push_back({"capture_stalled", "no measurement for more than two seconds, rates are held"});
+  }
+  if (capture_lost_ && now - *capture_lost_ <= kRecently) {
+    all.push_back({"capture_lossy", "the capture lost frames in the last ten seconds"});
+  }
+  if (not_saved_)
+    all.push_back({"last_good_not_saved", "the last good policy is not on disk: " + *not_saved_});
+  for (const std::string& what : api_failures_) all.push_back({"api", what});
+  return all;
+}
+
+}  // namespace weir::gateway

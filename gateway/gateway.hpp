@@ -1,0 +1,107 @@
+/// The daemon without its sockets, threads and clock: policy life cycle, control loop, repair, and what to
+/// show.
+///
+///   boot:    adopted_rates -> apply (writes nothing if the tree is already so) -> controllers start there
+///   SIGHUP:  load -> apply -> take over by site name; anything wrong: the old policy serves on and `status`
+///   says why repair:  tree not in place -> apply again with the rates in force; tried every second until it
+///   stands
+///
+/// Not thread-safe: the daemon's loop owns it. No call throws for what a file, the kernel or a packet holds.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "config/policy.hpp"
+#include "estimator/estimator.hpp"
+#include "gateway/capture_events.hpp"
+#include "gateway/event_log.hpp"
+#include "gateway/meter.hpp"
+#include "gateway/policy_library.hpp"
+#include "gateway/port.hpp"
+#include "gateway/site_loop.hpp"
+#include "gateway/status.hpp"
+
+namespace weir::gateway {
+
+/// What a policy means to the estimator.
+[[nodiscard]] EstimatorSettings estimator_settings(const Policy& policy);
+
+/// What of `next` takes a restart to change, one sentence each; empty: `next` can be taken over while
+/// running.
+[[nodiscard]] std::vector<std::string> restart_only_changes(const Policy& current, const Policy& next);
+
+class Gateway {
+ public:
+  struct Settings {
+    std::string version;
+    std::filesystem::path policy_file;
+  };
+  /// `port`, `library` and `events` must outlive the gateway.
+  Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLibrary& library, MakeRateLaw make_law,
+          EventLog& events, const Instant& now);
+
+  /// Adopts or builds the tree. With a fault in the report nothing is controlled and the daemon should give
+  /// up.
+  [[nodiscard]] shaper::ApplyReport start(const Instant& now);
+  /// Reads the policy file anew. False: it changed nothing, and status().policy.reload_error says why.
+  bool reload(const Instant& now);
+
+  void on_tick(const CaptureTick& tick, const Instant& now);
+  void on_ticks_dropped(std::uint64_t count, const Instant& now);
+  void on_capture(const CaptureChange& change, const Instant& now);
+  /// The kernel told of a change on our port that may not be ours; `what` is for people.
+  void on_kernel_change(const std::string& what, const Instant& now);
+  /// Something of the API could not be set up: shown as a degradation for good.
+  void on_api_failure(const std::string& what, const Instant& now);
+  /// History, class counters, and another try at whatever does not stand; once a second.
+  void every_second(const Instant& now);
+
+  [[nodiscard]] const Policy& policy() const { return policy_; }
+  /// Rises whenever the estimator must be made anew from estimator_settings(policy()).
+  [[nodiscard]] std::uint64_t estimator_generation() const { return estimator_generation_; }
+  [[nodiscard]] GatewayStatus status(const Instant& now) const;
+  [[nodiscard]] const std::vector<ClassStatus>& classes() const { return classes_; }
+  [[nodiscard]] const EventLog& events() const { return events_; }
+  [[nodiscard]] const History* history_of(std::string_view site) const { return loop_.history_of(site); }
+
+ private:
+  bool refuse_reload(std::string why, const Instant& now);
+  void keep_as_last_good(const std::string& text, const Instant& now);
+  void check_in_place(const std::string& suspicion, const Instant& now);
+  void repair(const Instant& now);
+  [[nodiscard]] shaper::ApplyReport try_to_apply(const Policy& policy, std::span<const Rate> rates);
+  void read_classes(TimePoint now);
+  [[nodiscard]] std::vector<Degradation> degradations(TimePoint now) const;
+
+  Settings settings_;
+  Policy policy_;
+  std::string policy_text_;
+  Port& port_;
+  const PolicyLibrary& library_;
+  EventLog& events_;
+  SiteLoop loop_;
+  Instant started_;
+
+  PolicyStatus policy_status_;
+  CaptureStatus capture_;
+  ShaperStatus shaper_;
+  std::uint64_t estimator_generation_ = 1;
+  std::optional<TimePoint> last_tick_;
+  std::optional<TimePoint> capture_lost_;  ///< when the capture last dropped frames
+  std::optional<std::string> not_saved_;   ///< why the last good policy is not on disk
+  std::vector<std::string> api_failures_;
+
+  std::vector<ClassStatus> classes_;
+  std::map<std::uint32_t, RateMeter> class_meters_;
+  std::optional<TimePoint> classes_read_;
+  std::optional<TimePoint> place_checked_;
+};
+
+}  // namespace weir::gateway

@@ -1,0 +1,39 @@
+#include <system_error>
+
+#include "gateway/port.hpp"
+
+namespace weir::gateway {
+namespace {
+
+class KernelPort final : public Port {
+ public:
+  explicit KernelPort(shaper::PortShaper& shaper) : shaper_(shaper) {}
+
+  std::optional<std::vector<std::optional<Rate>>> adopted_rates(const Policy& policy) override {
+    return shaper_.adopted_rates(policy);
+  }
+  shaper::ApplyReport apply(const Policy& policy, std::span<const Rate> shaped) override {
+    return shaper_.apply(policy, shaped);
+  }
+  shaper::ApplyReport set_rates(std::span<const Rate> shaped) override { return shaper_.set_rates(shaped); }
+  std::vector<shaper::SiteCounters> site_counters() override { return shaper_.site_counters(); }
+  std::vector<shaper::ClassCounters> class_counters() override { return shaper_.class_counters(); }
+  bool in_place() override { return shaper_.in_place(); }
+
+ private:
+  shaper::PortShaper& shaper_;
+};
+
+}  // namespace
+
+std::string describe(const shaper::KernelFault& fault) {
+  std::string text = fault.attempt + ": " + std::generic_category().message(fault.error);
+  if (!fault.hint.empty()) text += " (" + fault.hint + ")";
+  return text;
+}
+
+std::unique_ptr<Port> kernel_port(shaper::PortShaper& shaper) {
+  return std::make_unique<KernelPort>(shaper);
+}
+
+}  // namespace weir::gateway

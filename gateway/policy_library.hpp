@@ -1,0 +1,40 @@
+/// Where a boot finds its policy: the operator's file, or the last one that worked.
+///
+/// store() replaces atomically (write beside, fsync, rename, fsync the folder): a crash leaves the old or the
+/// new copy, never a half. One process per folder.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "config/load.hpp"
+
+namespace weir::gateway {
+
+class PolicyLibrary {
+ public:
+  explicit PolicyLibrary(std::filesystem::path folder);
+
+  /// Keeps `text` as the last good policy. Throws std::system_error naming the attempt.
+  void store(const std::string& text) const;
+  [[nodiscard]] std::filesystem::path last_good() const { return folder_ / "last-good.yaml"; }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+/// What a boot works with.
+struct BootPolicy {
+  LoadedPolicy loaded;
+  /// Set when the file was bad and the last good copy serves instead: what was wrong with the file, ready to
+  /// print.
+  std::optional<std::string> file_problems;
+};
+
+/// The failure is the file's own; that there is no usable copy either is added to its text.
+[[nodiscard]] std::variant<BootPolicy, LoadFailure> load_boot_policy(const std::filesystem::path& file,
+                                                                     const PolicyLibrary& library);
+
+}  // namespace weir::gateway

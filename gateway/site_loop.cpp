@@ -1,0 +1,299 @@
+#include "gateway/site_loop.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "gateway/meter.hpp"
+
+namespace weir::gateway {
+namespace {
+
+// Figures older than this are no longer shown as the present.
+constexpr Duration kFresh = std::chrono::seconds(2);
+constexpr Duration kRttFresh = std::chrono::seconds(10);
+
+/// A figure that not every tick brings, kept until it is too old to be called current.
+template <class T>
+struct Latest {
+  std::optional<T> value;
+  TimePoint at;
+
+  void offer(const std::optional<T>& fresh, TimePoint now, Duration keep) {
+    if (fresh) {
+      value = fresh;
+      at = now;
+    } else if (value && now - at > keep) {
+      value.reset();
+    }
+  }
+};
+
+ControlLimits limits_of(const SitePolicy& site) {
+  return {.floor = site.rate.floor, .ceiling = site.rate.ceiling, .adapt = site.rate.adapt};
+}
+
+Rate clamped(Rate rate, const SiteRates& limits) {
+  return std::clamp(rate, limits.floor, limits.ceiling);
+}
+
+}  // namespace
+
+struct SiteLoop::Site {
+  std::string name;
+  std::string policy;
+  ControlLimits limits;
+  std::unique_ptr<RateLaw> law;
+  Rate in_force;
+  History history;
+
+  RateMeter sent;      ///< from the shaper's counters: all protocols, also what the tap does not see
+  RateMeter received;  ///< from the capture
+  Bytes received_total;
+  Bytes backlog;
+  bool demand = false;
+  std::uint32_t flows = 0;
+  Latest<RttSummary> rtt;
+  Latest<QueueDelay> queue;
+  Latest<Delivery> delivered;
+};
+
+SiteLoop::SiteLoop(MakeRateLaw make_law, EventLog& events)
+    : make_law_(std::move(make_law)), events_(events) {}
+SiteLoop::~SiteLoop() = default;
+
+std::vector<Rate> SiteLoop::rates_for(const Policy& policy,
+                                      std::span<const std::optional<Rate>> adopted) const {
+  std::vector<Rate> rates;
+  rates.reserve(policy.sites.size());
+  for (std::size_t i = 0; i < policy.sites.size(); ++i) {
+    const SitePolicy& site = policy.sites[i];
+    const auto known = std::ranges::find_if(sites_, [&](const auto& s) { return s->name == site.name; });
+    Rate rate = site.rate.start;
+    if (known != sites_.end())
+      rate = (*known)->law->decision().rate;
+    else if (i < adopted.size() && adopted[i])
+      rate = *adopted[i];
+    rates.push_back(clamped(rate, site.rate));
+  }
+  return rates;
+}
+
+void SiteLoop::take_over(const Policy& policy, std::span<const Rate> in_force, const Instant& now) {
+  std::vector<std::unique_ptr<Site>> next;
+  for (std::size_t i = 0; i < policy.sites.size(); ++i) {
+    const SitePolicy& wanted = policy.sites[i];
+    const auto known =
+        std::ranges::find_if(sites_, [&](const auto& s) { return s && s->name == wanted.name; });
+    std::unique_ptr<Site> site;
+    if (known != sites_.end()) {
+      site = std::move(*known);
+      site->law->set_limits(limits_of(wanted), now.steady);
+    } else {
+      site = std::make_unique<Site>();
+      site->name = wanted.name;
+      site->law = make_law_(limits_of(wanted), in_force[i], now.steady);
+    }
+    site->policy = policy.classes_of(wanted).name;
+    site->limits = limits_of(wanted);
+    site->in_force = in_force[i];
+    site->sent.reset();
+    next.push_back(std::move(site));
+  }
+  sites_ = std::move(next);
+  fault_.reset();
+}
+
+void SiteLoop::rates_written(std::span<const Rate> in_force) {
+  for (std::size_t i = 0; i < sites_.size(); ++i) sites_[i]->in_force = in_force[i];
+  fault_.reset();
+}
+
+void SiteLoop::tick(const TickResult& measured, Port& port, const Instant& now) {
+  const std::size_t with_elsewhere = sites_.size() + 1;
+  if (measured.outbound.size() != with_elsewhere || measured.inbound.size() != with_elsewhere) return;
+  // Without S there is no evidence, and without evidence there is no change.
+  if (read_counters(port, now.steady)) {
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      step(*sites_[i], measured.outbound[i], measured.inbound[i], now);
+    }
+  }
+  write_changed_rates(port, now);
+}
+
+bool SiteLoop::read_counters(Port& port, TimePoint now) {
+  try {
+    const std::vector<shaper::SiteCounters> counters = port.site_counters();
+    if (counters.size() != sites_.size()) {
+      unreadable_ =
+          fmt::format("the kernel counts {} sites where the policy has {}", counters.size(), sites_.size());
+      return false;
+    }
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      sites_[i]->sent.read(counters[i].sent, now);
+      sites_[i]->backlog = counters[i].backlog;
+    }
+    unreadable_.reset();
+    return true;
+  } catch (const std::exception& failure) {
+    unreadable_ = failure.what();
+    return false;
+  }
+}
+
+void SiteLoop::step(Site& site, const SiteMeasurement& outbound, const SiteMeasurement& inbound,
+                    const Instant& now) {
+  const ControlInput input{
+      .measured = outbound,
+      .sent = site.sent.of_last_tick().value_or(Rate::of(outbound.sent, outbound.interval)),
+      .backlogged = site.backlog > Bytes(0),
+  };
+  const Rate rate_before = site.law->decision().rate;
+  const ControlState state_before = site.law->decision().state;
+  const RateDecision& decision = site.law->step(input, now.steady);
+
+  site.received_total += inbound.sent;
+  site.received.read(site.received_total, now.steady);
+  site.demand = input.backlogged || input.sent >= 0.95 * site.in_force;
+  site.flows = outbound.flows;
+  site.rtt.offer(outbound.rtt, now.steady, kRttFresh);
+  site.queue.offer(outbound.queue, now.steady, kFresh);
+  site.delivered.offer(outbound.delivered, now.steady, kFresh);
+
+  if (decision.rate != rate_before) {
+    events_.record(EventKind::rate_changed, decision.rate < rate_before ? Severity::info : Severity::debug,
+                   site.name,
+                   fmt::format("{:.2f} -> {:.2f} Mbit/s ({}): {}", rate_before.mbps(), decision.rate.mbps(),
+                               to_string(decision.state), decision.reason),
+                   now.wall);
+  }
+  const bool outage = decision.state == ControlState::outage;
+  if (outage != (state_before == ControlState::outage)) {
+    events_.record(
+        outage ? EventKind::outage_began : EventKind::outage_over, outage ? Severity::error : Severity::info,
+        site.name,
+        outage ? "no host of this site answers any more; the rate is held" : "the site answers again",
+        now.wall);
+  }
+}
+
+void SiteLoop::write_changed_rates(Port& port, const Instant& now) {
+  if (std::ranges::all_of(sites_, [](const auto& s) { return s->in_force == s->law->decision().rate; }))
+    return;
+  const std::vector<Rate> wanted = wanted_rates();
+  const shaper::ApplyReport report = port.set_rates(wanted);
+  ++batches_;
+  messages_ += report.messages;
+  if (report.ok()) {
+    if (fault_) {
+      events_.record(EventKind::batch_recovered, Severity::info, "", "the kernel takes the rates again",
+                     now.wall);
+    }
+    rates_written(wanted);
+    return;
+  }
+  ++batches_failed_;
+  // One event for a fault that lasts: it is tried ten times a second and must not push everything else out.
+  if (!fault_ || fault_->attempt != report.fault->attempt || fault_->error != report.fault->error) {
+    events_.record(EventKind::batch_failed, Severity::error, "",
+                   "rates not written, trying again: " + describe(*report.fault), now.wall);
+  }
+  fault_ = report.fault;
+}
+
+void SiteLoop::sample_history(const Instant& now) {
+  const auto unix_ms = std::chrono::floor<std::chrono::milliseconds>(now.wall.time_since_epoch()).count();
+  const auto bps = [](Rate r) { return static_cast<float>(r.bps()); };
+  const auto ms = [](Duration d) { return static_cast<float>(milliseconds(d)); };
+  for (const auto& site : sites_) {
+    const SiteStatus s = status_of(*site, now.steady);
+    site->history.add({
+        .unix_ms = unix_ms,
+        .shaped_bps = bps(s.shaped),
+        .sent_bps = bps(s.sent),
+        .delivered_bps = s.delivered ? bps(*s.delivered) : kUnknown,
+        .capacity_bps = s.capacity ? bps(s.capacity->rate) : kUnknown,
+        .loss_beyond = static_cast<float>(s.loss_beyond),
+        .loss_before = static_cast<float>(s.loss_before),
+        .rtt_base_ms = s.rtt ? ms(s.rtt->base) : kUnknown,
+        .rtt_p50_ms = s.rtt ? ms(s.rtt->p50) : kUnknown,
+        .rtt_p95_ms = s.rtt ? ms(s.rtt->p95) : kUnknown,
+        .queue_ms = s.queue ? ms(*s.queue) : kUnknown,
+        .state = s.state,
+        .mode = s.mode,
+        .demand = s.demand,
+    });
+  }
+}
+
+std::vector<Rate> SiteLoop::wanted_rates() const {
+  std::vector<Rate> rates;
+  rates.reserve(sites_.size());
+  for (const auto& site : sites_) rates.push_back(site->law->decision().rate);
+  return rates;
+}
+
+SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
+  const RateDecision& d = site.law->decision();
+  SiteStatus s{
+      .name = site.name,
+      .policy = site.policy,
+      .shaped = site.in_force,
+      .wanted = d.rate,
+      .floor = site.limits.floor,
+      .ceiling = site.limits.ceiling,
+      .adapt = site.limits.adapt,
+      .state = d.state,
+      .mode = d.mode,
+      .reason = d.reason,
+      .since = std::max(now - d.since, Duration::zero()),
+      .capacity = std::nullopt,
+      .loss_beyond = d.loss_beyond,
+      .loss_before = d.loss_before,
+      .loss_segments = d.loss_segments,
+      .evidence = d.evidence,
+      .rtt = site.rtt.value,
+      .queue = std::nullopt,
+      .sent = site.sent.of_last_second(),
+      .delivered = std::nullopt,
+      .received = site.received.of_last_second(),
+      .demand = site.demand,
+      .backlog = site.backlog,
+      .flows = site.flows,
+      .degraded = {},
+  };
+  if (d.capacity) {
+    s.capacity = {.rate = d.capacity->rate,
+                  .low = d.capacity->low,
+                  .high = d.capacity->high,
+                  .age = std::max(now - d.capacity->measured, Duration::zero())};
+  }
+  if (site.queue.value) s.queue = site.queue.value->q;
+  if (site.delivered.value) s.delivered = site.delivered.value->rate;
+  if (d.state == ControlState::outage) {
+    s.degraded.push_back({"outage", "no host of this site answers; the rate is held"});
+  }
+  if (d.mode == PathMode::blind) {
+    s.degraded.push_back({"blind", "no TCP to learn from; the rate is held"});
+  }
+  if (s.wanted != s.shaped) {
+    s.degraded.push_back({"rate_not_in_force", "the kernel refuses the rate that was decided"});
+  }
+  return s;
+}
+
+std::vector<SiteStatus> SiteLoop::site_status(TimePoint now) const {
+  std::vector<SiteStatus> all;
+  all.reserve(sites_.size());
+  for (const auto& site : sites_) all.push_back(status_of(*site, now));
+  return all;
+}
+
+const History* SiteLoop::history_of(std::string_view name) const {
+  const auto found = std::ranges::find_if(sites_, [&](const auto& s) { return s->name == name; });
+  return found == sites_.end() ? nullptr : &(*found)->history;
+}
+
+}  // namespace weir::gateway

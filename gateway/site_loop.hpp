@@ -1,0 +1,80 @@
+/// The control loop of one port: measurements in, one batch of rates out.
+///
+///   TickResult -+-> ControlInput per site -> RateLaw::step -> wanted rates -+-> Port::set_rates (one batch,
+///   if any counters ---+   (S and backlog)                                         |    differs from what is
+///   in force)
+///                                                                           +-> events, history, status
+///
+/// Knows no socket and no clock. Not thread-safe: the daemon's loop owns it. Never throws because of the
+/// kernel: a refused batch is remembered and tried again at the next tick, unreadable counters hold the
+/// rates.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "config/policy.hpp"
+#include "estimator/estimator.hpp"
+#include "gateway/event_log.hpp"
+#include "gateway/history.hpp"
+#include "gateway/port.hpp"
+#include "gateway/rate_law.hpp"
+#include "gateway/status.hpp"
+
+namespace weir::gateway {
+
+class SiteLoop {
+ public:
+  /// `events` must outlive the loop.
+  SiteLoop(MakeRateLaw make_law, EventLog& events);
+  ~SiteLoop();
+
+  /// The rate each site of `policy` should have when `policy` takes over: a known site keeps its own, clamped
+  /// into its new limits; a new one gets `adopted` (what the kernel has for it) or its configured start.
+  [[nodiscard]] std::vector<Rate> rates_for(const Policy& policy,
+                                            std::span<const std::optional<Rate>> adopted = {}) const;
+  /// Takes over `policy`, whose sites now have `in_force` in the kernel. Sites known by name keep what they
+  /// learnt.
+  void take_over(const Policy& policy, std::span<const Rate> in_force, const Instant& now);
+  /// The kernel holds these rates now (after a repair).
+  void rates_written(std::span<const Rate> in_force);
+
+  /// One tick. A result with another number of sites belongs to a policy before this one and is ignored.
+  void tick(const TickResult& measured, Port& port, const Instant& now);
+  /// Adds one sample of every site to its history; once a second.
+  void sample_history(const Instant& now);
+
+  [[nodiscard]] std::vector<Rate> wanted_rates() const;
+  [[nodiscard]] std::vector<SiteStatus> site_status(TimePoint now) const;
+  /// nullptr: no such site.
+  [[nodiscard]] const History* history_of(std::string_view site) const;
+  /// What the kernel refuses at present; nullopt: everything wanted is in force.
+  [[nodiscard]] const std::optional<shaper::KernelFault>& fault() const { return fault_; }
+  /// Why the port's counters could not be read at the last tick; nullopt: they could.
+  [[nodiscard]] const std::optional<std::string>& unreadable() const { return unreadable_; }
+  [[nodiscard]] std::uint64_t batches() const { return batches_; }
+  [[nodiscard]] std::uint64_t batches_failed() const { return batches_failed_; }
+  [[nodiscard]] std::uint64_t messages() const { return messages_; }
+
+ private:
+  struct Site;
+  [[nodiscard]] bool read_counters(Port& port, TimePoint now);
+  void step(Site& site, const SiteMeasurement& outbound, const SiteMeasurement& inbound, const Instant& now);
+  void write_changed_rates(Port& port, const Instant& now);
+  [[nodiscard]] static SiteStatus status_of(const Site& site, TimePoint now);
+
+  MakeRateLaw make_law_;
+  EventLog& events_;
+  std::vector<std::unique_ptr<Site>> sites_;
+  std::optional<shaper::KernelFault> fault_;
+  std::optional<std::string> unreadable_;
+  std::uint64_t batches_ = 0;
+  std::uint64_t batches_failed_ = 0;
+  std::uint64_t messages_ = 0;
+};
+
+}  // namespace weir::gateway
