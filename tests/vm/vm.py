@@ -11,7 +11,7 @@ The command's output appears here as it is written; its exit code becomes ours.
 By default time is virtual (one instruction = one nanosecond, one CPU): what is measured inside does not depend on
 how busy this machine is. --wall-clock gives two CPUs in real time instead.
 
-Exit codes of our own: 124 timed out, 125 the machine did not come up or died, 77 something to run it is missing.
+Exit codes of our own: 124 timed out; 125 the machine did not come up, died, or something to run it is missing.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import fcntl
 import gzip
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -33,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 CACHE = PROJECT / ".cache" / "vm"
 
-TIMED_OUT, MACHINE_FAILED, MISSING = 124, 125, 77
+TIMED_OUT, MACHINE_FAILED = 124, 125
 
 # What the initramfs needs before the shared root, with every other module, is there.
 BOOT_MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay"]
@@ -149,7 +150,7 @@ class CpioArchive:
 def initramfs(linux):
     """Just enough to mount this machine's root: busybox, four modules with their needs, and our init."""
     busybox = shutil.which("busybox")
-    if not busybox or b"statically linked" not in static_or_not(busybox):
+    if not busybox or is_dynamic(busybox):
         raise Missing("busybox-static is not installed")
     archive = CpioArchive()
     for folder in ("bin", "modules", "proc", "sys", "dev", "lower", "rw", "root"):
@@ -162,10 +163,9 @@ def initramfs(linux):
     return gzip.compress(archive.finished(), compresslevel=1)
 
 
-def static_or_not(program):
-    """An ELF file without an interpreter segment (PT_INTERP names ld-linux) is a static one."""
-    start = Path(program).read_bytes()[:4096]
-    return b"dynamically linked" if b"/ld-linux" in start else b"statically linked"
+def is_dynamic(program):
+    """An ELF file that asks for the dynamic linker names it in its first page."""
+    return b"/ld-linux" in Path(program).read_bytes()[:4096]
 
 
 def qemu_command(linux, work, options):
@@ -173,7 +173,7 @@ def qemu_command(linux, work, options):
     share = "security_model=none,multidevs=remap"
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-        "-machine", "pc,accel=tcg", "-cpu", "max", "-m", f"{options.memory}M", *timing,
+        "-machine", "pc,accel=tcg", "-cpu", "qemu64,+rdrand", "-m", f"{options.memory}M", *timing,
         "-kernel", str(linux.image), "-initrd", f"{work}/initramfs",
         # The TSC is virtual and exact: no need to watch it, nor to spend seconds on mitigations in an emulator.
         "-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off tsc=reliable no_timer_check "
@@ -181,10 +181,14 @@ def qemu_command(linux, work, options):
         "-chardev", f"file,id=console,path={work}/console", "-serial", "chardev:console",
         "-chardev", f"file,id=output,path={work}/output", "-serial", "chardev:output",
         "-virtfs", f"local,path=/,mount_tag=machine,readonly=on,{share}",
-        "-virtfs", f"local,path={linux.modules.parent},mount_tag=modules,readonly=on,{share}".replace(
-            str(linux.modules.parent), str(linux.modules.parent).replace(",", ",,")),
+        "-virtfs", f"local,path={comma_doubled(linux.modules.parent)},mount_tag=modules,readonly=on,{share}",
         "-virtfs", f"local,path={work}/share,mount_tag=share,{share}",
     ]
+
+
+def comma_doubled(path):
+    """QEMU's options end at a comma; a checkout may have one in its path."""
+    return str(path).replace(",", ",,")
 
 
 def die_with_parent():
@@ -249,7 +253,6 @@ def follow(machine, output, timeout):
 
 
 def wait_readable(descriptor, seconds):
-    import select
     return bool(select.select([descriptor], [], [], seconds)[0])
 
 
@@ -312,7 +315,7 @@ def main():
         return run(options)
     except Missing as missing:
         print(f"vm: {missing}", file=sys.stderr)
-        return MISSING
+        return MACHINE_FAILED
 
 
 if __name__ == "__main__":
