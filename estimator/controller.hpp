@@ -1,7 +1,7 @@
 /// From evidence to a rate: the control law of one site.
 ///
-/// Pure and replayable: the same sequence of inputs gives the same decisions; no clock, no allocation that grows.
-/// Not thread-safe: one owner. States, equations and constants are explained in docs/CONTROLLER.md.
+/// Pure and replayable: the same sequence of inputs gives the same decisions; no clock, no allocation that
+/// grows. Not thread-safe: one owner. States, equations and constants are explained in docs/CONTROLLER.md.
 #pragma once
 
 #include <cstdint>
@@ -25,39 +25,39 @@ enum class PathMode : std::uint8_t { unknown, policer, buffer, lossy, blind };
 struct ControlLimits {
   Rate floor;
   Rate ceiling;
-  bool adapt = true;               ///< false: the rate stays where it is, estimates go on
+  bool adapt = true;  ///< false: the rate stays where it is, estimates go on
   bool operator==(const ControlLimits&) const = default;
 };
 
 /// What the path is believed to carry.
 struct CapacityEstimate {
   Rate rate;
-  Rate low;                        ///< interval
+  Rate low;  ///< interval
   Rate high;
-  TimePoint measured;              ///< when the evidence was sent
+  TimePoint measured;  ///< when the evidence was sent
   bool operator==(const CapacityEstimate&) const = default;
 };
 
 /// Everything the operator and the shaper need of one tick.
 struct RateDecision {
-  Rate rate;                       ///< to be shaped from now on; within the limits
-  bool changed = false;            ///< differs from the previous decision's
+  Rate rate;             ///< to be shaped from now on; within the limits
+  bool changed = false;  ///< differs from the previous decision's
   ControlState state = ControlState::hold;
   PathMode mode = PathMode::unknown;
   std::optional<CapacityEstimate> capacity;
-  TimePoint since;                 ///< of the last change of rate
-  std::string reason;              ///< one English sentence with the numbers behind the last change
-  double loss_beyond = 0.0;        ///< over the last 10 s
+  TimePoint since;           ///< of the last change of rate
+  std::string reason;        ///< one English sentence with the numbers behind the last change
+  double loss_beyond = 0.0;  ///< over the last 10 s
   double loss_before = 0.0;
-  std::uint64_t loss_segments = 0; ///< segments behind these ratios
-  double evidence = 0.0;           ///< L of the sequential loss test
+  std::uint64_t loss_segments = 0;  ///< segments behind these ratios
+  double evidence = 0.0;            ///< L of the sequential loss test
 };
 
 /// Input of one tick: what was measured, and whether the site had more to send than it was let.
 struct ControlInput {
   SiteMeasurement measured;
-  Rate sent;                       ///< S over the tick from the shaper's own counters (all protocols, charged)
-  bool backlogged = false;         ///< our own leaves of this site hold packets
+  Rate sent;                ///< S over the tick from the shaper's own counters (all protocols, charged)
+  bool backlogged = false;  ///< our own leaves of this site hold packets
 };
 
 class SiteController {

@@ -1,0 +1,71 @@
+/// Every constant of the control law, in one place, each with its reason. docs/CONTROLLER.md discusses them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "config/units.hpp"
+
+namespace weir::control {
+
+using namespace std::chrono_literals;
+
+/// Shaped rate as a share of the measured capacity: leaves 2 % to drain what the estimate got wrong.
+inline constexpr double kGain = 0.98;
+
+// --- loss: a sequential probability ratio test between p0 (harmless) and p1 (congestion) ---
+inline constexpr double kHarmlessLoss = 0.0005;
+inline constexpr double kCongestionLoss = 0.004;  ///< p1 - p0 at the least
+inline constexpr double kLossThreshold = 9.2;     ///< L at which to act: ln(10^4)
+inline constexpr double kInitialDispersion = 10;  ///< phi before it is learnt: losses come in bursts
+inline constexpr Duration kDispersionWindow = 60s;
+inline constexpr double kDispersionLosses = 20;  ///< fewer say nothing about Var/mean
+inline constexpr Duration kFloorLifetime = 10min;
+
+// --- queueing delay ---
+inline constexpr Duration kQueueHigh = 8ms;    ///< q_hi at the least
+inline constexpr Duration kQueueTarget = 3ms;  ///< q_t at the least
+inline constexpr Duration kQueueProbe = 4ms;   ///< ends a probe, at the least
+inline constexpr double kQueueHighOfBase = 0.08;
+inline constexpr double kQueueTargetOfBase = 0.03;
+inline constexpr double kQueueProbeOfBase = 0.04;
+inline constexpr int kQueueTicks = 3;  ///< consecutive fresh ticks above q_hi before it is evidence
+inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as much as a tick above q_hi
+
+// --- drain ---
+inline constexpr Duration kDrainTime = 300ms;  ///< T: the queue is to be gone after about that, or 2 base
+inline constexpr double kDrainLeast = 0.5;
+inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
+inline constexpr int kDrainAttempts = 2;      ///< ineffective ones before the queue counts as somebody else's
+inline constexpr Duration kForeignQueuePause = 60s;
+
+// --- verify ---
+inline constexpr Duration kVerifyTime = 5s;
+inline constexpr double kVerifyOdds = 4.6;      ///< |log likelihood ratio| that decides: 100 to 1
+inline constexpr double kVerifyAnswered = 0.6;  ///< remaining share of the loss below which the cut helped
+inline constexpr int kMostCuts = 6;
+inline constexpr std::uint32_t kVerifySegments = 50;
+
+// --- probe ---
+/// Twice +4 %: a token bucket of 10 ms hides the first step, and the second still stays within 6 % of the
+/// capacity.
+inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
+inline constexpr Duration kProbeRound = 400ms;  ///< of sending, or 3 RTT
+inline constexpr Duration kProbePatience = 2s;  ///< for the senders to fill the raised rate
+inline constexpr double kDemand = 0.95;         ///< S / r from which the site wants more
+inline constexpr Duration kDemandWindow = 500ms;
+inline constexpr Duration kProbeWaitFirst = 1s;  ///< after a cut, or a run that gained or found no demand
+inline constexpr Duration kProbeWaitLeast = 2s;  ///< after an aborted run; doubles up to the most
+inline constexpr Duration kProbeWaitMost = 8s;
+inline constexpr double kProbeJitter = 0.2;
+inline constexpr double kProbeGained = 1.05;    ///< a run that raised the rate so far starts the waits anew
+inline constexpr double kProbeLossOdds = 0.02;  ///< chance of that many losses at the usual ratio that aborts
+
+// --- outage, blindness ---
+inline constexpr Duration kOutageLeast = 1s;
+inline constexpr Duration kBlindAfter = 10s;
+
+inline constexpr Duration kMemory = 12s;       ///< of ticks and cohorts
+inline constexpr Duration kShownWindow = 10s;  ///< behind the loss ratios that people see
+
+}  // namespace weir::control

@@ -1,0 +1,72 @@
+/// The recent past of one site, as the control law looks at it: ticks (what was sent, delivered, queued) and
+/// cohorts (what became of the segments by send time), for the last kMemory.
+///
+/// Pure; bounded by kMemory / tick; not thread-safe.
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "estimator/controller.hpp"
+#include "estimator/measurement.hpp"
+
+namespace weir::control {
+
+/// Segments and their losses, pooled.
+struct LossCount {
+  std::uint64_t segments = 0;
+  std::uint64_t beyond = 0;
+  std::uint64_t before = 0;
+  [[nodiscard]] double ratio() const {
+    return segments == 0 ? 0.0 : static_cast<double>(beyond) / static_cast<double>(segments);
+  }
+};
+
+/// A capacity with the spread of the samples behind it.
+struct Capacity {
+  Rate rate;
+  double relative_error = 0.0;
+  TimePoint measured;
+};
+
+class ControlWindow {
+ public:
+  void add(const ControlInput& input, TimePoint now);
+  /// The path fell silent: what was sent around it says nothing.
+  void forget_cohorts() { cohorts_.clear(); }
+
+  /// S over [from, to), from the shaper's counters.
+  [[nodiscard]] Rate sent(TimePoint from, TimePoint to) const;
+  /// True if the site could have sent more all through the last `span`: S >= share * rate, or leaves that
+  /// waited.
+  [[nodiscard]] bool demand(Rate rate, double share, Duration span, TimePoint now) const;
+  /// Mature cohorts that were sent in [from, to).
+  [[nodiscard]] LossCount loss(TimePoint from, TimePoint to) const;
+  /// End of the newest mature cohort; nullopt if none is remembered.
+  [[nodiscard]] std::optional<TimePoint> mature_until() const;
+
+  /// D over the ticks that began at `from` or later; nullopt when unknown.
+  [[nodiscard]] std::optional<Rate> delivered(TimePoint from) const;
+
+  /// Policer: S (1 - p) over the cohorts sent in [from, to) that lost more than `harmless`, weighted by their
+  /// losses: the more a cohort lost, the longer the limit was really reached in it. The first still lived on
+  /// the bucket's tokens (or on the old capacity) and is left out when there are others.
+  [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to, double harmless) const;
+  /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
+  /// there are others: an emptied bottleneck delivers what we send, not what it can.
+  [[nodiscard]] std::optional<Capacity> buffered_capacity(TimePoint from, Duration target) const;
+
+ private:
+  struct Tick {
+    TimePoint begin;
+    TimePoint end;
+    Bytes sent;
+    std::optional<Bytes> delivered;
+    std::optional<Duration> queue;
+    bool backlogged = false;
+  };
+  std::deque<Tick> ticks_;
+  std::deque<Cohort> cohorts_;
+};
+
+}  // namespace weir::control

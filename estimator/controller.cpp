@@ -1,0 +1,503 @@
+#include "estimator/controller.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <variant>
+
+#include <fmt/format.h>
+
+#include "estimator/control_constants.hpp"
+#include "estimator/control_window.hpp"
+#include "estimator/loss_test.hpp"
+
+namespace weir {
+namespace {
+
+using namespace control;
+
+/// The rate stands; the loss test and the delay test listen; with demand a probe starts at `next_probe`.
+struct Hold {
+  TimePoint next_probe;
+};
+/// The rate is under the capacity until the provider's queue is predicted to be empty.
+struct Drain {
+  Capacity capacity;
+  Duration queue_before;
+  TimePoint empty_at;
+  Rate before;          ///< to go back to if the queue does not answer
+  int ineffective;      ///< drains in a row that did less than half of what they should
+  Duration probe_wait;  ///< from the end of the drain to the next probe
+};
+/// The rate was cut for loss: did the loss answer?
+struct Verify {
+  Rate before;
+  double loss_before;
+  int cuts;
+};
+/// The rate is raised a step; clean rounds follow one another at once.
+struct Probe {
+  Rate run_start;
+  Rate clean;  ///< rate of the last round without evidence
+  std::size_t step;
+};
+/// A probe met loss: back at a clean rate, waiting for the rest of what it sent, which measures the capacity.
+struct Settle {
+  Rate run_start;
+  TimePoint from;  ///< send times of the lossy round
+  TimePoint until;
+};
+/// No ACK from any remote: nothing is evidence until one comes.
+struct Outage {
+  TimePoint since;
+};
+using State = std::variant<Hold, Drain, Verify, Probe, Settle, Outage>;
+
+ControlState kind_of(const State& state) {
+  constexpr std::array kinds = {ControlState::hold,  ControlState::drain, ControlState::verify,
+                                ControlState::probe, ControlState::probe, ControlState::outage};
+  return kinds[state.index()];
+}
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+}  // namespace
+
+std::string_view to_string(ControlState state) {
+  switch (state) {
+    case ControlState::hold:
+      return "hold";
+    case ControlState::drain:
+      return "drain";
+    case ControlState::verify:
+      return "verify";
+    case ControlState::probe:
+      return "probe";
+    case ControlState::outage:
+      return "outage";
+  }
+  return "?";
+}
+
+std::string_view to_string(PathMode mode) {
+  switch (mode) {
+    case PathMode::unknown:
+      return "unknown";
+    case PathMode::policer:
+      return "policer";
+    case PathMode::buffer:
+      return "buffer";
+    case PathMode::lossy:
+      return "lossy";
+    case PathMode::blind:
+      return "blind";
+  }
+  return "?";
+}
+
+struct SiteController::Impl {
+  Impl(ControlLimits l, Rate start, TimePoint now) : limits(l), state(Hold{now}), fresh_from(now) {
+    decision.rate = std::clamp(start, limits.floor, std::max(limits.floor, limits.ceiling));
+    decision.since = now;
+    decision.reason =
+        fmt::format("{:.1f} Mbit/s: where it started, nothing measured yet", decision.rate.mbps());
+    evidence_since = now;
+    last_tcp = now;
+  }
+
+  // ---- what one tick teaches, whatever the state ----
+
+  void step(const ControlInput& input, TimePoint now) {
+    decision.changed = false;
+    const SiteMeasurement& m = input.measured;
+    window.add(input, now);
+    loss_test.expire(now);
+    if (m.rtt) base = m.rtt->base;
+    if (m.sent_tcp.count() > 0 || m.sent.count() == 0) last_tcp = now;
+    if (m.valid) {
+      judge_silence(m, now);
+      weigh_losses(m);
+      weigh_queue(input, now);
+      std::visit(Overloaded{[&](Hold& s) { in_hold(s, m, now); }, [&](Drain& s) { in_drain(s, m, now); },
+                            [&](Verify& s) { in_verify(s, m, now); }, [&](Probe& s) { in_probe(s, m, now); },
+                            [&](Settle& s) { in_settle(s, now); }, [&](Outage& s) { in_outage(s, m, now); }},
+                 state);
+    }
+    show(now);
+  }
+
+  void judge_silence(const SiteMeasurement& m, TimePoint now) {
+    if (std::holds_alternative<Outage>(state) || !m.unanswered_since) return;
+    if (now - *m.unanswered_since < std::max<Duration>(kOutageLeast, 3 * base)) return;
+    if (m.last_ack && *m.last_ack > *m.unanswered_since) return;
+    if (const auto* probe = std::get_if<Probe>(&state))
+      change_rate(probe->clean, "the probe met an outage", now);
+    decision.reason =
+        fmt::format("{:.1f} Mbit/s held: no ACK from any remote for {:.1f} s, the path is silent",
+                    decision.rate.mbps(), seconds(now - *m.unanswered_since));
+    state = Outage{now};
+  }
+
+  /// Cohorts sent at today's rate only: what was sent before the last change answers to another rate.
+  void weigh_losses(const SiteMeasurement& m) {
+    for (const Cohort& c : m.mature) {
+      if (c.begin < fresh_from || c.segments == 0) continue;
+      if (loss_test.evidence() == 0.0) evidence_since = c.begin;
+      loss_test.add(c.lost_beyond, c.segments);
+      if (std::holds_alternative<Hold>(state) && loss_test.evidence() < kLossThreshold / 2) {
+        loss_test.learn(c.lost_beyond, c.segments, c.begin);
+        quiet_segments = quiet_segments * 0.995 + static_cast<double>(c.segments);
+        quiet_losses = quiet_losses * 0.995 + static_cast<double>(c.lost_beyond);
+      }
+    }
+  }
+
+  void weigh_queue(const ControlInput& input, TimePoint now) {
+    const SiteMeasurement& m = input.measured;
+    const bool marked = m.ece_echoes >= kMarksPerTick;
+    if (!fresh_queue(m) && !marked) return;
+    const bool high = marked || m.queue->q > q_high();
+    // Below the floor the queue cannot be ours to drain: no rate we may set would shorten it.
+    const bool ours = input.backlogged || window.sent(now - kDemandWindow, now) >= limits.floor;
+    if (high && ours) {
+      if (high_ticks++ == 0) queue_since = m.at - m.interval;
+    } else {
+      high_ticks = 0;
+    }
+    if (!high && m.queue && std::holds_alternative<Hold>(state)) {
+      const double q = milliseconds(m.queue->q);
+      noise_mean += 0.05 * (q - noise_mean);
+      noise_variance += 0.05 * ((q - noise_mean) * (q - noise_mean) - noise_variance);
+    }
+  }
+
+  // ---- the states ----
+
+  void in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
+    if (queue_stands() && now >= foreign_until) return start_drain(decision.rate, m, now);
+    if (loss_test.fires()) return cut_for_loss(decision.rate, 0, now);
+    if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe) return;
+    if (now - fresh_from < kDemandWindow || loss_test.evidence() > kLossThreshold / 2 || high_ticks > 0)
+      return;
+    if (window.demand(decision.rate, kDemand, kDemandWindow, now)) start_probe(now);
+  }
+
+  void cut_for_loss(Rate before, int cuts, TimePoint now) {
+    const LossCount count = window.loss(evidence_since, now);
+    // The cohort in which the losses began was only partly at the limit: wait for the next one.
+    if (window.mature_until() < evidence_since + 2 * kCohortLength) return;
+    auto measured = window.policed_capacity(evidence_since, now, loss_test.harmless());
+    if (!measured || !limits.adapt) return loss_test.restart();
+    if (const auto d = window.delivered(evidence_since + base)) measured->rate = std::max(measured->rate, *d);
+    learn_capacity(*measured, PathMode::policer);
+    const double p = count.ratio();
+    const double evidence = loss_test.evidence();
+    const Rate target = measured->rate * (kGain / (1.0 - loss_test.floor()));
+    if (target >= decision.rate) return loss_test.restart();
+    change_rate(
+        target,
+        fmt::format(
+            "{:.2f} % of {} segments were lost beyond this box while RTT stayed at its base (L = {:.0f})",
+            100 * p, count.segments, evidence),
+        now);
+    state = Verify{before, p, cuts + 1};
+  }
+
+  void in_verify(Verify& s, const SiteMeasurement& m, TimePoint now) {
+    if (queue_stands()) return start_drain(s.before, m, now);
+    const LossCount count = window.loss(fresh_from, now);
+    const double p0 = loss_test.harmless();
+    const double p1 = std::max(s.loss_before, 2 * p0);
+    const auto k = static_cast<double>(count.beyond);
+    const auto rest = static_cast<double>(count.segments) - k;
+    const double odds = k * std::log(p1 / p0) + rest * std::log((1 - p1) / (1 - p0));
+    const bool late = now - fresh_from > kVerifyTime;
+    if (odds < -kVerifyOdds || (late && count.segments < kVerifySegments)) return hold(now + kProbeWaitFirst);
+    if (odds < kVerifyOdds && !late) return;
+    const double remaining =
+        (count.ratio() - loss_test.floor()) / std::max(1e-9, s.loss_before - loss_test.floor());
+    if (remaining < kVerifyAnswered) {
+      if (s.cuts < kMostCuts && loss_test.fires()) return cut_for_loss(s.before, s.cuts, now);
+      if (late) return hold(now + kProbeWaitFirst);
+      return;
+    }
+    if (!late) return;  // only patience may teach a floor: it mutes the loss test for minutes
+    loss_test.set_floor(wilson_upper(k, static_cast<double>(count.segments), 2.0), now);
+    mode = PathMode::lossy;
+    capacity.reset();
+    change_rate(
+        s.before,
+        fmt::format(
+            "the loss did not answer to the rate ({:.2f} % before the cut, {:.2f} % of {} segments after)",
+            100 * s.loss_before, 100 * count.ratio(), count.segments),
+        now);
+    hold(now + kProbeWaitLeast);
+  }
+
+  void start_drain(Rate before, const SiteMeasurement& m, TimePoint now) {
+    const auto measured = window.buffered_capacity(queue_since, q_target());
+    if (!measured || !limits.adapt) {
+      high_ticks = 0;
+      return;
+    }
+    learn_capacity(*measured, PathMode::buffer);
+    drain(Drain{*measured, {}, {}, before, 0, kProbeWaitFirst}, m, now);
+  }
+
+  void drain(Drain s, const SiteMeasurement& m, TimePoint now) {
+    const Capacity& c = s.capacity;
+    // The samples are old by the time their ACKs took: the queue went on changing at our rate against C
+    // since.
+    Duration q = m.queue ? m.queue->q : q_high();
+    const Duration age = m.queue ? now - m.queue->sent_to : base;
+    const double growth = (decision.rate / c.rate) - 1.0;
+    if (std::isfinite(growth))
+      q = std::max(q, from_seconds(seconds(q) + std::min(growth, 1.0) * seconds(age)));
+    const double time = std::max(seconds(kDrainTime), 2 * seconds(base));
+    const double depth = std::max(kDrainLeast, 1.0 - seconds(q) / time);
+    const Rate target = c.rate * (kGain * depth);
+    change_rate(
+        target,
+        fmt::format(
+            "the provider's queue stood at {:.0f} ms over the base RTT of {:.1f} ms; the path delivered "
+            "{:.1f} Mbit/s meanwhile",
+            milliseconds(q), milliseconds(base), c.rate.mbps()),
+        now);
+    const double fall = std::max(0.02, 1.0 - decision.rate / c.rate);  // of queue time per second
+    s.queue_before = q;
+    s.empty_at = now + from_seconds(std::min(seconds(q) / fall, 5.0));
+    state = s;
+  }
+
+  void in_drain(Drain& s, const SiteMeasurement& m, TimePoint now) {
+    const bool answered = m.queue && m.queue->sent_from >= s.empty_at;
+    const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;
+    if (!answered && !overdue) return;
+    if (!answered || m.queue->q < q_high()) {
+      change_rate(s.capacity.rate * kGain, "the provider's queue has drained", now);
+      return hold(now + s.probe_wait);
+    }
+    const bool effective = m.queue->q < s.queue_before / 2;
+    Drain again = s;
+    again.ineffective = effective ? 0 : s.ineffective + 1;
+    if (again.ineffective > kDrainAttempts) {
+      foreign_until = now + kForeignQueuePause;
+      change_rate(s.before, "the provider's queue does not answer to our rate: it is somebody else's", now);
+      return hold(now + kProbeWaitMost);
+    }
+    if (!effective) again.capacity.rate = s.capacity.rate * kDrainShrink;
+    drain(again, m, now);
+  }
+
+  void start_probe(TimePoint now) {
+    state = Probe{decision.rate, decision.rate, 0};
+    raise(std::get<Probe>(state), now);
+  }
+
+  void raise(Probe& s, TimePoint now) {
+    const double step = kProbeSteps[std::min(s.step, kProbeSteps.size() - 1)];
+    change_rate(s.clean * (1.0 + step),
+                fmt::format("probing: the site has more to send and {:.1f} Mbit/s went through clean",
+                            s.clean.mbps()),
+                now);
+  }
+
+  void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
+    if (fresh_queue(m) && m.queue->q > q_probe()) return end_probe_on_queue(s, m, now);
+    const LossCount count = window.loss(fresh_from, now);
+    if (count.beyond > 0 &&
+        poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds) {
+      return end_probe_on_loss(s, count, now);
+    }
+    const Duration round = std::max<Duration>(kProbeRound, 3 * base);
+    const auto mature = window.mature_until();
+    const bool judged = mature && *mature >= fresh_from + round;
+    const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kDemand;
+    if (used) {
+      s.clean = decision.rate;
+      ++s.step;
+      if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
+      return raise(s, now);
+    }
+    if (now - fresh_from > std::max<Duration>(kProbePatience, 6 * base)) {
+      s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
+      return end_probe_clean(s, "the site does not send more", now);
+    }
+  }
+
+  void end_probe_clean(Probe& s, std::string_view why, TimePoint now) {
+    const Rate clean = s.clean;
+    change_rate(clean, why, now);
+    probe_wait = kProbeWaitLeast;
+    hold(now + kProbeWaitFirst);
+  }
+
+  void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
+    auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
+    if (!measured) measured = Capacity{s.clean, 0.05, now};
+    measured->rate = std::max(measured->rate, s.run_start * kDrainShrink);
+    learn_capacity(*measured, PathMode::buffer);
+    const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
+    drain(Drain{*measured, {}, {}, s.run_start, 0, wait}, m, now);
+  }
+
+  void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
+    const Settle settle{s.run_start, fresh_from, now};
+    change_rate(
+        s.clean,
+        fmt::format("the probe met loss: {} of {} segments beyond this box", count.beyond, count.segments),
+        now);
+    state = settle;
+  }
+
+  void in_settle(Settle& s, TimePoint now) {
+    const auto mature = window.mature_until();
+    const bool all = mature && *mature >= s.until;
+    if (!all && now - s.until < 3 * base + Duration(kOutageLeast)) return;
+    const auto measured = window.policed_capacity(s.from, s.until, loss_test.harmless());
+    Rate target = s.run_start;
+    if (measured) {
+      learn_capacity(*measured, PathMode::policer);
+      target = std::max(target, measured->rate * kGain);
+    }
+    const Duration wait = wait_after_run(s.run_start, target);
+    // A bucket's tokens made the last clean rounds look better than the path is: keep the gain off them too.
+    change_rate(std::min(target, std::max(decision.rate * kGain, s.run_start)),
+                measured ? fmt::format("the path dropped what exceeded {:.1f} Mbit/s", measured->rate.mbps())
+                         : std::string("the probe met loss"),
+                now);
+    hold(now + wait);
+  }
+
+  void in_outage(Outage& s, const SiteMeasurement& m, TimePoint now) {
+    if (!m.last_ack || *m.last_ack <= s.since) return;
+    decision.reason = fmt::format("{:.1f} Mbit/s resumed: ACKs are back after {:.1f} s", decision.rate.mbps(),
+                                  seconds(now - s.since));
+    window.forget_cohorts();
+    start_afresh(now + 2 * base);
+    hold(now + kProbeWaitLeast);
+  }
+
+  // ---- pieces ----
+
+  void hold(TimePoint next_probe) { state = Hold{next_probe}; }
+
+  void start_afresh(TimePoint from) {
+    fresh_from = from;
+    evidence_since = from;
+    loss_test.restart();
+    high_ticks = 0;
+  }
+
+  /// Sets the rate within the limits, says why, and starts the evidence afresh.
+  void change_rate(Rate target, std::string_view why, TimePoint now) {
+    const Rate was = decision.rate;
+    const Rate to =
+        limits.adapt ? std::clamp(target, limits.floor, std::max(limits.floor, limits.ceiling)) : was;
+    start_afresh(now);
+    if (to == was) return;
+    decision.rate = to;
+    decision.changed = true;
+    decision.since = now;
+    const double percent = was.bps() == 0 ? 0.0 : 100.0 * (to / was - 1.0);
+    decision.reason = fmt::format("{:.1f} Mbit/s, {:+.0f} %: {}", to.mbps(), percent, why);
+  }
+
+  void learn_capacity(const Capacity& c, PathMode how) {
+    mode = how;
+    const double error = std::clamp(2 * c.relative_error, 0.01, 0.5);
+    capacity = CapacityEstimate{c.rate, c.rate * (1 - error), c.rate * (1 + error), c.measured};
+  }
+
+  /// 2, 4, 8 s while probes find nothing; from the beginning once one gained something.
+  Duration wait_after_run(Rate start, Rate end) {
+    if (end >= start * kProbeGained) {
+      probe_wait = kProbeWaitLeast;
+      return kProbeWaitFirst;
+    }
+    const Duration wait = jittered(probe_wait);
+    probe_wait = std::min<Duration>(2 * probe_wait, kProbeWaitMost);
+    return wait;
+  }
+
+  /// +-20 %, so that the boxes of a path do not probe in step. A fixed linear congruence: replay gives the
+  /// same waits.
+  Duration jittered(Duration d) {
+    jitter = jitter * 6364136223846793005ULL + 1442695040888963407ULL;
+    const double unit = static_cast<double>(jitter >> 11U) * 0x1.0p-53;
+    return from_seconds(seconds(d) * (1.0 + kProbeJitter * (2 * unit - 1)));
+  }
+
+  [[nodiscard]] bool fresh_queue(const SiteMeasurement& m) const {
+    return m.queue && m.queue->sent_from >= fresh_from;
+  }
+  [[nodiscard]] bool queue_stands() const { return high_ticks >= kQueueTicks; }
+  [[nodiscard]] Duration q_bound(Duration least, double of_base, double sigmas) const {
+    const auto noise = from_seconds((noise_mean + sigmas * std::sqrt(noise_variance)) / 1e3);
+    return std::max({least, from_seconds(seconds(base) * of_base), noise});
+  }
+  [[nodiscard]] Duration q_high() const { return q_bound(kQueueHigh, kQueueHighOfBase, 4); }
+  [[nodiscard]] Duration q_target() const { return q_bound(kQueueTarget, kQueueTargetOfBase, 1); }
+  [[nodiscard]] Duration q_probe() const { return q_bound(kQueueProbe, kQueueProbeOfBase, 3); }
+  [[nodiscard]] double usual_loss() const {
+    return std::max(loss_test.floor(), quiet_segments > 0 ? quiet_losses / quiet_segments : 0.0);
+  }
+
+  void show(TimePoint now) {
+    const LossCount count = window.loss(now - kShownWindow, now);
+    decision.state = kind_of(state);
+    decision.mode = now - last_tcp > kBlindAfter ? PathMode::blind : mode;
+    decision.capacity = capacity;
+    decision.loss_beyond = count.ratio();
+    decision.loss_segments = count.segments;
+    const auto all = static_cast<double>(count.segments + count.before);
+    decision.loss_before = all > 0 ? static_cast<double>(count.before) / all : 0.0;
+    decision.evidence = loss_test.evidence();
+  }
+
+  ControlLimits limits;
+  State state;
+  RateDecision decision;
+  ControlWindow window;
+  LossTest loss_test;
+  std::optional<CapacityEstimate> capacity;
+  PathMode mode = PathMode::unknown;
+  TimePoint fresh_from;      ///< of the last change of rate: evidence was sent after it
+  TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
+  TimePoint queue_since;     ///< first tick of the delay evidence that stands
+  TimePoint foreign_until;   ///< the queue is not ours: do not yield to it until then
+  TimePoint last_tcp;
+  Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
+  Duration probe_wait = kProbeWaitLeast;
+  int high_ticks = 0;
+  double noise_mean = 0, noise_variance = 0;    ///< of q in quiet times, ms and ms^2
+  double quiet_segments = 0, quiet_losses = 0;  ///< of HOLD, forgotten over ~20 s
+  std::uint64_t jitter = 1;
+};
+
+SiteController::SiteController(ControlLimits limits, Rate start, TimePoint now)
+    : impl_(std::make_unique<Impl>(limits, start, now)) {}
+SiteController::~SiteController() = default;
+SiteController::SiteController(SiteController&&) noexcept = default;
+SiteController& SiteController::operator=(SiteController&&) noexcept = default;
+
+const RateDecision& SiteController::step(const ControlInput& input, TimePoint now) {
+  impl_->step(input, now);
+  return impl_->decision;
+}
+
+void SiteController::set_limits(ControlLimits limits, TimePoint now) {
+  impl_->limits = limits;
+  const Rate rate = impl_->decision.rate;
+  if (rate < limits.floor || rate > limits.ceiling)
+    impl_->change_rate(rate, "the policy's limits changed", now);
+}
+
+const RateDecision& SiteController::decision() const {
+  return impl_->decision;
+}
+
+}  // namespace weir

@@ -1,0 +1,184 @@
+// The control law closed over a modelled path whose truth is known.
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "path_simulator.hpp"
+
+namespace weir::test {
+namespace {
+
+const ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
+
+struct Case {
+  Provider provider;
+  double rtt_s;
+  double start_mbps;
+  double capacity_mbps;
+};
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << (c.provider == Provider::policer ? "policer" : "buffer") << " rtt " << c.rtt_s << " start "
+       << c.start_mbps << " capacity " << c.capacity_mbps;
+}
+
+class ClosedLoop : public testing::TestWithParam<Case> {};
+
+TEST_P(ClosedLoop, FindsTheCapacityStaysAndFollows) {
+  const Case c = GetParam();
+  PathSetup path;
+  path.provider = c.provider;
+  path.rtt_s = c.rtt_s;
+  path.capacity_mbps = [c](double t) { return t >= 80 && t < 120 ? 2 * c.capacity_mbps : c.capacity_mbps; };
+  PathSimulator sim(path, kLimits, c.start_mbps);
+  sim.run_for(135);
+
+  const auto found = sim.settles(0, 0.10, 60);
+  ASSERT_TRUE(found) << "never within 10 % for 60 s";
+  EXPECT_LE(*found, c.start_mbps > c.capacity_mbps ? 10 : 20);
+  EXPECT_GE(sim.utilisation(*found, 80), 0.95);
+  EXPECT_LE(sim.loss(*found, 80), 0.005);
+  EXPECT_LE(sim.queue_ms_percentile(*found, 80, 0.99), 10);
+  const auto doubled = sim.settles(80, 0.10, 5);
+  ASSERT_TRUE(doubled);
+  EXPECT_LE(*doubled, 30);
+  const auto halved = sim.settles(120, 0.10, 5);
+  ASSERT_TRUE(halved);
+  EXPECT_LE(*halved, 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Paths, ClosedLoop,
+    testing::Values(Case{Provider::policer, 0.0003, 300, 25}, Case{Provider::policer, 0.030, 300, 45},
+                    Case{Provider::policer, 0.0003, 12, 45}, Case{Provider::policer, 0.030, 12, 80},
+                    Case{Provider::buffer, 0.0003, 300, 80}, Case{Provider::buffer, 0.030, 300, 25},
+                    Case{Provider::buffer, 0.0003, 12, 45}, Case{Provider::buffer, 0.030, 12, 45}));
+
+TEST(ControllerGuards, RandomLossNeverRatchetsTheRateDown) {
+  for (const double loss : {0.001, 0.01}) {
+    PathSetup path;
+    path.capacity_mbps = [](double) { return 1000.0; };
+    path.random_loss = loss;
+    path.demand_mbps = 40;
+    PathSimulator sim(path, kLimits, 100);
+    sim.run_for(120);
+    EXPECT_GE(sim.decision().rate, Rate::mbps(95)) << "at random loss " << loss;
+    EXPECT_LE(sim.rate_cuts(0, 120), 2);
+  }
+}
+
+TEST(ControllerGuards, HarmlessLossInBurstsIsNotCongestion) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 1000.0; };
+  path.random_loss = 0.001;
+  path.loss_burst = 10;
+  path.demand_mbps = 40;
+  PathSimulator sim(path, kLimits, 100);
+  sim.run_for(300);
+  EXPECT_LE(sim.rate_cuts(0, 300), 1);
+  EXPECT_GE(sim.decision().rate, Rate::mbps(95));
+}
+
+TEST(ControllerGuards, LossOfOurOwnHostNeverLowersTheRate) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 1000.0; };
+  path.local_loss = 0.01;
+  path.demand_mbps = 60;
+  PathSimulator sim(path, kLimits, 100);
+  sim.run_for(60);
+  EXPECT_EQ(sim.rate_cuts(0, 60), 0);
+  EXPECT_GT(sim.decision().loss_before, 0.005) << "the test lost nothing: it proves nothing";
+}
+
+TEST(ControllerGuards, AnOutageIsNotCongestion) {
+  PathSetup path;
+  path.silent = [](double t) { return t > 40 && t < 50; };
+  PathSimulator sim(path, kLimits, 45);
+  sim.run_for(39);
+  const Rate before = sim.decision().rate;
+  sim.run_for(10);
+  EXPECT_EQ(sim.decision().state, ControlState::outage);
+  EXPECT_GE(sim.decision().rate, before * 0.9);
+  sim.run_for(10);
+  EXPECT_NE(sim.decision().state, ControlState::outage);
+  EXPECT_GE(sim.decision().rate, Rate::mbps(40));
+}
+
+TEST(ControllerGuards, AForeignQueueIsYieldedToOnlyForAWhile) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 100.0; };
+  path.demand_mbps = 50;
+  path.foreign_queue_s = [](double t) { return t > 20 ? 0.05 + 0.01 * std::sin(t * 9) : 0.0; };
+  PathSimulator sim(path, kLimits, 60);
+  sim.run_for(60);
+  EXPECT_GE(sim.decision().rate, Rate::mbps(45)) << sim.decision().reason;
+}
+
+TEST(ControllerGuards, TheFloorHoldsWhateverThePathDoes) {
+  PathSetup path;
+  path.provider = Provider::policer;
+  path.capacity_mbps = [](double) { return 4.0; };
+  PathSimulator sim(path, kLimits, 100);
+  sim.run_for(30);
+  for (const TraceTick& t : sim.trace()) EXPECT_GE(t.shaped_mbps, 10.0);
+}
+
+TEST(ControllerGuards, TheCeilingHoldsWhateverThePathCarries) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 200.0; };
+  PathSimulator sim(path, {Rate::mbps(10), Rate::mbps(60), true}, 50);
+  sim.run_for(30);
+  EXPECT_EQ(sim.decision().rate, Rate::mbps(60));
+  for (const TraceTick& t : sim.trace()) EXPECT_LE(t.shaped_mbps, 60.0);
+}
+
+TEST(ControllerGuards, WithoutDemandNothingIsProbed) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 200.0; };
+  path.demand_mbps = 10;
+  PathSimulator sim(path, kLimits, 50);
+  sim.run_for(60);
+  EXPECT_EQ(sim.decision().rate, Rate::mbps(50));
+}
+
+TEST(ControllerGuards, AtMostOneCutPerRoundTripAndTick) {
+  PathSetup path;
+  path.provider = Provider::policer;
+  path.rtt_s = 0.2;
+  path.capacity_mbps = [](double t) { return t < 30 ? 80.0 : 20.0; };
+  PathSimulator sim(path, kLimits, 300);
+  sim.run_for(60);
+  double last_cut = -1;
+  const auto& trace = sim.trace();
+  for (std::size_t i = 1; i < trace.size(); ++i) {
+    if (trace[i].shaped_mbps >= trace[i - 1].shaped_mbps) continue;
+    if (last_cut >= 0) {
+      EXPECT_GE(trace[i].at - last_cut, 0.2) << "at " << trace[i].at;
+    }
+    last_cut = trace[i].at;
+  }
+}
+
+TEST(ControllerGuards, ReplayGivesTheSameDecisions) {
+  PathSetup path;
+  path.provider = Provider::policer;
+  PathSimulator sim(path, kLimits, 300);
+  sim.run_for(30);
+  SiteController again(kLimits, Rate::mbps(300), TimePoint{});
+  std::size_t i = 0;
+  for (const ControlInput& input : sim.inputs()) {
+    const RateDecision& d = again.step(input, input.measured.at);
+    ASSERT_DOUBLE_EQ(d.rate.mbps(), sim.trace()[i++].shaped_mbps);
+  }
+}
+
+TEST(ControllerGuards, AdaptFalseMeasuresAndHolds) {
+  PathSetup path;
+  path.provider = Provider::policer;
+  PathSimulator sim(path, {Rate::mbps(10), Rate::mbps(500), false}, 60);
+  sim.run_for(20);
+  for (const TraceTick& t : sim.trace()) ASSERT_EQ(t.shaped_mbps, 60.0);
+}
+
+}  // namespace
+}  // namespace weir::test
