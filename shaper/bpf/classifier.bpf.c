@@ -1,0 +1,419 @@
+/* The classifier at clsact egress: one packet in, skb->priority = its HTB class out.
+ *
+ *   control?  --yes--> the control class
+ *      | no
+ *   destination in a site?  --no--> the elsewhere class
+ *      | yes
+ *   rules of the site's class set, one bit each:  dscp & protocol & source & destination & ports  -> lowest bit
+ *      | none left
+ *   the set's default class
+ *
+ * HTB takes a priority whose upper half is its own handle as a class id and runs no filter of its own
+ * (net/sched/sch_htb.c, htb_classify). The verdict is always TC_ACT_UNSPEC: whoever else has a filter here is still
+ * asked. Headers are read with bpf_skb_load_bytes, never pulled: a pull would copy every TCP packet, which are clones.
+ *
+ * The tables are never changed once the program runs; a new policy comes as a new program with new tables, and the swap
+ * of the one for the other in the filter is what makes a policy change atomic (docs/CLASSIFIER.md). */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "classifier_layout.h"
+
+const volatile struct weir_constants constants = {};
+
+/* Sizes marked 1 are set by the loader from the policy. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1);
+  __type(key, struct weir_site_key4);
+  __type(value, __u32);
+} site_prefixes4 SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1);
+  __type(key, struct weir_site_key6);
+  __type(value, __u32);
+} site_prefixes6 SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct weir_site);
+} sites SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
+} rule_handles SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct weir_class_set);
+} class_sets SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1);
+  __type(key, struct weir_rule_key4);
+  __type(value, __u32);
+} rule_prefixes4 SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(max_entries, 1);
+  __type(key, struct weir_rule_key6);
+  __type(value, __u32);
+} rule_prefixes6 SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct weir_port_page);
+} port_pages SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __uint(key_size, sizeof(__u32));
+  __uint(value_size, sizeof(__u64)); /* the loader makes it words x 8 */
+} vectors SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct weir_arrivals);
+} arrivals SEC(".maps");
+
+enum ethertype {
+  TYPE_IPV4 = 0x0800,
+  TYPE_IPV6 = 0x86dd,
+  TYPE_VLAN = 0x8100,
+  TYPE_QINQ = 0x88a8,
+  TYPE_QINQ_LEGACY = 0x9100,
+  TYPE_PPPOE_SESSION = 0x8864,
+  TYPE_MPLS_UNICAST = 0x8847,
+  TYPE_MPLS_MULTICAST = 0x8848,
+  TYPE_MACSEC = 0x88e5,
+  TYPE_PROVIDER_BACKBONE = 0x88e7,
+  TYPE_TRILL = 0x22f3,
+  TYPE_NSH = 0x894f,
+  TYPE_FCOE = 0x8906,
+  TYPE_ATA = 0x88a2,
+  TYPE_ROCE = 0x8915,
+};
+
+enum protocol {
+  PROTOCOL_HOP_BY_HOP = 0,
+  PROTOCOL_IGMP = 2,
+  PROTOCOL_TCP = 6,
+  PROTOCOL_UDP = 17,
+  PROTOCOL_ROUTING = 43,
+  PROTOCOL_FRAGMENT = 44,
+  PROTOCOL_AH = 51,
+  PROTOCOL_ICMPV6 = 58,
+  PROTOCOL_DESTINATION_OPTIONS = 60,
+  PROTOCOL_EIGRP = 88,
+  PROTOCOL_OSPF = 89,
+  PROTOCOL_PIM = 103,
+  PROTOCOL_VRRP = 112,
+  PROTOCOL_SCTP = 132,
+};
+
+enum way { TO_CONTROL, TO_ELSEWHERE, TO_SITE };
+
+struct packet {
+  __u32 family; /* 4 or 6 */
+  __u32 dscp;
+  __u32 protocol;
+  __u32 payload_at;  /* offset of the transport header */
+  __u32 has_payload; /* its first four bytes are in the frame and in this fragment */
+  __u8 payload[4];
+  __u32 source[4]; /* IPv4: the first word */
+  __u32 destination[4];
+};
+
+#define inlined static __attribute__((always_inline)) inline
+
+inlined int is_vlan_tag(__u32 type) {
+  return type == TYPE_VLAN || type == TYPE_QINQ || type == TYPE_QINQ_LEGACY;
+}
+
+/* Frame formats that carry users' data in something we do not look through. Everything else that is not IP is the link
+ * or the routing talking about itself: ARP, LLDP, LACP, spanning tree, IS-IS, 802.1X, CFM, PTP. */
+inlined int carries_data(__u32 type) {
+  switch (type) {
+    case TYPE_MPLS_UNICAST:
+    case TYPE_MPLS_MULTICAST:
+    case TYPE_MACSEC:
+    case TYPE_PROVIDER_BACKBONE:
+    case TYPE_TRILL:
+    case TYPE_NSH:
+    case TYPE_FCOE:
+    case TYPE_ATA:
+    case TYPE_ROCE:
+      return 1;
+    default:
+      return is_vlan_tag(type); /* one more tag than we go through */
+  }
+}
+
+/* RFC 2516 over RFC 1661: six bytes of PPPoE, then PPP's protocol, whose upper half (NCPs from 0x8000, LCP and
+ * authentication from 0xc000) is the link's own business. */
+inlined enum way pppoe_session_way(struct __sk_buff* skb, __u32 at) {
+  __u16 ppp_protocol = 0;
+  if (bpf_skb_load_bytes(skb, at + 6, &ppp_protocol, sizeof(ppp_protocol))) return TO_ELSEWHERE;
+  return bpf_ntohs(ppp_protocol) >= 0x8000 ? TO_CONTROL : TO_ELSEWHERE;
+}
+
+inlined void read_payload(struct __sk_buff* skb, struct packet* p) {
+  p->has_payload = bpf_skb_load_bytes(skb, p->payload_at, p->payload, sizeof(p->payload)) == 0;
+}
+
+inlined int parse_ipv4(struct __sk_buff* skb, __u32 at, struct packet* p) {
+  __u32 header[5];
+  if (bpf_skb_load_bytes(skb, at, header, sizeof(header))) return -1;
+  const __u8* bytes = (const __u8*)header;
+  const __u32 header_length = (bytes[0] & 0x0fu) * 4u;
+  if (bytes[0] >> 4 != 4 || header_length < sizeof(header)) return -1;
+  p->family = 4;
+  p->dscp = bytes[1] >> 2;
+  p->protocol = bytes[9];
+  p->source[0] = header[3];
+  p->destination[0] = header[4];
+  p->payload_at = at + header_length;
+  const __u32 fragment_offset = (bytes[6] & 0x1fu) << 8 | bytes[7];
+  if (fragment_offset == 0) read_payload(skb, p);
+  return 0;
+}
+
+/* Walks from the IPv6 header to the transport header (RFC 8200, 4). A later fragment ends the walk: what its next-header
+ * field names is not there. So does the bound; the protocol is then the header that we stopped at. */
+inlined int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
+  __u32 header[10];
+  if (bpf_skb_load_bytes(skb, at, header, sizeof(header))) return -1;
+  const __u8* bytes = (const __u8*)header;
+  if (bytes[0] >> 4 != 6) return -1;
+  p->family = 6;
+  p->dscp = (bytes[0] & 0x0fu) << 2 | bytes[1] >> 6;
+  for (int i = 0; i < 4; ++i) {
+    p->source[i] = header[2 + i];
+    p->destination[i] = header[6 + i];
+  }
+  __u32 next = bytes[6];
+  at += sizeof(header);
+  int i = 0;
+  for (; i < WEIR_MAX_EXTENSION_HEADERS; ++i) {
+    __u8 extension[4];
+    if (next != PROTOCOL_HOP_BY_HOP && next != PROTOCOL_ROUTING && next != PROTOCOL_DESTINATION_OPTIONS &&
+        next != PROTOCOL_FRAGMENT && next != PROTOCOL_AH)
+      break;
+    if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension))) return -1;
+    const __u32 kind = next;
+    next = extension[0];
+    if (kind == PROTOCOL_FRAGMENT) {
+      at += 8;
+      const __u32 fragment_offset = extension[2] << 8 | (extension[3] & 0xf8u);
+      if (fragment_offset != 0) {
+        p->protocol = next;
+        return 0;
+      }
+    } else if (kind == PROTOCOL_AH) {
+      at += (extension[1] + 2u) * 4u; /* RFC 4302, 2.2: counted in words, less two */
+    } else {
+      at += (extension[1] + 1u) * 8u;
+    }
+  }
+  p->protocol = next;
+  p->payload_at = at;
+  if (i < WEIR_MAX_EXTENSION_HEADERS) read_payload(skb, p);
+  return 0;
+}
+
+inlined int has_ports(const struct packet* p) {
+  return p->has_payload &&
+         (p->protocol == PROTOCOL_TCP || p->protocol == PROTOCOL_UDP || p->protocol == PROTOCOL_SCTP);
+}
+inlined __u32 source_port(const struct packet* p) { return p->payload[0] << 8 | p->payload[1]; }
+inlined __u32 destination_port(const struct packet* p) { return p->payload[2] << 8 | p->payload[3]; }
+
+inlined int is_bfd_port(__u32 port) {
+  return port == 3784 || port == 3785 || port == 4784 || port == 6784; /* RFC 5881, 5883, 7130 */
+}
+
+/* Routing and link control inside IP. CS6 and CS7 are what routers mark their own packets with (RFC 4594). */
+inlined int is_control(const struct packet* p) {
+  if (p->dscp == 48 || p->dscp == 56) return 1;
+  switch (p->protocol) {
+    case PROTOCOL_OSPF:
+    case PROTOCOL_VRRP:
+    case PROTOCOL_EIGRP:
+    case PROTOCOL_IGMP:
+      return 1;
+    case PROTOCOL_PIM: /* a Register (type 1) is a tunnel full of users' data (RFC 7761, 4.9.3) */
+      return p->has_payload && (p->payload[0] & 0x0fu) != 1;
+    case PROTOCOL_ICMPV6: /* multicast listeners 130-132 and 143, neighbours 133-137 */
+      return p->family == 6 && p->has_payload &&
+             ((p->payload[0] >= 130 && p->payload[0] <= 137) || p->payload[0] == 143);
+    case PROTOCOL_TCP:
+      return has_ports(p) && (source_port(p) == 179 || destination_port(p) == 179);
+    case PROTOCOL_UDP: /* a BFD packet goes *to* its well-known port */
+      return has_ports(p) && is_bfd_port(destination_port(p));
+    default:
+      return 0;
+  }
+}
+
+inlined enum way find_way(struct __sk_buff* skb, struct packet* p) {
+  __u16 raw = 0;
+  __u32 at = 12;
+  if (bpf_skb_load_bytes(skb, at, &raw, sizeof(raw))) return TO_ELSEWHERE;
+  /* A tag in the skb's metadata is the outermost one and not in these bytes: nothing to step over. */
+  for (int i = 0; i < WEIR_MAX_VLAN_TAGS && is_vlan_tag(bpf_ntohs(raw)); ++i) {
+    at += 4;
+    if (bpf_skb_load_bytes(skb, at, &raw, sizeof(raw))) return TO_ELSEWHERE;
+  }
+  at += sizeof(raw);
+  const __u32 type = bpf_ntohs(raw);
+  if (type == TYPE_IPV4) {
+    if (parse_ipv4(skb, at, p)) return TO_ELSEWHERE;
+  } else if (type == TYPE_IPV6) {
+    if (parse_ipv6(skb, at, p)) return TO_ELSEWHERE;
+  } else if (type == TYPE_PPPOE_SESSION) {
+    return pppoe_session_way(skb, at);
+  } else {
+    return carries_data(type) ? TO_ELSEWHERE : TO_CONTROL;
+  }
+  return is_control(p) ? TO_CONTROL : TO_SITE;
+}
+
+inlined const __u32* site_of(const struct packet* p) {
+  if (p->family == 4) {
+    const struct weir_site_key4 key = {.prefix_length = 32, .address = p->destination[0]};
+    return bpf_map_lookup_elem(&site_prefixes4, &key);
+  }
+  struct weir_site_key6 key = {.prefix_length = 128};
+  __builtin_memcpy(key.address, p->destination, sizeof(key.address));
+  return bpf_map_lookup_elem(&site_prefixes6, &key);
+}
+
+inlined const __u64* vector(__u32 number) { return bpf_map_lookup_elem(&vectors, &number); }
+
+inlined const __u64* prefix_vector(const struct packet* p, __u32 scope, const __u32* address) {
+  const __u32* number;
+  if (p->family == 4) {
+    const struct weir_rule_key4 key = {
+        .prefix_length = WEIR_SCOPE_BITS + 32, .scope = scope, .address = address[0]};
+    number = bpf_map_lookup_elem(&rule_prefixes4, &key);
+  } else {
+    struct weir_rule_key6 key = {.prefix_length = WEIR_SCOPE_BITS + 128, .scope = scope};
+    __builtin_memcpy(key.address, address, sizeof(key.address));
+    number = bpf_map_lookup_elem(&rule_prefixes6, &key);
+  }
+  return number ? vector(*number) : 0;
+}
+
+inlined const __u64* port_vector(const __u32* pages, __u32 port) {
+  const __u32 number = pages[port >> 8 & 0xffu];
+  const struct weir_port_page* page = bpf_map_lookup_elem(&port_pages, &number);
+  return page ? vector(page->vector[port & 0xffu]) : 0;
+}
+
+/* Written out: a bit scan is not in the instruction set, and newer compilers would want a table for it. */
+inlined __u32 lowest_bit(__u64 v) {
+  __u32 n = 0;
+  if (!(v & 0xffffffffull)) n += 32, v >>= 32;
+  if (!(v & 0xffffu)) n += 16, v >>= 16;
+  if (!(v & 0xffu)) n += 8, v >>= 8;
+  if (!(v & 0xfu)) n += 4, v >>= 4;
+  if (!(v & 0x3u)) n += 2, v >>= 2;
+  if (!(v & 0x1u)) n += 1;
+  return n;
+}
+
+/* The first rule of the set that holds, or -1. Vectors of unused fields are vector 0, all ones; dscp and protocol are
+ * always looked up, so bits beyond the set's last rule never survive. */
+inlined int first_rule(const struct packet* p, const struct weir_class_set* set, __u32 set_number) {
+  const __u64* all = vector(WEIR_VECTOR_ALL);
+  const __u64* dscp = vector(set->dscp[p->dscp & 63u]);
+  const __u64* protocol = vector(set->protocol[p->protocol & 255u]);
+  if (!all || !dscp || !protocol) return -1;
+  const __u64 *source = all, *destination = all;
+  if (set->uses & WEIR_USES_SOURCE) source = prefix_vector(p, WEIR_SOURCE_SCOPE(set_number), p->source);
+  if (set->uses & WEIR_USES_DESTINATION)
+    destination = prefix_vector(p, WEIR_DESTINATION_SCOPE(set_number), p->destination);
+  const __u64 *from_port = all, *to_port = all, *either_from = all, *either_to = all;
+  if (set->uses & WEIR_USES_PORTS) {
+    if (has_ports(p)) {
+      from_port = port_vector(set->source_port_page, source_port(p));
+      to_port = port_vector(set->destination_port_page, destination_port(p));
+      either_from = port_vector(set->either_port_page, source_port(p));
+      either_to = port_vector(set->either_port_page, destination_port(p));
+    } else {
+      from_port = vector(set->portless);
+    }
+  }
+  if (!source || !destination || !from_port || !to_port || !either_from || !either_to) return -1;
+  for (__u32 w = 0; w < WEIR_MAX_WORDS; ++w) {
+    if (w >= constants.words) break;
+    const __u64 holds = dscp[w] & protocol[w] & source[w] & destination[w] & from_port[w] & to_port[w] &
+                        (either_from[w] | either_to[w]);
+    if (holds) return (int)(w * WEIR_RULES_PER_WORD + lowest_bit(holds));
+  }
+  return -1;
+}
+
+inlined __u32 class_in_site(const struct packet* p, const struct weir_site* site) {
+  const __u32 set_number = site->class_set;
+  const struct weir_class_set* set = bpf_map_lookup_elem(&class_sets, &set_number);
+  if (!set) return site->default_handle;
+  const int rule = first_rule(p, set, set_number);
+  if (rule < 0) return site->default_handle;
+  const __u32 at = site->first_handle + (__u32)rule;
+  const __u32* handle = bpf_map_lookup_elem(&rule_handles, &at);
+  return handle ? *handle : site->default_handle;
+}
+
+inlined void count_arrival(struct __sk_buff* skb, __u32 slot) {
+  if (skb->ifindex != constants.port_index) return;
+  struct weir_arrivals* counter = bpf_map_lookup_elem(&arrivals, &slot);
+  if (!counter) return;
+  counter->packets += skb->gso_segs ? skb->gso_segs : 1;
+  counter->bytes += skb->wire_len; /* len plus the headers that segmentation will repeat, as HTB charges it */
+}
+
+SEC("tc")
+int weir_classify(struct __sk_buff* skb) {
+  struct packet p = {};
+  __u32 handle = constants.elsewhere_handle;
+  __u32 slot = WEIR_ARRIVALS_ELSEWHERE;
+  const enum way way = find_way(skb, &p);
+  if (way == TO_CONTROL) {
+    handle = constants.control_handle;
+    slot = WEIR_ARRIVALS_CONTROL;
+  } else if (way == TO_SITE) {
+    const __u32* number = site_of(&p);
+    const struct weir_site* site = number ? bpf_map_lookup_elem(&sites, number) : 0;
+    if (site) {
+      handle = class_in_site(&p, site);
+      slot = WEIR_ARRIVALS_FIRST_SITE + *number;
+    }
+  }
+  skb->priority = handle;
+  count_arrival(skb, slot);
+  return TC_ACT_UNSPEC;
+}

@@ -1,0 +1,245 @@
+#include "shaper/classifier_program.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+
+// The object file as built, in this binary's read-only data: nothing to find, lose or mix up at run time.
+asm(R"(
+  .pushsection .rodata
+  .balign 8
+  .global weir_classifier_object_begin
+  .global weir_classifier_object_end
+weir_classifier_object_begin:
+  .incbin ")" WEIR_CLASSIFIER_OBJECT R"("
+weir_classifier_object_end:
+  .popsection
+)");
+extern "C" {
+extern const std::byte weir_classifier_object_begin[];
+extern const std::byte weir_classifier_object_end[];
+}
+
+namespace weir::shaper {
+namespace {
+
+struct ObjectCloser {
+  void operator()(bpf_object* object) const { bpf_object__close(object); }
+};
+using Object = std::unique_ptr<bpf_object, ObjectCloser>;
+
+/// An opened object whose maps are sized, loaded and filled, in this order.
+class Loader {
+ public:
+  Loader(const ClassifierTables& tables, unsigned port_index) : tables_(tables), object_(open()) {
+    size_maps();
+    set_constants(port_index);
+  }
+
+  ClassifierProgram load() {
+    if (const int error = bpf_object__load(object_.get()); error != 0)
+      fail_classifier(-error, LibbpfLog::with_tail("load the classifier program"));
+    fill();
+    ++writes_;
+    const auto* program = bpf_object__find_program_by_name(object_.get(), kProgramName);
+    return {.program = duplicate(bpf_program__fd(program)),
+            .arrivals = duplicate(bpf_map__fd(map("arrivals"))),
+            .writes = writes_};
+  }
+
+ private:
+  static Object open() {
+    const auto bytes = embedded_classifier_object();
+    LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "weir");
+    Object object(bpf_object__open_mem(bytes.data(), bytes.size(), &options));
+    if (!object) fail_classifier(errno, LibbpfLog::with_tail("open the built-in classifier program"));
+    return object;
+  }
+
+  static Descriptor duplicate(int fd) {
+    Descriptor copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!copy) fail_classifier(errno, "keep a descriptor of the classifier program");
+    return copy;
+  }
+
+  [[nodiscard]] bpf_map* map(const char* name) const {
+    auto* found = bpf_object__find_map_by_name(object_.get(), name);
+    if (found == nullptr)
+      fail_classifier(ENOENT, std::string("find table ") + name + " in the built-in classifier program");
+    return found;
+  }
+
+  void size(const char* name, std::size_t entries) {
+    const auto count = static_cast<std::uint32_t>(std::max<std::size_t>(entries, 1));
+    if (const int error = bpf_map__set_max_entries(map(name), count); error != 0)
+      fail_classifier(-error, std::string("size classifier table ") + name);
+  }
+
+  void size_maps() {
+    const auto is_v4 = [](const auto& p) { return p.prefix.address.family == Family::v4; };
+    const auto count_v4 = [&](const auto& prefixes) {
+      return static_cast<std::size_t>(std::ranges::count_if(prefixes, is_v4));
+    };
+    size("site_prefixes4", count_v4(tables_.site_prefixes));
+    size("site_prefixes6", tables_.site_prefixes.size() - count_v4(tables_.site_prefixes));
+    size("rule_prefixes4", count_v4(tables_.rule_prefixes));
+    size("rule_prefixes6", tables_.rule_prefixes.size() - count_v4(tables_.rule_prefixes));
+    size("sites", tables_.sites.size());
+    size("rule_handles", tables_.rule_handles.size());
+    size("class_sets", tables_.class_sets.size());
+    size("port_pages", tables_.port_pages.size());
+    size("vectors", tables_.vector_count());
+    size("arrivals", WEIR_ARRIVALS_FIRST_SITE + tables_.sites.size());
+    const auto vector_bytes = static_cast<std::uint32_t>(tables_.words * sizeof(std::uint64_t));
+    if (const int error = bpf_map__set_value_size(map("vectors"), vector_bytes); error != 0)
+      fail_classifier(-error, "size classifier table vectors");
+  }
+
+  void set_constants(unsigned port_index) {
+    const weir_constants constants{.control_handle = kControlClass,
+                                   .elsewhere_handle = kElsewhereClass,
+                                   .port_index = port_index,
+                                   .words = tables_.words};
+    if (const int error = bpf_map__set_initial_value(map(".rodata"), &constants, sizeof(constants));
+        error != 0)
+      fail_classifier(-error, "set the classifier program's constants");
+  }
+
+  template <typename Key, typename Value>
+  void put(int table, const char* name, const Key& key, const Value& value) {
+    if (bpf_map_update_elem(table, &key, &value, BPF_ANY) != 0)
+      fail_classifier(errno, std::string("fill classifier table ") + name);
+    ++writes_;
+  }
+
+  template <typename Value>
+  void put_all(const char* name, const std::vector<Value>& values) {
+    const int table = bpf_map__fd(map(name));
+    for (std::uint32_t i = 0; i < values.size(); ++i) put(table, name, i, values[i]);
+  }
+
+  template <typename Address>
+  static void copy_address(Address& to, const IpAddress& from) {
+    std::memcpy(&to, from.bytes.data(), sizeof(to));
+  }
+
+  void fill_site_prefixes() {
+    const int v4 = bpf_map__fd(map("site_prefixes4"));
+    const int v6 = bpf_map__fd(map("site_prefixes6"));
+    for (const auto& [prefix, site] : tables_.site_prefixes) {
+      if (prefix.address.family == Family::v4) {
+        weir_site_key4 key{.prefix_length = prefix.length, .address = 0};
+        copy_address(key.address, prefix.address);
+        put(v4, "site_prefixes4", key, site);
+      } else {
+        weir_site_key6 key{.prefix_length = prefix.length, .address = {}};
+        copy_address(key.address, prefix.address);
+        put(v6, "site_prefixes6", key, site);
+      }
+    }
+  }
+
+  void fill_rule_prefixes() {
+    const int v4 = bpf_map__fd(map("rule_prefixes4"));
+    const int v6 = bpf_map__fd(map("rule_prefixes6"));
+    for (const auto& [scope, prefix, vector] : tables_.rule_prefixes) {
+      const auto length = static_cast<std::uint32_t>(WEIR_SCOPE_BITS) + prefix.length;
+      if (prefix.address.family == Family::v4) {
+        weir_rule_key4 key{.prefix_length = length, .scope = scope, .address = 0};
+        copy_address(key.address, prefix.address);
+        put(v4, "rule_prefixes4", key, vector);
+      } else {
+        weir_rule_key6 key{.prefix_length = length, .scope = scope, .address = {}};
+        copy_address(key.address, prefix.address);
+        put(v6, "rule_prefixes6", key, vector);
+      }
+    }
+  }
+
+  void fill_vectors() {
+    const int table = bpf_map__fd(map("vectors"));
+    for (std::uint32_t number = 0; number < tables_.vector_count(); ++number) {
+      if (bpf_map_update_elem(table, &number, tables_.vector(number).data(), BPF_ANY) != 0)
+        fail_classifier(errno, "fill classifier table vectors");
+      ++writes_;
+    }
+  }
+
+  void fill() {
+    fill_site_prefixes();
+    fill_rule_prefixes();
+    fill_vectors();
+    put_all("sites", tables_.sites);
+    put_all("rule_handles", tables_.rule_handles);
+    put_all("class_sets", tables_.class_sets);
+    put_all("port_pages", tables_.port_pages);
+  }
+
+  const ClassifierTables& tables_;
+  LibbpfLog log_;
+  Object object_;
+  std::size_t writes_ = 0;
+};
+
+}  // namespace
+
+std::span<const std::byte> embedded_classifier_object() {
+  return {weir_classifier_object_begin, weir_classifier_object_end};
+}
+
+ClassifierProgram load_program(const ClassifierTables& tables, unsigned port_index) {
+  return Loader(tables, port_index).load();
+}
+
+std::uint32_t program_id(const Descriptor& program) {
+  bpf_prog_info info{};
+  std::uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0)
+    fail_classifier(errno, "read the classifier program's id");
+  return info.id;
+}
+
+std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std::byte> frame,
+                                  unsigned repeat) {
+  // The kernel takes at most about a page; every header that the program reads is in the first kilobyte.
+  constexpr std::size_t kMostHeaders = 1024;
+  frame = frame.first(std::min(frame.size(), kMostHeaders));
+  __sk_buff after{};
+  LIBBPF_OPTS(bpf_test_run_opts, options);
+  options.data_in = frame.data();
+  options.data_size_in = static_cast<std::uint32_t>(frame.size());
+  options.ctx_out = &after;
+  options.ctx_size_out = sizeof(after);
+  options.repeat = static_cast<int>(repeat);
+  if (bpf_prog_test_run_opts(program.get(), &options) != 0) {
+    if (errno == EINVAL) return std::nullopt;
+    fail_classifier(errno, "ask the classifier program about a frame");
+  }
+  return TrialRun{.handle = after.priority, .nanoseconds = options.duration};
+}
+
+std::vector<weir_arrivals> read_arrivals(const Descriptor& arrivals) {
+  bpf_map_info info{};
+  std::uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(arrivals.get(), &info, &length) != 0)
+    fail_classifier(errno, "read the size of the arrival counters");
+  std::vector<weir_arrivals> sums(info.max_entries);
+  std::vector<weir_arrivals> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  for (std::uint32_t slot = 0; slot < info.max_entries; ++slot) {
+    if (bpf_map_lookup_elem(arrivals.get(), &slot, per_cpu.data()) != 0)
+      fail_classifier(errno, "read the arrival counters");
+    for (const auto& part : per_cpu) {
+      sums[slot].packets += part.packets;
+      sums[slot].bytes += part.bytes;
+    }
+  }
+  return sums;
+}
+
+}  // namespace weir::shaper

@@ -1,0 +1,280 @@
+#include "shaper/classifier_tables.hpp"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <system_error>
+
+namespace weir::shaper {
+namespace {
+
+using BitVector = std::vector<std::uint64_t>;
+
+void set_bit(BitVector& v, std::size_t bit) {
+  v[bit / WEIR_RULES_PER_WORD] |= std::uint64_t{1} << (bit % WEIR_RULES_PER_WORD);
+}
+
+BitVector united(BitVector a, const BitVector& b) {
+  std::ranges::transform(a, b, a.begin(), std::bit_or<>());
+  return a;
+}
+
+/// Equal vectors, and equal port pages, are stored once: most values of a field satisfy the same rules.
+class SharedStore {
+ public:
+  explicit SharedStore(ClassifierTables& tables) : tables_(tables) {
+    number_of(BitVector(tables_.words, ~std::uint64_t{0}));
+    number_of(weir_port_page{});
+  }
+
+  std::uint32_t number_of(const BitVector& v) {
+    const auto [at, is_new] = vectors_.try_emplace(v, static_cast<std::uint32_t>(vectors_.size()));
+    if (is_new) tables_.vectors.insert(tables_.vectors.end(), v.begin(), v.end());
+    return at->second;
+  }
+
+  std::uint32_t number_of(const weir_port_page& page) {
+    const auto [at, is_new] =
+        pages_.try_emplace(std::to_array(page.vector), static_cast<std::uint32_t>(pages_.size()));
+    if (is_new) tables_.port_pages.push_back(page);
+    return at->second;
+  }
+
+ private:
+  ClassifierTables& tables_;
+  std::map<BitVector, std::uint32_t> vectors_;
+  std::map<std::array<std::uint32_t, 256>, std::uint32_t> pages_;
+};
+
+/// The match entries of a class set in the order of matching: the index is the bit.
+std::vector<const MatchRule*> rules_in_order(const ClassSet& set) {
+  std::vector<const MatchRule*> rules;
+  for (const auto& c : set.classes)
+    for (const auto& rule : c.match) rules.push_back(&rule);
+  return rules;
+}
+
+std::size_t rule_count(const ClassSet& set) {
+  std::size_t count = 0;
+  for (const auto& c : set.classes) count += c.match.size();
+  return count;
+}
+
+/// Compiles one class set.
+class SetCompiler {
+ public:
+  SetCompiler(ClassifierTables& tables, SharedStore& store, const ClassSet& set, std::uint32_t number)
+      : tables_(tables), store_(store), rules_(rules_in_order(set)), number_(number) {}
+
+  weir_class_set compile() {
+    weir_class_set out{};
+    small_field(out.dscp, &MatchRule::dscp);
+    small_field(out.protocol, &MatchRule::protocol);
+    if (prefix_field(WEIR_SOURCE_SCOPE(number_), &MatchRule::source)) out.uses |= WEIR_USES_SOURCE;
+    if (prefix_field(WEIR_DESTINATION_SCOPE(number_), &MatchRule::destination))
+      out.uses |= WEIR_USES_DESTINATION;
+    const bool source_ports = port_field(out.source_port_page, &MatchRule::source_port);
+    const bool destination_ports = port_field(out.destination_port_page, &MatchRule::destination_port);
+    const bool either_ports = port_field(out.either_port_page, &MatchRule::port);
+    if (source_ports || destination_ports || either_ports) out.uses |= WEIR_USES_PORTS;
+    out.portless = store_.number_of(rules_where([](const MatchRule& r) {
+      return r.port.empty() && r.source_port.empty() && r.destination_port.empty();
+    }));
+    return out;
+  }
+
+ private:
+  [[nodiscard]] BitVector none() const { return BitVector(tables_.words, 0); }
+
+  template <typename Predicate>
+  [[nodiscard]] BitVector rules_where(Predicate holds) const {
+    auto v = none();
+    for (std::size_t bit = 0; bit < rules_.size(); ++bit)
+      if (holds(*rules_[bit])) set_bit(v, bit);
+    return v;
+  }
+
+  /// DSCP and protocol: a vector per value, straight.
+  template <std::size_t N>
+  void small_field(std::uint32_t (&table)[N], std::vector<std::uint8_t> MatchRule::*field) {
+    std::vector<BitVector> by_value(N, rules_where([&](const MatchRule& r) { return (r.*field).empty(); }));
+    for (std::size_t bit = 0; bit < rules_.size(); ++bit)
+      for (const std::size_t value : rules_[bit]->*field)
+        if (value < N) set_bit(by_value[value], bit);
+    std::ranges::transform(by_value, table, [&](const BitVector& v) { return store_.number_of(v); });
+  }
+
+  /// An address satisfies the rules of its longest prefix *and* of every shorter prefix around that, so each
+  /// prefix carries the union; in the order (address, length) the ones around a prefix are a stack.
+  bool prefix_field(std::uint32_t scope, std::vector<Prefix> MatchRule::*field) {
+    if (std::ranges::all_of(rules_, [&](const MatchRule* r) { return (r->*field).empty(); })) return false;
+    const auto unconstrained = rules_where([&](const MatchRule& r) { return (r.*field).empty(); });
+    std::map<Prefix, BitVector> own;
+    for (const auto family : {Family::v4, Family::v6})
+      own.emplace(Prefix{.address = {.family = family, .bytes = {}}, .length = 0}, unconstrained);
+    for (std::size_t bit = 0; bit < rules_.size(); ++bit)
+      for (const auto& prefix : rules_[bit]->*field)
+        set_bit(own.try_emplace(prefix, none()).first->second, bit);
+
+    std::vector<std::pair<Prefix, BitVector>> around;
+    for (const auto& [prefix, bits] : own) {
+      while (!around.empty() && !around.back().first.contains(prefix)) around.pop_back();
+      around.emplace_back(prefix, around.empty() ? bits : united(bits, around.back().second));
+      tables_.rule_prefixes.push_back(
+          {.scope = scope, .prefix = prefix, .vector = store_.number_of(around.back().second)});
+    }
+    return true;
+  }
+
+  /// Ports: between two ends of any range every port satisfies the same rules.
+  bool port_field(std::uint32_t (&pages)[256], std::vector<PortRange> MatchRule::*field) {
+    if (std::ranges::all_of(rules_, [&](const MatchRule* r) { return (r->*field).empty(); })) return false;
+    std::vector<std::uint32_t> starts{0};
+    for (const auto* rule : rules_)
+      for (const auto& range : rule->*field) {
+        starts.push_back(range.first);
+        starts.push_back(range.last + std::uint32_t{1});
+      }
+    std::ranges::sort(starts);
+    const auto vector_at = [&](std::uint32_t port) {
+      return store_.number_of(rules_where([&](const MatchRule& r) {
+        return (r.*field).empty() || std::ranges::any_of(r.*field, [&](const PortRange& range) {
+                 return range.first <= port && port <= range.last;
+               });
+      }));
+    };
+    weir_port_page page{};
+    std::uint32_t current = 0;
+    auto next_start = starts.begin();
+    for (std::uint32_t port = 0; port <= UINT16_MAX; ++port) {
+      if (next_start != starts.end() && *next_start == port) {
+        current = vector_at(port);
+        while (next_start != starts.end() && *next_start == port) ++next_start;
+      }
+      page.vector[port & 0xffU] = current;
+      if ((port & 0xffU) == 0xffU) pages[port >> 8U] = store_.number_of(page);
+    }
+    return true;
+  }
+
+  ClassifierTables& tables_;
+  SharedStore& store_;
+  std::vector<const MatchRule*> rules_;
+  std::uint32_t number_;
+};
+
+void refuse_more_rules_than_bits(const ClassSet& set) {
+  const auto count = rule_count(set);
+  if (count <= WEIR_MAX_RULES) return;
+  throw std::system_error(std::make_error_code(std::errc::argument_list_too_long),
+                          "policy '" + set.name + "' has " + std::to_string(count) +
+                              " match entries; the classifier takes " + std::to_string(WEIR_MAX_RULES) +
+                              " (values of one field, such as subnets, can share an entry)");
+}
+
+void refuse_ids_of_another_policy(const Policy& policy, const ClassIds& ids) {
+  bool fits = ids.leaf.size() == policy.sites.size();
+  for (std::size_t i = 0; fits && i < policy.sites.size(); ++i) {
+    const auto& site = policy.sites[i];
+    fits = site.class_set < policy.class_sets.size() &&
+           ids.leaf[i].size() == policy.classes_of(site).classes.size();
+  }
+  if (!fits)
+    throw std::system_error(std::make_error_code(std::errc::invalid_argument),
+                            "class handles do not belong to this policy");
+}
+
+void add_site(ClassifierTables& tables, const Policy& policy, std::size_t index,
+              const std::vector<Handle>& leaf) {
+  const auto& site = policy.sites[index];
+  const auto& classes = policy.classes_of(site).classes;
+  weir_site out{.class_set = static_cast<std::uint32_t>(site.class_set),
+                .first_handle = static_cast<std::uint32_t>(tables.rule_handles.size()),
+                .default_handle = kElsewhereClass};
+  for (std::size_t c = 0; c < classes.size(); ++c) {
+    tables.rule_handles.insert(tables.rule_handles.end(), classes[c].match.size(), leaf[c]);
+    if (classes[c].is_default) out.default_handle = leaf[c];
+  }
+  tables.sites.push_back(out);
+  for (const auto& prefix : site.subnets)
+    tables.site_prefixes.push_back({.prefix = prefix, .site = static_cast<std::uint32_t>(index)});
+}
+
+/// FNV-1a (RFC 9923), a byte at a time.
+class Hash {
+ public:
+  explicit Hash(std::uint64_t seed) { take(seed); }
+  void bytes(std::span<const std::byte> data) {
+    for (const auto b : data) state_ = (state_ ^ static_cast<std::uint64_t>(b)) * 0x100000001b3U;
+  }
+  template <typename T>
+  requires std::has_unique_object_representations_v<T>
+  void take(const T& value) { bytes(std::as_bytes(std::span(&value, 1))); }
+  /// The length goes first: neighbours cannot borrow elements from each other.
+  template <typename T>
+  void take(const std::vector<T>& values) {
+    take(values.size());
+    bytes(std::as_bytes(std::span(values)));
+  }
+  void take(const Prefix& prefix) {
+    take(prefix.address.family);
+    take(prefix.address.bytes);
+    take(prefix.length);
+  }
+  [[nodiscard]] std::uint64_t value() const { return state_; }
+
+ private:
+  std::uint64_t state_ = 0xcbf29ce484222325U;
+};
+
+}  // namespace
+
+ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
+  refuse_ids_of_another_policy(policy, ids);
+  ClassifierTables tables;
+  std::size_t most_rules = 1;
+  for (const auto& set : policy.class_sets) {
+    refuse_more_rules_than_bits(set);
+    most_rules = std::max(most_rules, rule_count(set));
+  }
+  tables.words = static_cast<std::uint32_t>((most_rules + WEIR_RULES_PER_WORD - 1) / WEIR_RULES_PER_WORD);
+  SharedStore store(tables);
+  for (std::size_t i = 0; i < policy.class_sets.size(); ++i)
+    tables.class_sets.push_back(
+        SetCompiler(tables, store, policy.class_sets[i], static_cast<std::uint32_t>(i)).compile());
+  for (std::size_t i = 0; i < policy.sites.size(); ++i) add_site(tables, policy, i, ids.leaf[i]);
+  return tables;
+}
+
+std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed) {
+  Hash hash(seed);
+  hash.take(tables.site_prefixes.size());
+  for (const auto& p : tables.site_prefixes) {
+    hash.take(p.prefix);
+    hash.take(p.site);
+  }
+  hash.take(tables.sites);
+  hash.take(tables.rule_handles);
+  hash.take(tables.class_sets);
+  hash.take(tables.rule_prefixes.size());
+  for (const auto& p : tables.rule_prefixes) {
+    hash.take(p.scope);
+    hash.take(p.prefix);
+    hash.take(p.vector);
+  }
+  hash.take(tables.port_pages);
+  hash.take(tables.words);
+  hash.take(tables.vectors);
+  return hash.value();
+}
+
+std::uint64_t content_hash(std::span<const std::byte> bytes, std::uint64_t seed) {
+  Hash hash(seed);
+  hash.bytes(bytes);
+  return hash.value();
+}
+
+}  // namespace weir::shaper

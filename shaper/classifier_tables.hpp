@@ -1,0 +1,57 @@
+/// What the classifier's kernel tables must hold for a policy. Pure: no sockets, no descriptors, no clock.
+///
+/// The program's own view of these tables is bpf/classifier_layout.h; how a rule becomes a bit and a field a
+/// vector of them is explained in docs/CLASSIFIER.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "config/address.hpp"
+#include "config/policy.hpp"
+#include "shaper/bpf/classifier_layout.h"
+#include "shaper/class_ids.hpp"
+
+namespace weir::shaper {
+
+struct ClassifierTables {
+  struct SitePrefix {
+    Prefix prefix;
+    std::uint32_t site = 0;
+  };
+  /// In this scope (a class set's source or destination), addresses under this prefix satisfy the rules of
+  /// `vector`.
+  struct RulePrefix {
+    std::uint32_t scope = 0;
+    Prefix prefix;
+    std::uint32_t vector = 0;
+  };
+
+  std::vector<SitePrefix> site_prefixes;
+  std::vector<weir_site> sites;  ///< in the policy's order
+  std::vector<Handle> rule_handles;
+  std::vector<weir_class_set> class_sets;  ///< in the policy's order
+  std::vector<RulePrefix> rule_prefixes;
+  std::vector<weir_port_page> port_pages;  ///< never empty: page 0
+  std::uint32_t words = 1;                 ///< 64-bit words of one vector
+  std::vector<std::uint64_t> vectors;      ///< one after the other, `words` each; never empty: vector 0
+
+  [[nodiscard]] std::size_t vector_count() const { return vectors.size() / words; }
+  [[nodiscard]] std::span<const std::uint64_t> vector(std::uint32_t number) const {
+    return std::span(vectors).subspan(std::size_t{number} * words, words);
+  }
+};
+
+/// Throws std::system_error when a class set has more match entries than the program can take
+/// (WEIR_MAX_RULES; the message names the set) or when `ids` is not of this policy.
+[[nodiscard]] ClassifierTables build_tables(const Policy& policy, const ClassIds& ids);
+
+/// A number for the content: equal tables give equal numbers, different ones different numbers but for chance
+/// (64 bits). `seed` takes in what else decides what the kernel holds.
+[[nodiscard]] std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed);
+/// The same function over plain bytes.
+[[nodiscard]] std::uint64_t content_hash(std::span<const std::byte> bytes, std::uint64_t seed);
+
+}  // namespace weir::shaper
