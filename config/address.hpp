@@ -34,8 +34,8 @@ struct Prefix {
   std::uint8_t length = 0;
 
   enum class Fault : std::uint8_t { none, not_an_address, length_out_of_range, host_bits_set };
-  /// Parses "10.0.0.0/8" or a bare address (a host prefix). On a fault returns nullopt and says which in `*fault`;
-  /// with host_bits_set `*mended` (when given) receives the prefix that was probably meant.
+  /// Parses "10.0.0.0/8" or a bare address (a host prefix). On a fault returns nullopt and says which in
+  /// `*fault`; with host_bits_set `*mended` (when given) receives the prefix that was probably meant.
   [[nodiscard]] static std::optional<Prefix> parse(std::string_view text, Fault* fault = nullptr,
                                                    Prefix* mended = nullptr);
   [[nodiscard]] bool contains(const IpAddress& a) const;

@@ -33,7 +33,8 @@ struct LoadFailure {
 
 /// "ef" -> 46, "af41" -> 34, "cs1" -> 8, "default" -> 0, "12" -> 12; nullopt otherwise.
 [[nodiscard]] std::optional<std::uint8_t> parse_dscp(std::string_view text);
-/// "622mbit" -> 622'000'000 (decimal multiples, bit/kbit/mbit/gbit, decimals allowed: "1.5gbit"); nullopt otherwise.
+/// "622mbit" -> 622'000'000 (decimal multiples, bit/kbit/mbit/gbit, decimals allowed: "1.5gbit"); nullopt
+/// otherwise.
 [[nodiscard]] std::optional<Rate> parse_rate(std::string_view text);
 /// The shortest exact spelling that parse_rate reads back: 45'000'000 -> "45mbit".
 [[nodiscard]] std::string to_string(Rate rate);

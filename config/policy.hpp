@@ -36,14 +36,15 @@ struct PortRange {
   auto operator<=>(const PortRange&) const = default;
 };
 
-/// One entry of a class's match list: all that is given must hold (a conjunction); an empty vector or nullopt says
-/// nothing. Within one field the values are alternatives. `source` and `destination` are the packet's own.
+/// One entry of a class's match list: all that is given must hold (a conjunction); an empty vector or nullopt
+/// says nothing. Within one field the values are alternatives.
+/// `source` and `destination` are the packet's own.
 struct MatchRule {
-  std::vector<std::uint8_t> dscp;           ///< code points 0..63
+  std::vector<std::uint8_t> dscp;  ///< code points 0..63
   std::vector<Prefix> source;
   std::vector<Prefix> destination;
-  std::vector<std::uint8_t> protocol;       ///< IP protocol numbers
-  std::vector<PortRange> port;              ///< source or destination port
+  std::vector<std::uint8_t> protocol;  ///< IP protocol numbers
+  std::vector<PortRange> port;         ///< source or destination port
   std::vector<PortRange> source_port;
   std::vector<PortRange> destination_port;
   bool operator==(const MatchRule&) const = default;
@@ -54,11 +55,11 @@ enum class LeafKind : std::uint8_t { automatic, fq_codel, fifo };
 
 struct ClassPolicy {
   std::string name;
-  std::vector<MatchRule> match;      ///< a disjunction; empty only for the default class
+  std::vector<MatchRule> match;  ///< a disjunction; empty only for the default class
   bool is_default = false;
   std::optional<RateOrShare> guarantee;  ///< none: the least that HTB takes (8 kbit)
-  RateOrShare ceiling = Share{1.0};
-  std::uint8_t priority = 3;         ///< 0 (first) .. 7
+  RateOrShare ceiling = Share{1.0};      ///< left out at priority 0: three times the guarantee
+  std::uint8_t priority = 3;             ///< 0 (first) .. 7
   LeafKind leaf = LeafKind::automatic;
   bool operator==(const ClassPolicy&) const = default;
 };
@@ -71,9 +72,9 @@ struct ClassSet {
 };
 
 struct SiteRates {
-  Rate floor;      ///< the contract: never shaped below
-  Rate ceiling;    ///< never shaped above
-  Rate start;      ///< where a first start begins
+  Rate floor;    ///< the contract: never shaped below
+  Rate ceiling;  ///< never shaped above
+  Rate start;    ///< where a first start begins
   bool adapt = true;
   bool operator==(const SiteRates&) const = default;
 };
@@ -127,7 +128,9 @@ struct Policy {
   ApiSettings api;
   bool operator==(const Policy&) const = default;
 
-  [[nodiscard]] const ClassSet& classes_of(const SitePolicy& site) const { return class_sets[site.class_set]; }
+  [[nodiscard]] const ClassSet& classes_of(const SitePolicy& site) const {
+    return class_sets[site.class_set];
+  }
 };
 
 }  // namespace weir

@@ -18,8 +18,8 @@ struct Problem {
 
 using Problems = std::vector<Problem>;
 
-/// "policy.yaml:12:9: unknown key 'guarante'" + the source line + a caret + "  mend: did you mean 'guarantee'?",
-/// for each problem in order of place. `text` is the file's content, `file` the name to show.
+/// "policy.yaml:12:9: unknown key 'guarante'" + the source line + a caret + "  mend: did you mean
+/// 'guarantee'?", for each problem in order of place. `text` is the file's content, `file` the name to show.
 [[nodiscard]] std::string render(const Problems& problems, std::string_view file, std::string_view text);
 
 }  // namespace weir

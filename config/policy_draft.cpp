@@ -1,0 +1,265 @@
+#include "config/policy_draft.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+namespace weir {
+namespace {
+
+/// The name of the class set of a site that names no policy, unless the file has a policy of that name.
+constexpr const char* kDefaultPolicy = "default";
+
+/// Walks the tree; one method for each mapping that a policy is made of.
+class DraftReader {
+ public:
+  DraftReader(const YamlTree& tree, Problems& problems)
+      : tree_(tree), problems_(problems), read_(tree, problems) {}
+
+  PolicyDraft policy() {
+    PolicyDraft draft;
+    const auto top = read_.fields(tree_.root(), keys::top);
+    if (!top) return draft;
+    if (const Field field = required(*top, "wan")) wan(field, draft);
+    if (const Field field = (*top)["lan"]) lan(field, draft);
+    for (const YamlNode* node : read_.items(required(*top, "sites"))) draft.sites.push_back(site(*node));
+    for (const auto& [name, at, node] : read_.named_nodes((*top)["policies"])) {
+      draft.class_sets.push_back(class_set(name, at, *node));
+    }
+    if (const Field field = (*top)["control"]) draft.control = built_in(field, keys::control);
+    if (const Field field = (*top)["elsewhere"]) draft.elsewhere = built_in(field, keys::elsewhere);
+    if (const Field field = (*top)["api"]) api(field, draft.api);
+    return draft;
+  }
+
+ private:
+  Field required(const Fields& fields, std::string_view key) {
+    const Field field = fields[key];
+    if (!field) read_.report_missing(fields, key);
+    return field;
+  }
+
+  /// A mapping under a key. A key without value has been reported already.
+  std::optional<Fields> mapping(const Field& field, const KeyTable& table) {
+    if (!field || field.value->kind == YamlNode::Kind::null) return std::nullopt;
+    return read_.fields(*field.value, table);
+  }
+
+  template <typename T>
+  static std::optional<Placed<T>> placed(const Field& field, std::optional<T> value) {
+    if (!value) return std::nullopt;
+    return Placed<T>{.value = *std::move(value), .at = field.at()};
+  }
+
+  void wan(const Field& field, PolicyDraft& draft) {
+    const auto wan = mapping(field, keys::wan);
+    if (!wan) return;
+    const Field interface = required(*wan, "interface");
+    draft.wan_interface = placed(interface, read_.interface(interface));
+    const Field rate = required(*wan, "rate");
+    draft.wan_rate = placed(rate, read_.rate(rate));
+    if (const auto layer = mapping((*wan)["link_layer"], keys::link_layer)) {
+      if (const auto kind = read_.link_kind((*layer)["kind"])) draft.link_layer.kind = *kind;
+      if (const auto overhead = read_.integer((*layer)["overhead"], -64, 256)) {
+        draft.link_layer.overhead = static_cast<std::int16_t>(*overhead);
+      }
+      if (const auto mpu = read_.integer((*layer)["mpu"], 0, 256)) {
+        draft.link_layer.mpu = static_cast<std::uint16_t>(*mpu);
+      }
+    }
+  }
+
+  void lan(const Field& field, PolicyDraft& draft) {
+    const auto lan = mapping(field, keys::lan);
+    if (!lan) return;
+    const Field interface = required(*lan, "interface");
+    draft.lan_interface = placed(interface, read_.interface(interface));
+  }
+
+  BuiltInDraft built_in(const Field& field, const KeyTable& table) {
+    BuiltInDraft draft;
+    const auto fields = mapping(field, table);
+    if (!fields) return draft;
+    draft.guarantee = placed((*fields)["guarantee"], read_.rate_or_share((*fields)["guarantee"]));
+    draft.ceiling = placed((*fields)["ceiling"], read_.rate_or_share((*fields)["ceiling"]));
+    return draft;
+  }
+
+  void api(const Field& field, ApiSettings& settings) {
+    const auto api = mapping(field, keys::api);
+    if (!api) return;
+    if (auto path = read_.socket_path((*api)["socket"])) settings.socket = *std::move(path);
+    settings.listen = read_.loopback_endpoint((*api)["listen"]);
+  }
+
+  SiteDraft site(const YamlNode& node) {
+    SiteDraft draft;
+    draft.at = node.at;
+    const auto fields = read_.fields(node, keys::site);
+    if (!fields) return draft;
+    const Field name = required(*fields, "name");
+    draft.name = placed(name, read_.name(name));
+    draft.subnets = read_.prefixes(required(*fields, "subnets"));
+    draft.policy = placed((*fields)["policy"], read_.text((*fields)["policy"]));
+    if (const auto rate = mapping(required(*fields, "rate"), keys::site_rate)) {
+      const Field floor = required(*rate, "floor");
+      draft.floor = placed(floor, read_.rate(floor));
+      draft.ceiling = placed((*rate)["ceiling"], read_.rate((*rate)["ceiling"]));
+      draft.ceiling_given = static_cast<bool>((*rate)["ceiling"]);
+      draft.start = placed((*rate)["start"], read_.rate((*rate)["start"]));
+      draft.adapt = read_.flag((*rate)["adapt"]);
+    }
+    return draft;
+  }
+
+  ClassSetDraft class_set(const std::string& name, Place at, const YamlNode& node) {
+    ClassSetDraft draft{.name = name, .at = at, .classes = {}};
+    const auto fields = read_.fields(node, keys::policy);
+    const Field classes = fields ? required(*fields, "classes") : Field{};
+    for (const YamlNode* item : read_.items(classes)) {
+      if (auto one = traffic_class(*item)) {
+        draft.classes.push_back(*std::move(one));
+      } else {
+        draft.whole = false;
+      }
+    }
+    if (draft.classes.empty()) draft.whole = false;  // why has been reported
+    return draft;
+  }
+
+  std::optional<ClassDraft> traffic_class(const YamlNode& node) {
+    const auto fields = read_.fields(node, keys::traffic_class);
+    if (!fields) return std::nullopt;
+    ClassDraft draft;
+    draft.at = node.at;
+    const Field name = required(*fields, "name");
+    draft.name = placed(name, read_.name(name));
+    const Field match = (*fields)["match"];
+    draft.match_given = static_cast<bool>(match);
+    for (const YamlNode* entry : read_.items(match)) draft.match.push_back(match_entry(*entry));
+    const Field is_default = (*fields)["default"];
+    draft.default_given = static_cast<bool>(is_default);
+    draft.is_default = placed(is_default, read_.flag(is_default));
+    draft.guarantee = placed((*fields)["guarantee"], read_.rate_or_share((*fields)["guarantee"]));
+    draft.ceiling = placed((*fields)["ceiling"], read_.rate_or_share((*fields)["ceiling"]));
+    if (const auto priority = read_.integer((*fields)["priority"], 0, 7)) {
+      draft.priority = static_cast<std::uint8_t>(*priority);
+    }
+    draft.leaf = read_.leaf((*fields)["leaf"]);
+    return draft;
+  }
+
+  static std::vector<Prefix> values_of(std::vector<Placed<Prefix>> prefixes) {
+    std::vector<Prefix> values;
+    values.reserve(prefixes.size());
+    for (const auto& prefix : prefixes) values.push_back(prefix.value);
+    return values;
+  }
+
+  MatchDraft match_entry(const YamlNode& node) {
+    MatchDraft draft;
+    draft.at = node.at;
+    const std::size_t problems_before = problems_.size();
+    if (const auto fields = read_.fields(node, keys::match)) {
+      draft.rule.dscp = read_.dscps((*fields)["dscp"]);
+      draft.rule.source = values_of(read_.prefixes((*fields)["source"]));
+      draft.rule.destination = values_of(read_.prefixes((*fields)["destination"]));
+      draft.rule.protocol = read_.protocols((*fields)["protocol"]);
+      draft.rule.port = read_.ports((*fields)["port"]);
+      draft.rule.source_port = read_.ports((*fields)["source_port"]);
+      draft.rule.destination_port = read_.ports((*fields)["destination_port"]);
+    }
+    draft.whole = problems_.size() == problems_before;
+    return draft;
+  }
+
+  const YamlTree& tree_;
+  const Problems& problems_;
+  ValueReader read_;
+};
+
+/// What a class of priority 0 may take when the file does not say: three times its guarantee, so that
+/// mis-marked traffic, which goes first, cannot take the whole site.
+RateOrShare ceiling_of_first_class(const RateOrShare& guarantee) {
+  constexpr double kTimes = 3.0;
+  if (const auto* rate = std::get_if<Rate>(&guarantee)) return *rate * kTimes;
+  return Share{std::min(1.0, std::get<Share>(guarantee).fraction * kTimes)};
+}
+
+ClassPolicy finish(ClassDraft draft) {
+  ClassPolicy policy;
+  policy.name = std::move(draft.name->value);
+  policy.match.reserve(draft.match.size());
+  for (MatchDraft& entry : draft.match) policy.match.push_back(std::move(entry.rule));
+  policy.is_default = draft.is_default && draft.is_default->value;
+  if (draft.guarantee) policy.guarantee = draft.guarantee->value;
+  policy.priority = draft.priority.value_or(policy.priority);
+  if (draft.ceiling) {
+    policy.ceiling = draft.ceiling->value;
+  } else if (policy.priority == 0 && policy.guarantee) {
+    policy.ceiling = ceiling_of_first_class(*policy.guarantee);
+  }
+  policy.leaf = draft.leaf.value_or(policy.leaf);
+  return policy;
+}
+
+void apply(const BuiltInDraft& draft, BuiltInClass& built_in) {
+  if (draft.guarantee) built_in.guarantee = draft.guarantee->value;
+  if (draft.ceiling) built_in.ceiling = draft.ceiling->value;
+}
+
+ClassSet default_class_set() {
+  ClassPolicy everything;
+  everything.name = "default";
+  everything.is_default = true;
+  return {.name = kDefaultPolicy, .classes = {everything}};
+}
+
+SitePolicy finish(SiteDraft draft, Rate port) {
+  SitePolicy site;
+  site.name = std::move(draft.name->value);
+  site.subnets.reserve(draft.subnets.size());
+  for (const auto& subnet : draft.subnets) site.subnets.push_back(subnet.value);
+  site.rate.floor = draft.floor->value;
+  site.rate.ceiling = draft.ceiling ? draft.ceiling->value : port;
+  site.rate.start = draft.start ? draft.start->value : site.rate.floor;
+  site.rate.adapt = draft.adapt.value_or(true);
+  return site;
+}
+
+}  // namespace
+
+PolicyDraft read_draft(const YamlTree& tree, Problems& problems) {
+  return DraftReader(tree, problems).policy();
+}
+
+Policy finish(PolicyDraft draft) {
+  Policy policy;
+  policy.wan = {.interface = std::move(draft.wan_interface->value),
+                .rate = draft.wan_rate->value,
+                .link_layer = draft.link_layer};
+  if (draft.lan_interface) policy.lan = LanPort{.interface = std::move(draft.lan_interface->value)};
+  apply(draft.control, policy.control);
+  apply(draft.elsewhere, policy.elsewhere);
+  policy.api = std::move(draft.api);
+
+  std::unordered_map<std::string, std::size_t> set_by_name;
+  for (ClassSetDraft& set : draft.class_sets) {
+    set_by_name.emplace(set.name, policy.class_sets.size());
+    ClassSet& finished = policy.class_sets.emplace_back(ClassSet{.name = std::move(set.name), .classes = {}});
+    std::transform(set.classes.begin(), set.classes.end(), std::back_inserter(finished.classes),
+                   [](ClassDraft& one) { return finish(std::move(one)); });
+  }
+  for (SiteDraft& draft_site : draft.sites) {
+    const std::string wanted = draft_site.policy ? draft_site.policy->value : kDefaultPolicy;
+    const auto [set, missing] = set_by_name.emplace(wanted, policy.class_sets.size());
+    if (missing) policy.class_sets.push_back(default_class_set());  // only for a site that names no policy
+    SitePolicy& site = policy.sites.emplace_back(finish(std::move(draft_site), policy.wan.rate));
+    site.class_set = set->second;
+  }
+  return policy;
+}
+
+}  // namespace weir

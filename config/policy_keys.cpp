@@ -1,0 +1,97 @@
+#include "config/policy_keys.hpp"
+
+#include <array>
+
+namespace weir {
+namespace {
+
+constexpr auto kTopKeys = std::to_array<PolicyKey>({
+    {"wan", "{interface: wan0, rate: 622mbit}"},
+    {"lan", "{interface: lan0}"},
+    {"sites", "[{name: coast, subnets: [10.20.0.0/16], rate: {floor: 45mbit}}]"},
+    {"policies", "{replicated-site: {classes: [{name: rest, default: true}]}}"},
+    {"control", "{guarantee: 2%, ceiling: 100%}"},
+    {"elsewhere", "{guarantee: 1%, ceiling: 100%}"},
+    {"api", "{socket: /run/weir/weir.sock}"},
+});
+constexpr auto kWanKeys = std::to_array<PolicyKey>({
+    {"interface", "wan0"},
+    {"rate", "622mbit"},
+    {"link_layer", "{kind: ethernet, overhead: 24}"},
+});
+constexpr auto kLinkLayerKeys = std::to_array<PolicyKey>({
+    {"kind", "ethernet"},
+    {"overhead", "24"},
+    {"mpu", "64"},
+});
+constexpr auto kLanKeys = std::to_array<PolicyKey>({
+    {"interface", "lan0"},
+});
+constexpr auto kSiteKeys = std::to_array<PolicyKey>({
+    {"name", "dc-coast"},
+    {"subnets", "[10.20.0.0/16]"},
+    {"rate", "{floor: 45mbit, ceiling: 600mbit}"},
+    {"policy", "replicated-site"},
+});
+constexpr auto kSiteRateKeys = std::to_array<PolicyKey>({
+    {"floor", "45mbit"},
+    {"ceiling", "600mbit"},
+    {"start", "45mbit"},
+    {"adapt", "true"},
+});
+constexpr auto kPolicyKeys = std::to_array<PolicyKey>({
+    {"classes", "[{name: rest, default: true}]"},
+});
+constexpr auto kClassKeys = std::to_array<PolicyKey>({
+    {"name", "voice"},
+    {"match", "[{dscp: ef}]"},
+    {"default", "true"},
+    {"guarantee", "10%"},
+    {"ceiling", "90%"},
+    {"priority", "3"},
+    {"leaf", "auto"},
+});
+constexpr auto kMatchKeys = std::to_array<PolicyKey>({
+    {"dscp", "[af41, af42]"},
+    {"source", "10.1.8.0/24"},
+    {"destination", "10.20.8.0/24"},
+    {"protocol", "tcp"},
+    {"port", "22"},
+    {"source_port", "5000-5010"},
+    {"destination_port", "[80, 443]"},
+});
+constexpr auto kBuiltInKeys = std::to_array<PolicyKey>({
+    {"guarantee", "2%"},
+    {"ceiling", "100%"},
+});
+constexpr auto kApiKeys = std::to_array<PolicyKey>({
+    {"socket", "/run/weir/weir.sock"},
+    {"listen", "\"127.0.0.1:8440\""},
+});
+
+}  // namespace
+
+namespace keys {
+const KeyTable top{"", "the policy file", kTopKeys};
+const KeyTable wan{"wan", "wan", kWanKeys};
+const KeyTable link_layer{"wan.link_layer", "link_layer", kLinkLayerKeys};
+const KeyTable lan{"lan", "lan", kLanKeys};
+const KeyTable site{"sites[]", "a site", kSiteKeys};
+const KeyTable site_rate{"sites[].rate", "a site's rate", kSiteRateKeys};
+const KeyTable policy{"policies.NAME", "a policy", kPolicyKeys};
+const KeyTable traffic_class{"policies.NAME.classes[]", "a class", kClassKeys};
+const KeyTable match{"policies.NAME.classes[].match[]", "a match entry", kMatchKeys};
+const KeyTable control{"control", "control", kBuiltInKeys};
+const KeyTable elsewhere{"elsewhere", "elsewhere", kBuiltInKeys};
+const KeyTable api{"api", "api", kApiKeys};
+}  // namespace keys
+
+std::span<const KeyTable* const> key_tables() {
+  static constexpr std::array<const KeyTable*, 12> kAll{
+      &keys::top,   &keys::wan,       &keys::link_layer, &keys::lan,
+      &keys::site,  &keys::site_rate, &keys::policy,     &keys::traffic_class,
+      &keys::match, &keys::control,   &keys::elsewhere,  &keys::api};
+  return kAll;
+}
+
+}  // namespace weir

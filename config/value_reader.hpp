@@ -1,0 +1,118 @@
+/// Nodes of the file -> typed values, each fault reported with its place and mend. Internal to config/.
+///
+/// Every read function returns nullopt (or leaves an element out) after it has reported why; callers go on,
+/// so that all problems come out at once. Nothing here compares one value with another: that is
+/// config/policy_checks.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "config/policy.hpp"
+#include "config/policy_keys.hpp"
+#include "config/problem.hpp"
+#include "config/yaml_tree.hpp"
+
+namespace weir {
+
+/// Below this HTB's arithmetic gets coarse; also what a class without a guarantee has.
+inline constexpr Rate kLeastRate = Rate::kbps(8);
+/// No port is faster; sums of rates up to here cannot overflow.
+inline constexpr Rate kMostRate = Rate::mbps(10'000'000);
+
+/// "'text'", shortened and without control characters: fit for a message.
+[[nodiscard]] std::string in_quotes(std::string_view text);
+
+/// "on line 3, column 7": the other place that a problem speaks of.
+[[nodiscard]] std::string on_line(Place at);
+
+/// A value and where it stands.
+template <typename T>
+struct Placed {
+  T value;
+  Place at;
+};
+
+/// One key of a mapping; `value` is null when the key is not there.
+struct Field {
+  const PolicyKey* key = nullptr;
+  const YamlNode* value = nullptr;
+  explicit operator bool() const { return value != nullptr; }
+  [[nodiscard]] Place at() const { return value->at; }
+};
+
+/// The known keys of one mapping.
+class Fields {
+ public:
+  Fields(const KeyTable& table, Place at) : table_(&table), at_(at) {}
+  [[nodiscard]] Field operator[](std::string_view name) const;
+  [[nodiscard]] Place at() const { return at_; }
+  [[nodiscard]] const KeyTable& table() const { return *table_; }
+
+ private:
+  friend class ValueReader;
+  static constexpr std::size_t kMostKeys = 8;
+  const KeyTable* table_;
+  Place at_;
+  std::array<const YamlNode*, kMostKeys> values_{};
+};
+
+class ValueReader {
+ public:
+  ValueReader(const YamlTree& tree, Problems& problems) : tree_(&tree), problems_(&problems) {}
+
+  void report(Place at, std::string message, std::string mend);
+  void report_missing(const Fields& fields, std::string_view key);
+
+  /// The fields of a mapping; unknown and repeated keys are reported. nullopt when it is no mapping.
+  [[nodiscard]] std::optional<Fields> fields(const YamlNode& node, const KeyTable& table);
+  /// A mapping whose keys are names of the operator's own, each once.
+  struct NamedNode {
+    std::string name;
+    Place at;
+    const YamlNode* node;
+  };
+  [[nodiscard]] std::vector<NamedNode> named_nodes(const Field& field);
+  /// The values of a field that holds one value or a list.
+  [[nodiscard]] std::vector<const YamlNode*> items(const Field& field);
+
+  [[nodiscard]] std::optional<std::string> name(const Field& field);
+  [[nodiscard]] std::optional<std::string> text(const Field& field);
+  [[nodiscard]] std::optional<std::string> interface(const Field& field);
+  [[nodiscard]] std::optional<Rate> rate(const Field& field);
+  [[nodiscard]] std::optional<RateOrShare> rate_or_share(const Field& field);
+  [[nodiscard]] std::optional<bool> flag(const Field& field);
+  [[nodiscard]] std::optional<std::int64_t> integer(const Field& field, std::int64_t least,
+                                                    std::int64_t most);
+  [[nodiscard]] std::optional<LinkLayer::Kind> link_kind(const Field& field);
+  [[nodiscard]] std::optional<LeafKind> leaf(const Field& field);
+  [[nodiscard]] std::optional<std::filesystem::path> socket_path(const Field& field);
+  [[nodiscard]] std::optional<TcpEndpoint> loopback_endpoint(const Field& field);
+
+  [[nodiscard]] std::vector<Placed<Prefix>> prefixes(const Field& field);
+  [[nodiscard]] std::vector<std::uint8_t> dscps(const Field& field);
+  [[nodiscard]] std::vector<std::uint8_t> protocols(const Field& field);
+  [[nodiscard]] std::vector<PortRange> ports(const Field& field);
+
+ private:
+  [[nodiscard]] const YamlNode* scalar(const Field& field, const YamlNode& node);
+  void check_name(const std::string& name, Place at);
+  template <typename T, std::size_t N>
+  [[nodiscard]] std::optional<T> choice(const Field& field,
+                                        const std::array<std::pair<std::string_view, T>, N>& words);
+  void report_unknown_key(const YamlNode& key, const KeyTable& table);
+  void report_bad_rate(const Field& field, const YamlNode& node);
+  [[nodiscard]] bool rate_is_in_range(const YamlNode& node, Rate rate);
+  [[nodiscard]] std::optional<Prefix> prefix(const YamlNode& node);
+
+  const YamlTree* tree_;
+  Problems* problems_;
+};
+
+}  // namespace weir
