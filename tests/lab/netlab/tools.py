@@ -1,0 +1,33 @@
+"""Where the built programs are: the lab's own tools and the product under test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .namespace import LabError
+
+_SOURCE_ROOT = Path(__file__).resolve().parents[3]
+
+
+def _newest(pattern: str) -> Path | None:
+    found = [p for p in (_SOURCE_ROOT / "build").glob(pattern) if p.is_file()]
+    return max(found, key=lambda p: p.stat().st_mtime, default=None)
+
+
+def lab_tool(name: str) -> Path:
+    """A tool of this folder: from $WEIR_LAB_TOOLS, else the newest one built under build/."""
+    directory = os.environ.get("WEIR_LAB_TOOLS")
+    tool = Path(directory) / name if directory else _newest(f"*/tests/lab/{name}")
+    if tool is None or not tool.is_file():
+        raise LabError(f"{name} is not built ({directory or 'build/*/tests/lab'})")
+    return tool
+
+
+def weir_binary(given: str | None = None) -> Path:
+    """The product: as given, else $WEIR_BIN, else the newest one built under build/."""
+    path = given or os.environ.get("WEIR_BIN")
+    binary = Path(path) if path else _newest("*/gateway/weir")
+    if binary is None or not os.access(binary, os.X_OK):
+        raise LabError(f"the weir binary is not there ({path or 'build/*/gateway/weir'}); name it with --weir or WEIR_BIN")
+    return binary.resolve()
