@@ -201,6 +201,7 @@ def run(options):
     if os.geteuid() != 0:
         raise Missing("the guest reads this machine's files as root: run as root")
     linux = kernel()
+    remove_leftovers()
     work = Path(tempfile.mkdtemp(prefix=f"weir-vm-{os.getpid()}-"))
     try:
         (work / "initramfs").write_bytes(initramfs(linux))
@@ -214,6 +215,14 @@ def run(options):
         return outcome(work, ended, options)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def remove_leftovers():
+    """Folders of runs that were killed outright; their machines died with them."""
+    for folder in Path(tempfile.gettempdir()).glob("weir-vm-*-*"):
+        owner = folder.name.split("-")[2]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def start_machine(linux, work, options):
