@@ -1,8 +1,9 @@
 /// One WAN port's queue tree and classifier in the kernel: the shaper as the rest of Weir sees it.
 ///
-/// Owns its netlink sockets, its lock file and its BPF objects (descriptors only: what is in the kernel outlives it).
-/// Not thread-safe: one owner, one thread. Calls block for the kernel's time only (a rate change: well under 1 ms).
-/// Errors: the constructor throws std::system_error naming the attempt; kernel refusals come back in ApplyReport.
+/// Owns its netlink sockets, its lock file and its BPF objects (descriptors only: what is in the kernel
+/// outlives it). Not thread-safe: one owner, one thread. Calls block for the kernel's time only (a rate
+/// change: well under 1 ms). Errors: the constructor throws std::system_error naming the attempt; kernel
+/// refusals come back in ApplyReport.
 #pragma once
 
 #include <cstdint>
@@ -20,15 +21,15 @@ namespace weir::shaper {
 
 /// The first change that the kernel refused. What came before it is in force.
 struct KernelFault {
-  std::string attempt;             ///< "create class 7e17:10 on wan0"
-  int error = 0;                   ///< errno
-  std::string hint;                ///< what to do about it; may be empty
+  std::string attempt;  ///< "create class 7e17:10 on wan0"
+  int error = 0;        ///< errno
+  std::string hint;     ///< what to do about it; may be empty
 };
 
 struct ApplyReport {
-  std::size_t messages = 0;        ///< netlink messages and map updates written; 0: the kernel was already so
-  bool adopted = false;            ///< a tree of ours was already there
-  bool degraded = false;           ///< automatic leaves are FIFOs: this kernel has no fq_codel
+  std::size_t messages = 0;  ///< netlink messages and map updates written; 0: the kernel was already so
+  bool adopted = false;      ///< a tree of ours was already there
+  bool degraded = false;     ///< automatic leaves are FIFOs: this kernel has no fq_codel
   std::vector<std::string> changes;  ///< in the order done, for people
   std::optional<KernelFault> fault;
   [[nodiscard]] bool ok() const { return !fault; }
@@ -36,27 +37,27 @@ struct ApplyReport {
 
 /// Counters of one class since the kernel made it. `sent` is in the one unit (overhead included).
 struct ClassCounters {
-  std::string site;                ///< empty for the built-in classes and the port itself
-  std::string name;                ///< class name; empty for the site's own class
-  std::uint32_t handle = 0;        ///< major:minor as one 32-bit number
-  std::string leaf;                ///< "fq_codel", "bfifo"; empty for inner classes
-  Rate rate;                       ///< HTB guarantee now in force
-  Rate ceil;
+  std::string site;          ///< empty for the built-in classes and the port itself
+  std::string name;          ///< class name; empty for the site's own class
+  std::uint32_t handle = 0;  ///< major:minor as one 32-bit number
+  std::string leaf = {};     ///< "fq_codel", "bfifo"; empty for inner classes
+  Rate rate = {};            ///< HTB guarantee now in force
+  Rate ceil = {};
   std::uint8_t priority = 0;
-  Bytes sent;
+  Bytes sent = {};
   std::uint64_t packets = 0;
-  std::uint64_t drops = 0;         ///< by the leaf
+  std::uint64_t drops = 0;  ///< by the leaf
   std::uint64_t overlimits = 0;
-  std::uint64_t ecn_marks = 0;     ///< CE set by the leaf
-  Bytes backlog;
+  std::uint64_t ecn_marks = 0;  ///< CE set by the leaf
+  Bytes backlog = {};
   std::uint64_t backlog_packets = 0;
 };
 
 /// The site class's own view, cheap enough for every tick.
 struct SiteCounters {
-  Bytes sent;                      ///< charged bytes that left, all classes of the site
+  Bytes sent;  ///< charged bytes that left, all classes of the site
   std::uint64_t packets = 0;
-  Bytes backlog;                   ///< waiting in the site's leaves
+  Bytes backlog;  ///< waiting in the site's leaves
 };
 
 class PortShaper {
@@ -73,8 +74,8 @@ class PortShaper {
   PortShaper(PortShaper&&) noexcept;
   PortShaper& operator=(PortShaper&&) noexcept;
 
-  /// The shaped rate of each site of `policy` that the kernel's tree has now; nullopt when no tree of ours stands.
-  /// A site that the tree does not have yet is nullopt in its place.
+  /// The shaped rate of each site of `policy` that the kernel's tree has now; nullopt when no tree of ours
+  /// stands. A site that the tree does not have yet is nullopt in its place.
   [[nodiscard]] std::optional<std::vector<std::optional<Rate>>> adopted_rates(const Policy& policy);
 
   /// Makes the kernel hold `policy` with these shaped rates (one per site). Writes only what differs.
@@ -91,6 +92,8 @@ class PortShaper {
   [[nodiscard]] std::vector<ClassCounters> class_counters();
   /// False when the tree, the filter or the interface is no longer as last applied (somebody deleted it).
   [[nodiscard]] bool in_place();
+  /// The address of our netlink socket: a notification that carries it was caused by us (KernelEvents).
+  [[nodiscard]] std::uint32_t netlink_port() const;
 
  private:
   struct Impl;

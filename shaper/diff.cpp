@@ -1,0 +1,254 @@
+#include "shaper/diff.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace weir::shaper {
+namespace {
+
+constexpr Rate kParting = Rate::bps(8);  // HTB's least: 1 byte/s
+
+// Inner classes have neither quantum nor priority: HTB keeps whatever they had as leaves.
+bool same(const HtbClass& a, const HtbClass& b, bool inner) {
+  HtbClass x = a;
+  HtbClass y = b;
+  if (inner) x.quantum = y.quantum = x.priority = y.priority = 0;
+  return x == y;
+}
+
+class Differ {
+ public:
+  Differ(const Observed& observed, const Tree& desired) : desired_(desired), wanted_(as_read_back(desired)) {
+    if (observed.is_ours() && observed.root->htb &&
+        observed.root->htb->default_class == desired.root.default_class) {
+      seen_ = observed;
+    } else {
+      before_.root = observed.root;
+    }
+  }
+
+  ChangePlan run() {
+    root();
+    clear_the_way();
+    lower();
+    raise_and_create();
+    leaves();
+    if (!plan_.structural) join_into_one_batch();
+    retire();
+    std::erase_if(plan_.stages, [](const Stage& stage) { return stage.empty(); });
+    return std::move(plan_);
+  }
+
+ private:
+  void root() {
+    if (seen_.root) {
+      if (*seen_.root->htb != desired_.root) {
+        structural(SetRoot{.how = SetRoot::How::modify, .root = desired_.root});
+      }
+      return;
+    }
+    SetRoot make{.how = SetRoot::How::add, .root = desired_.root};
+    if (before_.root && before_.root->handle == kRoot) {
+      structural(
+          RemoveRoot{});  // a replacement with the handle of what is there would be taken for a change of it
+    } else if (before_.root && before_.root->handle != 0) {
+      make.how = SetRoot::How::replace;
+      make.instead_of = before_.root->kind + " " + tc_name(before_.root->handle);
+    }
+    structural(std::move(make));
+  }
+
+  // HTB can neither move a class to another parent nor put a queue under a class that has children: what
+  // stands in a wrong place goes first, with all below it. Only a damaged state file or a stranger's hand
+  // leads here.
+  void clear_the_way() {
+    std::set<Handle> doomed;
+    for (const auto& [handle, cls] : seen_.classes) {
+      const auto want = wanted_.classes.find(handle);
+      if (want == wanted_.classes.end()) continue;
+      if (want->second.parent != cls.parent || (cls.inner && !want->second.inner)) doomed.insert(handle);
+    }
+    if (doomed.empty()) return;
+    for (bool grew = true; grew;) {
+      grew = false;
+      for (const auto& [handle, cls] : seen_.classes) {
+        if (doomed.contains(cls.parent) && doomed.insert(handle).second) grew = true;
+      }
+    }
+    remove_deepest_first(doomed, plan_.stages);
+    plan_.structural = true;
+    for (const Handle handle : doomed) {
+      seen_.classes.erase(handle);
+      seen_.leaves.erase(handle);
+    }
+  }
+
+  void lower() {
+    Stage stage;
+    for (const auto& [handle, cls] : seen_.classes) ++children_[cls.parent];
+    for (const auto& handle : deepest_first(seen_)) {
+      const auto& cls = seen_.classes.at(handle);
+      const auto want = wanted_.classes.find(handle);
+      HtbClass htb = want == wanted_.classes.end() ? parting(handle) : want->second.htb;
+      if (htb.rate < cls.htb.rate) stage.emplace_back(change(cls, htb));
+    }
+    plan_.stages.push_back(std::move(stage));
+  }
+
+  // A class on its way out keeps its ceiling (it sends what it still holds by borrowing) but claims nothing.
+  [[nodiscard]] HtbClass parting(Handle handle) const {
+    HtbClass htb = seen_.classes.at(handle).htb;
+    const auto below = children_.find(handle);
+    htb.rate = std::min(htb.rate, Rate::bps(kParting.bps() * (below == children_.end() ? 1 : below->second)));
+    return htb;
+  }
+
+  void raise_and_create() {
+    std::map<int, Stage> by_depth;
+    std::map<Handle, int> depth;
+    for (const auto& spec : desired_.classes) {  // parents stand first
+      const auto above = depth.find(spec.parent);
+      const int level = above == depth.end() ? 0 : above->second + 1;
+      depth[spec.handle] = level;
+      const auto have = seen_.classes.find(spec.handle);
+      if (have == seen_.classes.end()) {
+        by_depth[level].emplace_back(SetClass{.create = true,
+                                              .handle = spec.handle,
+                                              .parent = spec.parent,
+                                              .htb = spec.htb,
+                                              .title = spec.title()});
+        plan_.structural = true;
+      } else if (spec.htb.rate >= have->second.htb.rate &&
+                 !same(spec.htb, have->second.htb, wanted_.classes.at(spec.handle).inner)) {
+        by_depth[level].emplace_back(change(have->second, spec.htb));
+      }
+    }
+    for (auto& [level, stage] : by_depth) plan_.stages.push_back(std::move(stage));
+  }
+
+  void leaves() {
+    Stage removals;
+    Stage stage;
+    for (const auto& spec : desired_.classes) {
+      if (!spec.leaf) continue;
+      const auto have = seen_.leaves.find(spec.handle);
+      if (have == seen_.leaves.end()) {
+        stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
+        plan_.structural = true;
+      } else if (have->second.kind != kind_of(spec.leaf->parameters) ||
+                 have->second.handle != spec.leaf->handle) {
+        // The kernel changes a queue's kind only by a new handle: ours are fixed, so the old one goes first.
+        removals.emplace_back(RemoveLeaf{.handle = have->second.handle, .parent = spec.handle});
+        stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
+        plan_.structural = true;
+      } else if (!same_leaf(*have->second.parameters, spec.leaf->parameters)) {
+        stage.emplace_back(SetLeaf{.create = false, .leaf = *spec.leaf, .title = spec.title()});
+      }
+    }
+    plan_.stages.push_back(std::move(removals));
+    plan_.stages.push_back(std::move(stage));
+  }
+
+  // The number of flows is fixed when a queue is made, and no reason to lose what is in it.
+  static bool same_leaf(const LeafParameters& have, const LeafParameters& want) {
+    LeafParameters rounded = as_read_back(want);
+    auto* fq = std::get_if<FqCodel>(&rounded);
+    const auto* have_fq = std::get_if<FqCodel>(&have);
+    if (fq != nullptr && have_fq != nullptr) fq->flows = have_fq->flows;
+    return rounded == have;
+  }
+
+  // Changes alone depend on nothing but their order, which one batch keeps.
+  void join_into_one_batch() {
+    Stage all;
+    for (auto& stage : plan_.stages) std::move(stage.begin(), stage.end(), std::back_inserter(all));
+    plan_.stages.assign(1, std::move(all));
+  }
+
+  void retire() {
+    std::set<Handle> gone;
+    for (const auto& [handle, cls] : seen_.classes) {
+      if (wanted_.classes.contains(handle)) continue;
+      gone.insert(handle);
+      if (!cls.inner) plan_.retired.push_back(handle);
+    }
+    if (gone.empty()) return;
+    remove_deepest_first(gone, plan_.removal);
+    plan_.structural = true;
+  }
+
+  void remove_deepest_first(const std::set<Handle>& handles, std::vector<Stage>& stages) const {
+    std::map<int, Stage, std::greater<>> by_depth;
+    for (const Handle handle : handles) {
+      by_depth[depth_of(handle)].emplace_back(
+          RemoveClass{.handle = handle, .parent = seen_.classes.at(handle).parent});
+    }
+    for (auto& [depth, stage] : by_depth) stages.push_back(std::move(stage));
+  }
+
+  // A dump is a stranger's bytes: a ring of parents must not hang us (HTB itself has at most 8 levels).
+  [[nodiscard]] int depth_of(Handle handle) const {
+    int depth = 0;
+    for (auto it = seen_.classes.find(handle); it != seen_.classes.end() && depth < 16;
+         it = seen_.classes.find(it->second.parent)) {
+      ++depth;
+    }
+    return depth;
+  }
+
+  [[nodiscard]] std::vector<Handle> deepest_first(const Observed& observed) const {
+    std::vector<std::pair<int, Handle>> order;
+    for (const auto& [handle, cls] : observed.classes) order.emplace_back(-depth_of(handle), handle);
+    std::sort(order.begin(), order.end());
+    std::vector<Handle> handles;
+    for (const auto& [depth, handle] : order) handles.push_back(handle);
+    return handles;
+  }
+
+  [[nodiscard]] SetClass change(const ObservedClass& have, const HtbClass& to) {
+    return {.create = false,
+            .handle = have.handle,
+            .parent = have.parent,
+            .htb = to,
+            .title = title_of(have.handle),
+            .was = have.htb};
+  }
+
+  [[nodiscard]] std::string title_of(Handle handle) {
+    if (titles_.empty()) {
+      for (const auto& spec : desired_.classes) titles_.emplace(spec.handle, spec.title());
+    }
+    const auto it = titles_.find(handle);
+    return it == titles_.end() ? "retired" : it->second;
+  }
+
+  void structural(Change change) {
+    plan_.stages.emplace_back().push_back(std::move(change));
+    plan_.structural = true;
+  }
+
+  const Tree& desired_;
+  Observed wanted_;
+  Observed seen_;    // empty unless the tree there is one we can go on from
+  Observed before_;  // otherwise what stands there instead
+  std::map<Handle, std::uint64_t> children_;
+  std::map<Handle, std::string> titles_;
+  ChangePlan plan_;
+};
+
+}  // namespace
+
+std::size_t ChangePlan::count() const {
+  std::size_t n = 0;
+  for (const auto& stage : stages) n += stage.size();
+  for (const auto& stage : removal) n += stage.size();
+  return n;
+}
+
+ChangePlan diff(const Observed& observed, const Tree& desired) {
+  return Differ(observed, desired).run();
+}
+
+}  // namespace weir::shaper

@@ -1,0 +1,34 @@
+/// From what the kernel shows to what it should show: ordered changes. Pure.
+///
+/// The order holds the guarantee invariant at every instant (the children's rates never exceed the parent's):
+///
+///     clear the way -> lower (children before parents) -> raise and create (parents before children) ->
+///     leaves
+///          ... the classifier is switched, the retired classes' queues run empty ...
+///     -> remove the retired classes (children before parents)
+#pragma once
+
+#include <vector>
+
+#include "shaper/change.hpp"
+
+namespace weir::shaper {
+
+/// Changes that may go to the kernel together; the next stage only after all of these are known to have
+/// worked.
+using Stage = std::vector<Change>;
+
+struct ChangePlan {
+  std::vector<Stage> stages;    ///< before the classifier is switched
+  std::vector<Handle> retired;  ///< leaf classes that nobody wants any more: wait until they are empty
+  std::vector<Stage> removal;   ///< then remove them and the inner classes above
+  bool structural = false;      ///< something is created or removed, not just changed
+
+  [[nodiscard]] bool empty() const { return stages.empty() && removal.empty(); }
+  [[nodiscard]] std::size_t count() const;
+};
+
+/// `observed` must not be a foreign root unless it is to be replaced. Empty when the kernel is already so.
+[[nodiscard]] ChangePlan diff(const Observed& observed, const Tree& desired);
+
+}  // namespace weir::shaper

@@ -1,0 +1,260 @@
+#include "shaper/netlink_kernel.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <thread>
+
+#include <linux/gen_stats.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "shaper/change_message.hpp"
+#include "shaper/netlink_attributes.hpp"
+#include "shaper/tc_message.hpp"
+
+namespace weir::shaper {
+namespace {
+
+// One batch stays well under the socket's send buffer (212 992 bytes by default), and its answers, should all
+// of its messages fail, under the receive buffer.
+constexpr std::size_t kBatchBytes = 48U << 10U;
+constexpr std::size_t kBatchMessages = 256;
+constexpr std::size_t kLargestMessage = 1024;
+constexpr int kReceiveBuffer = 4 << 20;
+constexpr std::size_t kDumpBuffer = 64U << 10U;
+constexpr int kDumpRetries = 20;
+constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};  // the kernel answers at once or has lost the answer
+
+[[noreturn]] void fail(const std::string& attempt, int error = errno) {
+  throw std::system_error(error, std::generic_category(), attempt);
+}
+
+void set_option(mnl_socket* socket, int option) {
+  int on = 1;
+  mnl_socket_setsockopt(socket, option, &on, sizeof on);  // older kernels without it only explain less
+}
+
+}  // namespace
+
+NetlinkKernel::NetlinkKernel()
+    : socket_(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC)), buffer_(kDumpBuffer) {
+  if (!socket_) fail("open a netlink socket");
+  if (mnl_socket_bind(socket_.get(), 0, MNL_SOCKET_AUTOPID) < 0) fail("bind a netlink socket");
+  set_option(socket_.get(), NETLINK_EXT_ACK);
+  set_option(socket_.get(), NETLINK_CAP_ACK);
+  const int fd = mnl_socket_get_fd(socket_.get());
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBuffer, sizeof kReceiveBuffer) != 0) {
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof kReceiveBuffer);
+  }
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience) != 0)
+    fail("set a netlink time limit");
+}
+
+std::span<const std::byte> NetlinkKernel::receive(const std::string& attempt) {
+  for (;;) {
+    const auto n = mnl_socket_recvfrom(socket_.get(), buffer_.data(), buffer_.size());
+    if (n >= 0) return {buffer_.data(), static_cast<std::size_t>(n)};
+    if (errno != EINTR) fail(attempt + ": no answer from the kernel");
+  }
+}
+
+std::optional<std::vector<std::byte>> NetlinkKernel::dump_once(std::uint16_t type, int interface_index,
+                                                               Handle parent, const std::string& attempt) {
+  const std::uint32_t sequence = ++sequence_;
+  alignas(nlmsghdr) std::array<std::byte, kLargestMessage> room{};
+  const nlmsghdr* request = start_tc_message(room, type, NLM_F_REQUEST | NLM_F_DUMP, sequence,
+                                             {.index = interface_index, .parent = parent});
+  if (mnl_socket_sendto(socket_.get(), request, request->nlmsg_len) < 0) fail(attempt);
+  std::vector<std::byte> all;
+  bool interrupted = false;
+  for (;;) {
+    for (const auto* message : messages_in(receive(attempt))) {
+      if (message->nlmsg_seq != sequence) continue;  // a late answer to something that was given up
+      interrupted = interrupted || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+      if (message->nlmsg_type == NLMSG_ERROR) fail(attempt, answer_to(message).error);
+      if (message->nlmsg_type == NLMSG_DONE)
+        return interrupted ? std::nullopt : std::optional(std::move(all));
+      const auto* begin = static_cast<const std::byte*>(static_cast<const void*>(message));
+      all.insert(all.end(), begin, begin + message->nlmsg_len);
+      all.resize(aligned(all.size()));
+    }
+  }
+}
+
+void NetlinkKernel::dump(std::uint16_t type, int interface_index, Handle parent, const std::string& attempt,
+                         const Visitor& visit) {
+  for (int tries = 0; tries < kDumpRetries; ++tries) {
+    const auto all = dump_once(type, interface_index, parent, attempt);
+    if (!all) continue;
+    for (const auto* message : messages_in(*all)) visit(message);
+    return;
+  }
+  fail(attempt + ": the tree kept changing while it was read", EBUSY);
+}
+
+std::vector<NetlinkKernel::Answer> NetlinkKernel::exchange(std::span<const std::byte> bytes,
+                                                           std::uint32_t first, std::uint32_t last,
+                                                           const std::string& attempt, const Visitor& visit) {
+  if (mnl_socket_sendto(socket_.get(), bytes.data(), bytes.size()) < 0) fail(attempt);
+  std::vector<Answer> answers;
+  for (;;) {
+    for (const auto* message : messages_in(receive(attempt))) {
+      if (message->nlmsg_seq < first || message->nlmsg_seq > last) continue;
+      if (message->nlmsg_type != NLMSG_ERROR) {
+        visit(message);
+        continue;
+      }
+      const auto [error, text] = answer_to(message);
+      if (error != 0) answers.push_back({.sequence = message->nlmsg_seq, .error = error, .text = text});
+      if (message->nlmsg_seq == last) return answers;
+    }
+  }
+}
+
+WriteResult NetlinkKernel::write(int interface_index, std::span<const Change> changes) {
+  WriteResult result;
+  std::vector<std::byte> batch(kBatchBytes + kLargestMessage);
+  std::size_t done = 0;
+  while (done < changes.size()) {
+    const std::uint32_t first = sequence_ + 1;
+    std::size_t used = 0;
+    std::size_t count = 0;
+    nlmsghdr* newest = nullptr;
+    while (done + count < changes.size() && count < kBatchMessages && used < kBatchBytes) {
+      newest = encode(std::span(batch).subspan(used, kLargestMessage), interface_index, ++sequence_,
+                      changes[done + count]);
+      used += aligned(newest->nlmsg_len);
+      ++count;
+    }
+    newest->nlmsg_flags |=
+        NLM_F_ACK;  // errors are answered in any case: one acknowledgement closes the batch
+    const auto refused = exchange(std::span(batch).first(used), first, sequence_, "change the queue tree",
+                                  [](const nlmsghdr*) {});
+    result.accepted += count - refused.size();
+    if (!refused.empty() && !result.refusal) {
+      result.refusal = Refusal{.index = done + (refused.front().sequence - first),
+                               .error = refused.front().error,
+                               .kernel_says = refused.front().text};
+    }
+    done += count;
+  }
+  return result;
+}
+
+bool NetlinkKernel::has_fq_codel(int interface_index) {
+  const std::uint32_t sequence = ++sequence_;
+  alignas(nlmsghdr) std::array<std::byte, kLargestMessage> room{};
+  const auto* request = encode_fq_codel_question(room, interface_index, sequence);
+  const auto answers = exchange(std::span(room).first(request->nlmsg_len), sequence, sequence,
+                                "ask whether the kernel has fq_codel", [](const nlmsghdr*) {});
+  return answers.empty() || answers.front().error != ENOENT;
+}
+
+std::optional<LinkFacts> NetlinkKernel::link(const std::string& interface) {
+  if (interface.empty() || interface.size() >= IFNAMSIZ) return std::nullopt;
+  const std::uint32_t sequence = ++sequence_;
+  alignas(nlmsghdr) std::array<std::byte, kLargestMessage> room{};
+  nlmsghdr* request = mnl_nlmsg_put_header(room.data());
+  request->nlmsg_type = RTM_GETLINK;
+  request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request->nlmsg_seq = sequence;
+  mnl_nlmsg_put_extra_header(request, sizeof(ifinfomsg));
+  mnl_attr_put_strz(request, IFLA_IFNAME, interface.c_str());
+  std::optional<LinkFacts> facts;
+  const auto answers = exchange(
+      std::span(room).first(request->nlmsg_len), sequence, sequence, "look up " + interface,
+      [&](const nlmsghdr* message) {
+        if (message->nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(message) < sizeof(ifinfomsg))
+          return;
+        const auto* header = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
+        const Attributes<IFLA_MTU> attributes(message, sizeof(ifinfomsg));
+        facts =
+            LinkFacts{.index = header->ifi_index, .mtu = attributes.get<std::uint32_t>(IFLA_MTU).value_or(0)};
+      });
+  if (!answers.empty() && answers.front().error != ENODEV)
+    fail("look up " + interface, answers.front().error);
+  return facts;
+}
+
+Observed NetlinkKernel::observe(int interface_index) {
+  Observed seen;
+  std::map<Handle, ObservedLeaf> leaves;
+  dump(RTM_GETQDISC, interface_index, 0, "read the queues", [&](const nlmsghdr* message) {
+    auto qdisc = decode_qdisc(message);
+    if (!qdisc || qdisc->interface_index != interface_index) return;  // this dump covers every interface
+    if (qdisc->parent == TC_H_ROOT) {
+      seen.root = ObservedRoot{.kind = qdisc->kind, .handle = qdisc->handle, .htb = qdisc->root};
+    } else if (qdisc->parent >> 16U == kMajor) {
+      leaves.emplace(qdisc->parent, ObservedLeaf{.handle = qdisc->handle,
+                                                 .parent = qdisc->parent,
+                                                 .kind = qdisc->kind,
+                                                 .parameters = qdisc->leaf});
+    }
+  });
+  if (!seen.is_ours()) return seen;
+  seen.leaves = std::move(leaves);
+  dump(RTM_GETTCLASS, interface_index, kRoot, "read the classes", [&](const nlmsghdr* message) {
+    if (const auto cls = decode_class(message); cls && cls->interface_index == interface_index) {
+      seen.classes.emplace(cls->handle, ObservedClass{.handle = cls->handle,
+                                                      .parent = cls->stats.parent,
+                                                      .htb = cls->stats.htb,
+                                                      .inner = cls->stats.inner});
+    }
+  });
+  return seen;
+}
+
+std::map<Handle, ClassStats> NetlinkKernel::class_stats(int interface_index) {
+  std::map<Handle, ClassStats> stats;
+  dump(RTM_GETTCLASS, interface_index, kRoot, "read the class counters", [&](const nlmsghdr* message) {
+    const auto cls = decode_class(message);
+    if (cls && cls->interface_index == interface_index) stats.emplace(cls->handle, cls->stats);
+  });
+  return stats;
+}
+
+std::map<Handle, ClassStats> NetlinkKernel::class_stats(int interface_index, std::span<const Handle> only) {
+  std::map<Handle, ClassStats> stats;
+  std::vector<std::byte> batch(kBatchMessages * kLargestMessage);
+  for (std::size_t done = 0; done < only.size();) {
+    const std::uint32_t first = sequence_ + 1;
+    std::size_t used = 0;
+    const std::size_t end = std::min(only.size(), done + kBatchMessages);
+    for (; done < end; ++done) {
+      // Without ECHO the kernel tells the answer to everybody but us (sch_api.c, tclass_notify).
+      const int ack = done + 1 == end ? NLM_F_ACK : 0;
+      const auto* request = start_tc_message(
+          std::span(batch).subspan(used, kLargestMessage), RTM_GETTCLASS, NLM_F_REQUEST | NLM_F_ECHO | ack,
+          ++sequence_, {.index = interface_index, .handle = only[done], .parent = kRoot});
+      used += aligned(request->nlmsg_len);
+    }
+    exchange(std::span(batch).first(used), first, sequence_, "read class counters",
+             [&](const nlmsghdr* message) {
+               if (const auto cls = decode_class(message)) stats.emplace(cls->handle, cls->stats);
+             });
+  }
+  return stats;
+}
+
+std::map<Handle, LeafStats> NetlinkKernel::leaf_stats(int interface_index) {
+  std::map<Handle, LeafStats> stats;
+  dump(RTM_GETQDISC, interface_index, 0, "read the queue counters", [&](const nlmsghdr* message) {
+    const auto qdisc = decode_qdisc(message);
+    if (qdisc && qdisc->interface_index == interface_index && qdisc->parent >> 16U == kMajor) {
+      stats.emplace(qdisc->parent, qdisc->stats);
+    }
+  });
+  return stats;
+}
+
+void NetlinkKernel::pause(std::chrono::milliseconds how_long) {
+  std::this_thread::sleep_for(how_long);
+}
+
+}  // namespace weir::shaper

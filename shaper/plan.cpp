@@ -1,0 +1,250 @@
+#include "shaper/plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "shaper/leaf_parameters.hpp"
+
+namespace weir::shaper {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint32_t kEthernetHeader = 14;
+constexpr double kPriorityZeroMultiple = 3.0;
+constexpr std::uint8_t kElsewherePriority = 3;
+// HTB gives siblings of one priority turns of `quantum` bytes. A whole site's worth is ten frames a round, so
+// that a round stays short, and a class has at least one frame of it.
+constexpr double kFramesPerRound = 10.0;
+
+// Left over in every parent, so that classes on their way out (1 byte/s each until their queues are empty)
+// never push the sum of guarantees over the parent's.
+Rate transition_reserve(Rate parent) {
+  return std::min(kLeastGuarantee, whole_bytes(parent * 0.1));
+}
+
+Bytes frame_bytes(const KernelFacts& facts, const LinkLayer& link) {
+  return Bytes(facts.mtu + kEthernetHeader + static_cast<std::uint32_t>(std::max<int>(link.overhead, 0)));
+}
+
+// At least two frames, so that one can always be sent while the next is being dequeued; else 1 ms, long
+// enough for the scheduler's timer (592 of 622 Mbit/s measured) and short enough not to overflow a small
+// bucket downstream.
+Ticks burst_ticks(Rate rate, Bytes frame) {
+  return ticks_for(std::max(rate.in(1ms), Bytes(2 * frame.count())), rate);
+}
+
+class TreeBuilder {
+ public:
+  TreeBuilder(const Policy& policy, const KernelFacts& facts, const ClassIds& ids)
+      : policy_(policy), facts_(facts), frame_(frame_bytes(facts, policy.wan.link_layer)) {
+    tree_.ids = ids;
+    // A class's overhead is unsigned in the kernel (u16 added to an unsigned length): what is to be taken off
+    // goes into a size table on the root.
+    tree_.root.size_overhead = std::min<std::int32_t>(policy.wan.link_layer.overhead, 0);
+    for (const auto& site : policy.sites) leaves_ += policy.classes_of(site).classes.size();
+    leaves_ += 2;
+  }
+
+  Tree build(std::span<const Rate> shaped) {
+    const Rate port = whole_bytes(policy_.wan.rate);
+    add({.handle = kPortClass, .parent = kRoot, .htb = htb(port, port)});
+    const Rate spendable = port - transition_reserve(port);
+    const auto [control, elsewhere] = built_in_guarantees(port, spendable);
+    add_built_in(kControlClass, "control", control, policy_.control, 0);
+    add_built_in(kElsewhereClass, "elsewhere", elsewhere, policy_.elsewhere, kElsewherePriority);
+
+    std::vector<Rate> ceils;
+    std::vector<Rate> floors;
+    for (std::size_t s = 0; s < policy_.sites.size(); ++s) {
+      ceils.push_back(whole_bytes(std::clamp(shaped[s], kLeastGuarantee, std::max(port, kLeastGuarantee))));
+      floors.push_back(policy_.sites[s].rate.floor);
+    }
+    const auto rates = site_guarantees(ceils, floors, spendable - control - elsewhere);
+    for (std::size_t s = 0; s < policy_.sites.size(); ++s) add_site(s, rates[s], ceils[s]);
+    return std::move(tree_);
+  }
+
+ private:
+  [[nodiscard]] HtbClass htb(Rate rate, Rate ceil) const {
+    const auto& link = policy_.wan.link_layer;
+    return {
+        .rate = rate,
+        .ceil = ceil,
+        .burst = burst_ticks(rate, frame_),
+        .cburst = burst_ticks(ceil, frame_),
+        .quantum = static_cast<std::uint32_t>(frame_.count()),
+        .link_layer = link.kind == LinkLayer::Kind::atm ? LinkLayer::Kind::atm : LinkLayer::Kind::ethernet,
+        .overhead = static_cast<std::uint16_t>(std::max<int>(link.overhead, 0)),
+        .mpu = link.mpu};
+  }
+
+  // The two built-in classes may not eat the port, whatever the policy says.
+  [[nodiscard]] std::pair<Rate, Rate> built_in_guarantees(Rate port, Rate spendable) const {
+    const std::vector<Wish> wishes{{.wanted = resolve(policy_.control.guarantee, port), .priority = 0},
+                                   {.wanted = resolve(policy_.elsewhere.guarantee, port), .priority = 1}};
+    const auto granted = grant(wishes, policy_.sites.empty() ? spendable : whole_bytes(spendable * 0.5));
+    return {granted[0], granted[1]};
+  }
+
+  void add_built_in(Handle handle, std::string name, Rate guarantee, const BuiltInClass& cls,
+                    std::uint8_t priority) {
+    const Rate port = tree_.classes.front().htb.rate;
+    const Rate ceil = std::max(std::min(whole_bytes(resolve(cls.ceiling, port)), port), guarantee);
+    ClassSpec spec{
+        .handle = handle, .parent = kPortClass, .htb = htb(guarantee, ceil), .name = std::move(name)};
+    spec.htb.priority = priority;
+    add_leaf_class(std::move(spec), LeafKind::automatic);
+  }
+
+  void add_site(std::size_t s, Rate rate, Rate ceil) {
+    const auto& site = policy_.sites[s];
+    const auto& classes = policy_.classes_of(site).classes;
+    add({.handle = tree_.ids.site[s], .parent = kPortClass, .htb = htb(rate, ceil), .site = site.name});
+
+    std::vector<Wish> wishes;
+    for (const auto& cls : classes) {
+      wishes.push_back(
+          {.wanted = cls.guarantee ? resolve(*cls.guarantee, rate) : Rate(), .priority = cls.priority});
+    }
+    const auto guarantees = grant(wishes, rate - transition_reserve(rate));
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      const auto& cls = classes[c];
+      ClassSpec spec{.handle = tree_.ids.leaf[s][c],
+                     .parent = tree_.ids.site[s],
+                     .htb = htb(guarantees[c], class_ceiling(cls, guarantees[c], ceil)),
+                     .site = site.name,
+                     .name = cls.name};
+      spec.htb.priority = cls.priority;
+      spec.htb.quantum = quantum(cls, rate);
+      add_leaf_class(std::move(spec), cls.leaf);
+    }
+  }
+
+  // Priority 0 goes first whenever it wants to borrow: without a ceiling, traffic that is marked so by
+  // mistake would take the whole site.
+  [[nodiscard]] static Rate class_ceiling(const ClassPolicy& cls, Rate guarantee, Rate site_ceil) {
+    const bool unlimited = cls.ceiling == RateOrShare(Share{1.0});
+    const Rate own =
+        cls.priority == 0 && unlimited ? guarantee * kPriorityZeroMultiple : resolve(cls.ceiling, site_ceil);
+    return std::max(std::min(whole_bytes(own), site_ceil), guarantee);
+  }
+
+  // From the share, not from the rate: a quantum that does not follow every rate change need not be written
+  // with it.
+  [[nodiscard]] std::uint32_t quantum(const ClassPolicy& cls, Rate site_rate) const {
+    double share = 0.0;
+    if (cls.guarantee) {
+      const auto* fraction = std::get_if<Share>(&*cls.guarantee);
+      share = fraction != nullptr ? fraction->fraction : std::get<Rate>(*cls.guarantee) / site_rate;
+    }
+    const double frames = std::clamp(std::round(share * kFramesPerRound), 1.0, kFramesPerRound);
+    return static_cast<std::uint32_t>(frames * static_cast<double>(frame_.count()));
+  }
+
+  void add_leaf_class(ClassSpec spec, LeafKind kind) {
+    const bool fq = kind == LeafKind::fq_codel || (kind == LeafKind::automatic && facts_.has_fq_codel);
+    if (kind == LeafKind::automatic && !facts_.has_fq_codel) tree_.degraded = true;
+    const LeafSize size{
+        .guarantee = spec.htb.rate, .ceil = spec.htb.ceil, .frame = frame_, .leaves_on_port = leaves_};
+    spec.leaf =
+        LeafSpec{.handle = make_handle(static_cast<std::uint16_t>(spec.handle & 0xffffU), 0),
+                 .parent = spec.handle,
+                 .parameters = fq ? LeafParameters(fq_codel_for(size)) : LeafParameters(byte_fifo_for(size))};
+    add(std::move(spec));
+  }
+
+  void add(ClassSpec spec) { tree_.classes.push_back(std::move(spec)); }
+
+  const Policy& policy_;
+  const KernelFacts& facts_;
+  Bytes frame_;
+  std::size_t leaves_ = 0;
+  Tree tree_;
+};
+
+Rate sum(std::span<const Rate> rates) {
+  return std::accumulate(rates.begin(), rates.end(), Rate());
+}
+
+}  // namespace
+
+std::vector<Rate> site_guarantees(std::span<const Rate> shaped, std::span<const Rate> floors,
+                                  Rate available) {
+  std::vector<Rate> least;
+  for (std::size_t i = 0; i < shaped.size(); ++i) least.push_back(std::min(floors[i], shaped[i]));
+
+  std::vector<Rate> rates(shaped.size());
+  // Floors that do not fit beside what is reserved (the policy allows floors up to the whole port): all give
+  // alike.
+  if (sum(least) > available) {
+    const double factor = available / sum(least);
+    for (std::size_t i = 0; i < rates.size(); ++i) rates[i] = whole_bytes(least[i] * factor);
+    return rates;
+  }
+  // Scale all alike; whoever would fall below its floor is given the floor, and the rest share what is left.
+  // Each round settles at least one site, or is the last.
+  std::vector<bool> at_floor(shaped.size(), false);
+  for (;;) {
+    Rate left = available;
+    Rate wanted;
+    for (std::size_t i = 0; i < rates.size(); ++i) {
+      if (at_floor[i]) {
+        left = left - least[i];
+      } else {
+        wanted = wanted + shaped[i];
+      }
+    }
+    const double factor = wanted > left ? left / wanted : 1.0;
+    bool settled = true;
+    for (std::size_t i = 0; i < rates.size(); ++i) {
+      if (at_floor[i]) continue;
+      rates[i] = shaped[i] * factor;
+      if (rates[i] < least[i]) {
+        rates[i] = least[i];
+        at_floor[i] = true;
+        settled = false;
+      }
+    }
+    if (settled) break;
+  }
+  for (auto& rate : rates) rate = whole_bytes(rate);
+  return rates;
+}
+
+std::vector<Rate> grant(std::span<const Wish> wishes, Rate available) {
+  if (wishes.empty()) return {};
+  const Rate each =
+      whole_bytes(std::min(kLeastGuarantee, available * (1.0 / static_cast<double>(wishes.size()))));
+  std::vector<std::size_t> order(wishes.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return wishes[a].priority < wishes[b].priority; });
+
+  std::vector<Rate> granted(wishes.size(), each);
+  Rate left = available - Rate::bps(each.bps() * wishes.size());
+  for (const std::size_t i : order) {
+    const Rate more = std::min(whole_bytes(std::max(wishes[i].wanted, each)) - each, left);
+    granted[i] = whole_bytes(each + more);
+    left = left - more;
+  }
+  return granted;
+}
+
+Tree plan(const Policy& policy, std::span<const Rate> shaped, const KernelFacts& facts, const ClassIds& ids) {
+  return TreeBuilder(policy, facts, ids).build(shaped);
+}
+
+std::optional<std::string> unsupported_leaf(const Policy& policy, const KernelFacts& facts) {
+  if (facts.has_fq_codel) return std::nullopt;
+  for (const auto& site : policy.sites) {
+    for (const auto& cls : policy.classes_of(site).classes) {
+      if (cls.leaf == LeafKind::fq_codel) return site.name + "/" + cls.name;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace weir::shaper

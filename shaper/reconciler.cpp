@@ -1,0 +1,339 @@
+#include "shaper/reconciler.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <set>
+#include <system_error>
+#include <utility>
+
+namespace weir::shaper {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kDrainStep = 20ms;
+constexpr int kDrainSteps = 250;  // 5 s
+// A dump costs about 5 us a class, a question about one class about 8 us: up to here a dump per tick is
+// cheap, and tells the leaves' backlog as well.
+constexpr std::size_t kClassesPerDump = 1000;
+constexpr std::uint64_t kReadsPerDump = 10;  // of larger trees: once a second at ten reads a second
+
+KernelFault no_such_port(const std::string& interface) {
+  return {.attempt = "find " + interface,
+          .error = ENODEV,
+          .hint = "no interface has this name here: check wan.interface, and `ip link`"};
+}
+
+std::string hint_for(const Refusal& refusal) {
+  if (!refusal.kernel_says.empty()) return "the kernel says: " + refusal.kernel_says;
+  if (refusal.error == EPERM || refusal.error == EACCES) return "needs CAP_NET_ADMIN (root)";
+  return {};
+}
+
+}  // namespace
+
+Reconciler::Reconciler(std::string interface, bool replace_foreign, Kernel& kernel,
+                       TrafficClassifier& classifier, StateStore& store)
+    : interface_(std::move(interface)),
+      replace_foreign_(replace_foreign),
+      kernel_(kernel),
+      classifier_(classifier),
+      store_(store) {}
+
+std::optional<LinkFacts> Reconciler::find_link(ApplyReport& report) {
+  auto link = kernel_.link(interface_);
+  if (!link) report.fault = no_such_port(interface_);
+  return link;
+}
+
+KernelFacts Reconciler::facts_of(const LinkFacts& link) {
+  if (!has_fq_codel_) has_fq_codel_ = kernel_.has_fq_codel(link.index);
+  return {.has_fq_codel = *has_fq_codel_, .mtu = link.mtu};
+}
+
+ClassIds Reconciler::handles_for(const Policy& policy) {
+  const auto state = store_.load();
+  return allocate_handles(policy, state ? state->handles : KnownHandles());
+}
+
+std::optional<std::vector<std::optional<Rate>>> Reconciler::adopted_rates(const Policy& policy) {
+  const auto link = kernel_.link(interface_);
+  if (!link) return std::nullopt;
+  const auto observed = kernel_.observe(link->index);
+  if (!observed.is_ours()) return std::nullopt;
+  const auto ids = handles_for(policy);
+  std::vector<std::optional<Rate>> rates;
+  for (const Handle handle : ids.site) {
+    const auto it = observed.classes.find(handle);
+    const bool is_site = it != observed.classes.end() && it->second.parent == kPortClass && it->second.inner;
+    rates.push_back(is_site ? std::optional(it->second.htb.ceil) : std::nullopt);
+  }
+  return rates;
+}
+
+std::optional<KernelFault> Reconciler::refuse(const Policy& policy, const Observed& observed,
+                                              const KernelFacts& facts) const {
+  if (observed.is_foreign() && !replace_foreign_) {
+    return KernelFault{
+        .attempt = "take " + interface_ + ", where " + observed.root->kind + " " +
+                   tc_name(observed.root->handle) + " stands, which is not ours",
+        .error = EBUSY,
+        .hint = "look at it with `tc qdisc show dev " + interface_ + "`; --replace throws it out"};
+  }
+  if (const auto leaf = unsupported_leaf(policy, facts)) {
+    return KernelFault{
+        .attempt = "give " + *leaf + " on " + interface_ + " the fq_codel leaf it asks for",
+        .error = ENOENT,
+        .hint = "this kernel has no fq_codel: load the module sch_fq_codel, or write leaf: auto"};
+  }
+  return std::nullopt;
+}
+
+bool Reconciler::run(int index, const Stage& stage, ApplyReport& report) {
+  const auto result = kernel_.write(index, stage);
+  report.messages += result.accepted;
+  for (std::size_t i = 0; i < stage.size(); ++i) {
+    if (result.refusal && i == result.refusal->index) break;
+    report.changes.push_back(describe(stage[i]));
+  }
+  if (!result.refusal) return true;
+  const auto& refusal = *result.refusal;
+  report.fault =
+      KernelFault{.attempt = describe(stage[std::min(refusal.index, stage.size() - 1)]) + " on " + interface_,
+                  .error = refusal.error,
+                  .hint = hint_for(refusal)};
+  return false;
+}
+
+bool Reconciler::run_all(int index, const std::vector<Stage>& stages, ApplyReport& report) {
+  return std::all_of(stages.begin(), stages.end(),
+                     [&](const Stage& stage) { return run(index, stage, report); });
+}
+
+bool Reconciler::switch_classifier(const Policy& policy, const ClassIds& ids, ApplyReport& report) {
+  try {
+    const auto writes = classifier_.load(policy, ids);
+    report.messages += writes;
+    if (writes > 0) report.changes.push_back("load the classifier: " + std::to_string(writes) + " writes");
+    return true;
+  } catch (const std::system_error& e) {
+    report.fault = KernelFault{.attempt = e.what(), .error = e.code().value(), .hint = {}};
+    return false;
+  }
+}
+
+// Nothing tells when a queue runs empty: look, bounded. What is left after that is dropped with the class.
+void Reconciler::wait_until_empty(int index, std::span<const Handle> retired) {
+  for (int step = 0; step < kDrainSteps && !retired.empty(); ++step) {
+    const auto stats = kernel_.class_stats(index);
+    const bool empty = std::all_of(retired.begin(), retired.end(), [&](Handle handle) {
+      const auto it = stats.find(handle);
+      return it == stats.end() || it->second.queued == 0;
+    });
+    if (empty) return;
+    kernel_.pause(kDrainStep);
+  }
+}
+
+// HTB takes some changes without an error and does something else (an unknown parent makes a root class,
+// priority 9 becomes 7): after anything structural, believe only what can be read back.
+void Reconciler::verify(int index, const Tree& tree, ApplyReport& report) {
+  const auto rest = diff(kernel_.observe(index), tree);
+  if (rest.empty()) return;
+  const auto& stage = rest.stages.empty() ? rest.removal.front() : rest.stages.front();
+  report.fault = KernelFault{
+      .attempt = "read back the tree on " + interface_ + ": still to do: " + describe(stage.front()),
+      .error = EPROTO,
+      .hint = "the kernel took a change and did something else, or somebody else works on this port"};
+}
+
+void Reconciler::remember(const Policy& policy, const Tree& tree, const std::string& replaced) {
+  const auto before = store_.load();
+  PortState state{.handles = names_of(policy, tree.ids), .replaced = replaced};
+  if (before && replaced.empty()) state.replaced = before->replaced;
+  if (before != state) store_.save(state);
+}
+
+ApplyReport Reconciler::apply(const Policy& policy, std::span<const Rate> shaped) {
+  ApplyReport report;
+  const auto link = find_link(report);
+  if (!link) return report;
+  const auto observed = kernel_.observe(link->index);
+  report.adopted = observed.is_ours();
+  const auto facts = facts_of(*link);
+  if ((report.fault = refuse(policy, observed, facts))) return report;
+
+  auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
+  report.degraded = tree.degraded;
+  const auto changes = diff(observed, tree);
+  if (!run_all(link->index, changes.stages, report)) return report;
+  // Written down as soon as the classes stand: a process killed from here on finds them by name.
+  remember(policy, tree,
+           observed.is_foreign() ? observed.root->kind + " " + tc_name(observed.root->handle) : "");
+  if (!switch_classifier(policy, tree.ids, report)) return report;
+  wait_until_empty(link->index, changes.retired);
+  if (!run_all(link->index, changes.removal, report)) return report;
+  if (!changes.empty()) verify(link->index, tree, report);
+  if (!report.ok()) return report;
+
+  auto holds = as_read_back(tree);
+  applied_ = Applied{.interface_index = link->index,
+                     .policy = policy,
+                     .facts = facts,
+                     .tree = std::move(tree),
+                     .kernel = std::move(holds)};
+  last_full_read_.clear();
+  counter_reads_ = 0;
+  return report;
+}
+
+std::vector<std::string> Reconciler::plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc) {
+  const auto link = kernel_.link(interface_);
+  if (!link) throw std::system_error(ENODEV, std::generic_category(), "find " + interface_);
+  const auto observed = kernel_.observe(link->index);
+  const auto facts = facts_of(*link);
+  if (const auto fault = refuse(policy, observed, facts)) {
+    throw std::system_error(fault->error, std::generic_category(), fault->attempt + " (" + fault->hint + ")");
+  }
+  const auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
+  const auto changes = diff(observed, tree);
+  std::vector<std::string> lines;
+  const auto write_out = [&](const std::vector<Stage>& stages) {
+    for (const auto& stage : stages) {
+      for (const auto& change : stage)
+        lines.push_back(as_tc ? tc_command(change, interface_) : describe(change));
+    }
+  };
+  write_out(changes.stages);
+  auto classification = classifier_.plan(policy, tree.ids, as_tc);
+  std::move(classification.begin(), classification.end(), std::back_inserter(lines));
+  write_out(changes.removal);
+  return lines;
+}
+
+ApplyReport Reconciler::set_rates(std::span<const Rate> shaped) {
+  ApplyReport report;
+  if (!applied_) {
+    report.fault = KernelFault{
+        .attempt = "set rates on " + interface_, .error = EINVAL, .hint = "no policy was applied"};
+    return report;
+  }
+  auto tree = shaper::plan(applied_->policy, shaped, applied_->facts, applied_->tree.ids);
+  report.adopted = true;
+  report.degraded = tree.degraded;
+  const auto changes = diff(applied_->kernel, tree);
+  if (!run_all(applied_->interface_index, changes.stages, report)) {
+    // The kernel went on after the change it refused: look at what it holds now and mend that, in this same
+    // tick.
+    const auto refused = std::move(report.fault);
+    const auto written = report.messages;
+    auto repaired = apply(Policy(applied_->policy), shaped);
+    repaired.messages += written;
+    repaired.changes.insert(repaired.changes.begin(), report.changes.begin(), report.changes.end());
+    if (repaired.fault) repaired.fault = refused;
+    return repaired;
+  }
+  applied_->kernel = as_read_back(tree);
+  applied_->tree = std::move(tree);
+  return report;
+}
+
+ApplyReport Reconciler::clear() {
+  ApplyReport report;
+  applied_.reset();
+  const auto link = kernel_.link(interface_);
+  if (link) {
+    try {
+      const auto writes = classifier_.remove();
+      report.messages += writes;
+      if (writes > 0) report.changes.push_back("remove the classifier from " + interface_);
+    } catch (const std::system_error& e) {
+      report.fault = KernelFault{.attempt = e.what(), .error = e.code().value(), .hint = {}};
+      return report;
+    }
+    const auto observed = kernel_.observe(link->index);
+    report.adopted = observed.is_ours();
+    if (observed.is_ours() && !run(link->index, {RemoveRoot{}}, report)) return report;
+  }
+  store_.remove();
+  return report;
+}
+
+bool Reconciler::in_place() {
+  if (!applied_) return false;
+  const auto link = kernel_.link(interface_);
+  if (!link || link->index != applied_->interface_index) return false;
+  return diff(kernel_.observe(link->index), applied_->tree).empty() && classifier_.attached();
+}
+
+// The overhead that a size table adds is in the kernel's byte counter already; a class's own is not.
+Bytes Reconciler::charged(const ClassStats& stats) const {
+  LinkLayer link = applied_->policy.wan.link_layer;
+  link.overhead = std::max<std::int16_t>(link.overhead, 0);
+  return link.charged(stats.bytes, stats.packets);
+}
+
+std::map<Handle, ClassStats> Reconciler::tick_stats() {
+  const bool full = applied_->tree.classes.size() <= kClassesPerDump || counter_reads_ % kReadsPerDump == 0;
+  ++counter_reads_;
+  if (full) {
+    last_full_read_ = kernel_.class_stats(applied_->interface_index);
+    return last_full_read_;
+  }
+  auto stats = last_full_read_;
+  for (auto& [handle, fresh] : kernel_.class_stats(applied_->interface_index, applied_->tree.ids.site)) {
+    stats[handle] = fresh;
+  }
+  return stats;
+}
+
+std::vector<SiteCounters> Reconciler::site_counters() {
+  if (!applied_) return {};
+  const auto stats = tick_stats();
+  std::map<Handle, std::uint64_t> waiting;
+  for (const auto& [handle, cls] : stats) waiting[cls.parent] += cls.backlog;
+
+  std::vector<SiteCounters> counters;
+  for (const Handle handle : applied_->tree.ids.site) {
+    SiteCounters site;
+    if (const auto it = stats.find(handle); it != stats.end()) {
+      site.sent = charged(it->second);
+      site.packets = it->second.packets;
+      site.backlog = Bytes(waiting[handle]);
+    }
+    counters.push_back(site);
+  }
+  return counters;
+}
+
+std::vector<ClassCounters> Reconciler::class_counters() {
+  if (!applied_) return {};
+  const auto stats = kernel_.class_stats(applied_->interface_index);
+  const auto leaves = kernel_.leaf_stats(applied_->interface_index);
+  std::vector<ClassCounters> counters;
+  for (const auto& spec : applied_->tree.classes) {
+    const auto cls = stats.find(spec.handle);
+    if (cls == stats.end()) continue;  // somebody removed it: in_place() tells
+    ClassCounters c{.site = spec.site, .name = spec.name, .handle = spec.handle, .leaf = {}};
+    if (spec.handle == kPortClass) c.name = "port";
+    c.rate = cls->second.htb.rate;
+    c.ceil = cls->second.htb.ceil;
+    c.priority = static_cast<std::uint8_t>(spec.leaf ? cls->second.htb.priority : 0);
+    c.sent = charged(cls->second);
+    c.packets = cls->second.packets;
+    c.overlimits = cls->second.overlimits;
+    c.backlog = Bytes(cls->second.backlog);
+    c.backlog_packets = cls->second.queued;
+    if (const auto leaf = leaves.find(spec.handle); leaf != leaves.end()) {
+      c.leaf = leaf->second.kind;
+      c.drops = leaf->second.drops;
+      c.ecn_marks = leaf->second.ecn_marks;
+    }
+    counters.push_back(std::move(c));
+  }
+  return counters;
+}
+
+}  // namespace weir::shaper

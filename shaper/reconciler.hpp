@@ -1,0 +1,80 @@
+/// PortShaper's logic, apart from everything it is done with: kernel, classifier and memory are interfaces.
+///
+/// Not thread-safe. Errors as PortShaper: refusals come back in reports, a kernel that gives no answer
+/// throws.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shaper/diff.hpp"
+#include "shaper/kernel.hpp"
+#include "shaper/plan.hpp"
+#include "shaper/port_shaper.hpp"
+#include "shaper/state_file.hpp"
+
+namespace weir::shaper {
+
+/// What decides a packet's class, as the reconciler needs it; shaper/classifier.hpp is the real one.
+class TrafficClassifier {
+ public:
+  virtual ~TrafficClassifier() = default;
+  /// Makes the classifier hold this; the number of writes. Throws std::system_error.
+  virtual std::size_t load(const Policy& policy, const ClassIds& ids) = 0;
+  [[nodiscard]] virtual bool attached() = 0;
+  virtual std::size_t remove() = 0;
+  [[nodiscard]] virtual std::vector<std::string> plan(const Policy& policy, const ClassIds& ids,
+                                                      bool as_tc) = 0;
+};
+
+class Reconciler {
+ public:
+  Reconciler(std::string interface, bool replace_foreign, Kernel& kernel, TrafficClassifier& classifier,
+             StateStore& store);
+
+  [[nodiscard]] std::optional<std::vector<std::optional<Rate>>> adopted_rates(const Policy& policy);
+  [[nodiscard]] ApplyReport apply(const Policy& policy, std::span<const Rate> shaped);
+  [[nodiscard]] std::vector<std::string> plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc);
+  [[nodiscard]] ApplyReport set_rates(std::span<const Rate> shaped);
+  [[nodiscard]] ApplyReport clear();
+  [[nodiscard]] std::vector<SiteCounters> site_counters();
+  [[nodiscard]] std::vector<ClassCounters> class_counters();
+  [[nodiscard]] bool in_place();
+
+ private:
+  struct Applied {
+    int interface_index = 0;
+    Policy policy;
+    KernelFacts facts;
+    Tree tree;
+    Observed kernel;  ///< what the kernel holds, by all we know
+  };
+
+  [[nodiscard]] std::optional<LinkFacts> find_link(ApplyReport& report);
+  [[nodiscard]] KernelFacts facts_of(const LinkFacts& link);
+  [[nodiscard]] ClassIds handles_for(const Policy& policy);
+  [[nodiscard]] std::optional<KernelFault> refuse(const Policy& policy, const Observed& observed,
+                                                  const KernelFacts& facts) const;
+  [[nodiscard]] bool run(int index, const Stage& stage, ApplyReport& report);
+  [[nodiscard]] bool run_all(int index, const std::vector<Stage>& stages, ApplyReport& report);
+  [[nodiscard]] bool switch_classifier(const Policy& policy, const ClassIds& ids, ApplyReport& report);
+  void wait_until_empty(int index, std::span<const Handle> retired);
+  void verify(int index, const Tree& tree, ApplyReport& report);
+  void remember(const Policy& policy, const Tree& tree, const std::string& replaced);
+  [[nodiscard]] std::map<Handle, ClassStats> tick_stats();
+  [[nodiscard]] Bytes charged(const ClassStats& stats) const;
+
+  std::string interface_;
+  bool replace_foreign_;
+  Kernel& kernel_;
+  TrafficClassifier& classifier_;
+  StateStore& store_;
+  std::optional<bool> has_fq_codel_;  ///< of this kernel, once asked
+  std::optional<Applied> applied_;
+  std::uint64_t counter_reads_ = 0;
+  std::map<Handle, ClassStats> last_full_read_;
+};
+
+}  // namespace weir::shaper
