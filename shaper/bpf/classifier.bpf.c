@@ -201,6 +201,11 @@ inlined int parse_ipv4(struct __sk_buff* skb, __u32 at, struct packet* p) {
   return 0;
 }
 
+inlined int is_extension(__u32 protocol) {
+  return protocol == PROTOCOL_HOP_BY_HOP || protocol == PROTOCOL_ROUTING || protocol == PROTOCOL_DESTINATION_OPTIONS ||
+         protocol == PROTOCOL_FRAGMENT || protocol == PROTOCOL_AH;
+}
+
 /* Walks from the IPv6 header to the transport header (RFC 8200, 4). A later fragment ends the walk: what its next-header
  * field names is not there. So does the bound; the protocol is then the header that we stopped at. */
 inlined int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
@@ -216,12 +221,8 @@ inlined int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
   }
   __u32 next = bytes[6];
   at += sizeof(header);
-  int i = 0;
-  for (; i < WEIR_MAX_EXTENSION_HEADERS; ++i) {
+  for (int i = 0; i < WEIR_MAX_EXTENSION_HEADERS && is_extension(next); ++i) {
     __u8 extension[4];
-    if (next != PROTOCOL_HOP_BY_HOP && next != PROTOCOL_ROUTING && next != PROTOCOL_DESTINATION_OPTIONS &&
-        next != PROTOCOL_FRAGMENT && next != PROTOCOL_AH)
-      break;
     if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension))) return -1;
     const __u32 kind = next;
     next = extension[0];
@@ -240,7 +241,7 @@ inlined int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
   }
   p->protocol = next;
   p->payload_at = at;
-  if (i < WEIR_MAX_EXTENSION_HEADERS) read_payload(skb, p);
+  if (!is_extension(next)) read_payload(skb, p);
   return 0;
 }
 
@@ -333,16 +334,14 @@ inlined const __u64* port_vector(const __u32* pages, __u32 port) {
   return page ? vector(page->vector[port & 0xffu]) : 0;
 }
 
-/* Written out: a bit scan is not in the instruction set, and newer compilers would want a table for it. */
+/* The ones below the lowest bit, counted. Written out, since a bit scan is not in the instruction set, and without a
+ * branch, since the verifier would follow each one of every word. */
 inlined __u32 lowest_bit(__u64 v) {
-  __u32 n = 0;
-  if (!(v & 0xffffffffull)) n += 32, v >>= 32;
-  if (!(v & 0xffffu)) n += 16, v >>= 16;
-  if (!(v & 0xffu)) n += 8, v >>= 8;
-  if (!(v & 0xfu)) n += 4, v >>= 4;
-  if (!(v & 0x3u)) n += 2, v >>= 2;
-  if (!(v & 0x1u)) n += 1;
-  return n;
+  __u64 below = (v & -v) - 1;
+  below -= below >> 1 & 0x5555555555555555ull;
+  below = (below & 0x3333333333333333ull) + (below >> 2 & 0x3333333333333333ull);
+  below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0full;
+  return (__u32)(below * 0x0101010101010101ull >> 56);
 }
 
 /* The first rule of the set that holds, or -1. Vectors of unused fields are vector 0, all ones; dscp and protocol are

@@ -1,0 +1,181 @@
+/// What the classifier promises, said the plain way: reads a frame, goes through sites and rules one by one.
+///
+/// Shares nothing with the program but the policy: no bit vectors, no tables. Slow and meant to be read.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "config/policy.hpp"
+#include "shaper/class_ids.hpp"
+
+namespace weir::shaper::test {
+
+class ReferenceClassifier {
+ public:
+  ReferenceClassifier(const Policy& policy, const ClassIds& ids) : policy_(policy), ids_(ids) {}
+
+  [[nodiscard]] Handle classify(std::span<const std::uint8_t> frame) const {
+    const auto link = read_link(frame);
+    if (!link) return kElsewhereClass;
+    if (link->type == 0x8864) return pppoe_class(frame, link->payload_at);
+    if (link->type != 0x0800 && link->type != 0x86dd)
+      return carries_data(link->type) ? kElsewhereClass : kControlClass;
+    const auto packet =
+        link->type == 0x0800 ? read_ipv4(frame, link->payload_at) : read_ipv6(frame, link->payload_at);
+    if (!packet) return kElsewhereClass;
+    if (is_control(*packet)) return kControlClass;
+    const auto site = site_of(packet->destination);
+    return site ? class_in_site(*packet, *site) : kElsewhereClass;
+  }
+
+ private:
+  using Bytes = std::span<const std::uint8_t>;
+  struct Link {
+    unsigned type;
+    std::size_t payload_at;
+  };
+  struct Packet {
+    IpAddress source, destination;
+    unsigned dscp = 0, protocol = 0;
+    std::optional<Bytes> payload;  ///< four bytes of it
+    [[nodiscard]] bool has_ports() const {
+      return payload && (protocol == 6 || protocol == 17 || protocol == 132);
+    }
+    [[nodiscard]] unsigned source_port() const { return *get16(*payload, 0); }
+    [[nodiscard]] unsigned destination_port() const { return *get16(*payload, 2); }
+  };
+
+  static std::optional<Bytes> take(Bytes frame, std::size_t at, std::size_t count) {
+    if (at > frame.size() || frame.size() - at < count) return std::nullopt;
+    return frame.subspan(at, count);
+  }
+  static std::optional<unsigned> get16(Bytes frame, std::size_t at) {
+    const auto two = take(frame, at, 2);
+    if (!two) return std::nullopt;
+    return (*two)[0] * 256U + (*two)[1];
+  }
+
+  static bool is_tag(unsigned type) { return type == 0x8100 || type == 0x88a8 || type == 0x9100; }
+  static bool carries_data(unsigned type) {
+    constexpr std::array kData{0x8847U, 0x8848U, 0x88e5U, 0x88e7U, 0x22f3U,
+                               0x894fU, 0x8906U, 0x88a2U, 0x8915U};
+    return is_tag(type) || std::ranges::find(kData, type) != kData.end();
+  }
+
+  static std::optional<Link> read_link(Bytes frame) {
+    std::size_t at = 12;
+    auto type = get16(frame, at);
+    for (int tags = 0; type && is_tag(*type) && tags < 2; ++tags) type = get16(frame, at += 4);
+    if (!type) return std::nullopt;
+    return Link{.type = *type, .payload_at = at + 2};
+  }
+
+  static Handle pppoe_class(Bytes frame, std::size_t at) {
+    const auto protocol = get16(frame, at + 6);
+    return protocol && *protocol >= 0x8000 ? kControlClass : kElsewhereClass;
+  }
+
+  static std::optional<Packet> read_ipv4(Bytes frame, std::size_t at) {
+    const auto h = take(frame, at, 20);
+    if (!h || (*h)[0] / 16 != 4 || (*h)[0] % 16 < 5) return std::nullopt;
+    Packet p;
+    p.dscp = (*h)[1] / 4U;
+    p.protocol = (*h)[9];
+    p.source = IpAddress::from_v4(h->subspan<12, 4>());
+    p.destination = IpAddress::from_v4(h->subspan<16, 4>());
+    const bool later_fragment = ((*h)[6] * 256U + (*h)[7]) % 0x2000U != 0;
+    if (!later_fragment) p.payload = take(frame, at + (*h)[0] % 16U * 4U, 4);
+    return p;
+  }
+
+  static std::optional<Packet> read_ipv6(Bytes frame, std::size_t at) {
+    const auto h = take(frame, at, 40);
+    if (!h || (*h)[0] / 16 != 6) return std::nullopt;
+    Packet p;
+    p.dscp = ((*h)[0] % 16U * 16U + (*h)[1] / 16U) / 4U;
+    p.source = IpAddress::from_v6(h->subspan<8, 16>());
+    p.destination = IpAddress::from_v6(h->subspan<24, 16>());
+    p.protocol = (*h)[6];
+    at += 40;
+    constexpr std::array kExtensions{0U, 43U, 44U, 51U, 60U};
+    for (int headers = 0;; ++headers) {
+      const auto kind = p.protocol;
+      if (std::ranges::find(kExtensions, kind) == kExtensions.end()) {
+        p.payload = take(frame, at, 4);
+        return p;
+      }
+      if (headers == 6) return p;
+      const auto e = take(frame, at, 4);
+      if (!e) return std::nullopt;
+      p.protocol = (*e)[0];
+      if (kind == 44 && ((*e)[2] * 256U + (*e)[3]) / 8U != 0) return p;
+      at += kind == 44 ? 8U : kind == 51 ? ((*e)[1] + 2U) * 4U : ((*e)[1] + 1U) * 8U;
+    }
+  }
+
+  static bool is_control(const Packet& p) {
+    if (p.dscp == 48 || p.dscp == 56) return true;
+    if (p.protocol == 89 || p.protocol == 112 || p.protocol == 88 || p.protocol == 2) return true;
+    if (p.protocol == 103) return p.payload && (*p.payload)[0] % 16 != 1;
+    if (p.protocol == 58 && p.source.family == Family::v6 && p.payload) {
+      const auto type = (*p.payload)[0];
+      return (type >= 130 && type <= 137) || type == 143;
+    }
+    if (!p.has_ports()) return false;
+    if (p.protocol == 6) return p.source_port() == 179 || p.destination_port() == 179;
+    const auto to = p.destination_port();
+    return p.protocol == 17 && (to == 3784 || to == 3785 || to == 4784 || to == 6784);
+  }
+
+  [[nodiscard]] std::optional<std::size_t> site_of(const IpAddress& address) const {
+    std::optional<std::size_t> best;
+    int best_length = -1;
+    for (std::size_t i = 0; i < policy_.sites.size(); ++i)
+      for (const auto& subnet : policy_.sites[i].subnets)
+        if (subnet.contains(address) && subnet.length > best_length) {
+          best = i;
+          best_length = subnet.length;
+        }
+    return best;
+  }
+
+  [[nodiscard]] Handle class_in_site(const Packet& p, std::size_t site) const {
+    const auto& classes = policy_.classes_of(policy_.sites[site]).classes;
+    Handle fallback = kElsewhereClass;
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      if (std::ranges::any_of(classes[c].match, [&](const MatchRule& r) { return holds(r, p); }))
+        return ids_.leaf[site][c];
+      if (classes[c].is_default) fallback = ids_.leaf[site][c];
+    }
+    return fallback;
+  }
+
+  template <typename Values, typename Predicate>
+  static bool silent_or_any(const Values& values, Predicate predicate) {
+    return values.empty() || std::ranges::any_of(values, predicate);
+  }
+
+  static bool holds(const MatchRule& r, const Packet& p) {
+    const auto in_range = [](unsigned port) {
+      return [port](const PortRange& range) { return range.first <= port && port <= range.last; };
+    };
+    const auto from = [&](const auto& range) { return p.has_ports() && in_range(p.source_port())(range); };
+    const auto to = [&](const auto& range) { return p.has_ports() && in_range(p.destination_port())(range); };
+    return silent_or_any(r.dscp, [&](auto v) { return v == p.dscp; }) &&
+           silent_or_any(r.protocol, [&](auto v) { return v == p.protocol; }) &&
+           silent_or_any(r.source, [&](const Prefix& x) { return x.contains(p.source); }) &&
+           silent_or_any(r.destination, [&](const Prefix& x) { return x.contains(p.destination); }) &&
+           silent_or_any(r.source_port, from) && silent_or_any(r.destination_port, to) &&
+           silent_or_any(r.port, [&](const auto& range) { return from(range) || to(range); });
+  }
+
+  const Policy& policy_;
+  const ClassIds& ids_;
+};
+
+}  // namespace weir::shaper::test
