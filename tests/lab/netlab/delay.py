@@ -42,7 +42,12 @@ class RelayDelay:
         self.rtt_ms = rtt_ms
 
     def read(self) -> dict:
+        """Per direction: forwarded, bytes, refused, overrun, oversized, waiting, worst_lateness_us."""
         return self._process.ask("read")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
 
 class NetemDelay:

@@ -165,9 +165,17 @@ class Process:
         if self.running():
             self._popen.send_signal(number)
 
+    def finish(self, timeout: float = 5.0) -> dict:
+        """Ends the input of a tool that answers, and returns the account it closes with."""
+        assert self._popen.stdin
+        self._popen.stdin.close()
+        account = self._read_answer(timeout)
+        self.stop(timeout)
+        return account
+
     def stop(self, timeout: float = 5.0) -> int:
-        """Asks it to end (end of input, then SIGTERM), then insists."""
-        if self._popen.stdin and not self._popen.stdin.closed:
+        """Asks it to end (end of input, or SIGTERM), then insists."""
+        if self._popen.stdin:
             self._popen.stdin.close()
         elif self.running():
             self._popen.terminate()

@@ -115,7 +115,8 @@ class Buffer:
         self._ms, self._bytes = buffer_ms, buffer_bytes
 
     def _arguments(self) -> list[str]:
-        burst = max(2 * FULL_FRAME, int(self.rate_bps / 8 / 1000))  # 1 ms: small against the buffer
+        # Small against the buffer, but enough that a timer a few milliseconds late costs no capacity.
+        burst = max(4 * FULL_FRAME, int(self.rate_bps / 8 * 0.004))
         # TBF's limit holds what waits; what the bucket lets through at once never does.
         limit = self._bytes if self._bytes is not None else int(self.rate_bps / 8 * self._ms / 1000)
         return ["root", "handle", "b:", "tbf", "rate", f"{self.rate_bps}bit", "burst", str(burst),

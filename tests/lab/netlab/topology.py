@@ -1,13 +1,17 @@
 """The lab's network.
 
-    site            gateway               provider                            far site (one namespace each)
-    eth0 --- lan0 [br0] wan0 --- cust0  (routes)  far<i> ---------------------- eth0
-  10.1.0.0/16      no address         10.1.0.1      |  capacity: egress here        10.20.0.0/16
-                                                  ret<i> --- near [wire] far --- ret
-                                                       delay: on the way back, when there is any
+  site         core             gateway              provider                           far site (one namespace each)
+  eth0 --- hosts edge0 --- lan0 [br0] wan0 --- cust0  (routes)  far<i> --------------------- eth0
+  10.1.0.0/16   10.1.0.2       no address        10.1.0.1        |  capacity: egress here       10.20.0.0/16
+                                                               ret<i> --- near [wire] far --- ret
+                                                                    delay: on the way back, when there is any
 
 Forward traffic meets only the provider's capacity, the way back only the delay. The gateway's bridge has no addresses:
 what leaves by wan0 is exactly what crosses the box.
+
+The core router is more than scenery. A bridged packet stays charged to its sender's socket, even in another namespace,
+so without a router in between TCP Small Queues (net/ipv4/tcp_output.c, tcp_small_queue_check) would see the gateway's
+queue and never let it grow beyond a few packets a flow, as no real network does. Routing lets go of the socket.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ from .provider import Policer, Provider, Unlimited
 # Hosts of our side, by the class that the lab's policy gives their traffic.
 REST, INTERACTIVE, REPLICATION = "10.1.1.10", "10.1.8.10", "10.1.50.10"
 REST6, INTERACTIVE6, REPLICATION6 = "2001:db8:1:1::10", "2001:db8:1:8::10", "2001:db8:1:50::10"
-SITE_ROUTER, PROVIDER_ROUTER = "10.1.0.2", "10.1.0.1"  # the two routers that see each other through the box
-SITE_ROUTER6, PROVIDER_ROUTER6 = "2001:db8:1::2", "2001:db8:1::1"
+CORE_ROUTER, PROVIDER_ROUTER = "10.1.0.2", "10.1.0.1"  # the two routers that see each other through the box
+CORE_ROUTER6, PROVIDER_ROUTER6 = "2001:db8:1::2", "2001:db8:1::1"
+ROUTES = {"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1}
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Lab:
         self.bpf_dir: Path = self.run_dir / "bpf"
         self.log_dir: Path = self.run_dir / "log"
         self.site = self._namespace("site")
+        self.core = self._namespace("core")
         self.gateway = self._namespace("gw")
         self.provider_ns = self._namespace("prov")
         self._far_ns = {far.name: self._namespace(f"far{far.number}") for far in self.spec.far}
@@ -136,7 +142,7 @@ class Lab:
         return Namespace(f"{self.name}-{role}")
 
     def _namespaces(self) -> list[Namespace]:
-        return [self.site, self.gateway, self.provider_ns, *self._far_ns.values(), *self._wire_ns.values()]
+        return [self.site, self.core, self.gateway, self.provider_ns, *self._far_ns.values(), *self._wire_ns.values()]
 
     def _build(self) -> None:
         self.log_dir.mkdir(parents=True, mode=0o700)
@@ -149,7 +155,7 @@ class Lab:
             namespace.create()
             self._settle(namespace)
         self._build_gateway()
-        self._build_customer_link()
+        self._build_our_side()
         for far in self.spec.far:
             self._build_far(far)
 
@@ -178,7 +184,7 @@ class Lab:
             b.offloads_off(b_name)
 
     def _build_gateway(self) -> None:
-        self._link(self.site, "eth0", self.gateway, "lan0", 1)
+        self._link(self.core, "edge0", self.gateway, "lan0", 1)
         self._link(self.provider_ns, "cust0", self.gateway, "wan0", 2)
         # The bridge only forwards: it says nothing of its own on either side.
         self.gateway.sysctl({"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1})
@@ -191,16 +197,23 @@ class Lab:
         if self.spec.before is not None:
             self.spec.before.start(self.gateway, "lan0", self.spawn)
 
-    def _build_customer_link(self) -> None:
+    def _build_our_side(self) -> None:
+        self._link(self.site, "eth0", self.core, "hosts", 3)
         hosts = "".join(f"address add {a}/32 dev eth0\n" for a in (REST, INTERACTIVE, REPLICATION))
         hosts6 = "".join(f"address add {a}/128 dev eth0\n" for a in (REST6, INTERACTIVE6, REPLICATION6))
-        self.site.ip(f"link set eth0 up\naddress add {SITE_ROUTER}/30 dev eth0\n"
-                     f"address add {SITE_ROUTER6}/64 dev eth0\n{hosts}{hosts6}"
+        self.site.ip(f"link set eth0 up\naddress add 10.1.255.2/30 dev eth0\n"
+                     f"address add 2001:db8:1:ff::2/64 dev eth0\n{hosts}{hosts6}"
+                     f"route add default via 10.1.255.1\nroute add default via 2001:db8:1:ff::1\n")
+        self.core.sysctl(ROUTES)
+        self.core.ip(f"link set hosts up\nlink set edge0 up\n"
+                     f"address add 10.1.255.1/30 dev hosts\naddress add 2001:db8:1:ff::1/64 dev hosts\n"
+                     f"address add {CORE_ROUTER}/30 dev edge0\naddress add {CORE_ROUTER6}/64 dev edge0\n"
+                     f"route add 10.1.0.0/16 via 10.1.255.2\nroute add 2001:db8:1::/48 via 2001:db8:1:ff::2\n"
                      f"route add default via {PROVIDER_ROUTER}\nroute add default via {PROVIDER_ROUTER6}\n")
-        self.provider_ns.sysctl({"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1})
+        self.provider_ns.sysctl(ROUTES)
         self.provider_ns.ip(f"link set cust0 up\naddress add {PROVIDER_ROUTER}/30 dev cust0\n"
                             f"address add {PROVIDER_ROUTER6}/64 dev cust0\n"
-                            f"route add 10.1.0.0/16 via {SITE_ROUTER}\nroute add 2001:db8:1::/48 via {SITE_ROUTER6}\n")
+                            f"route add 10.1.0.0/16 via {CORE_ROUTER}\nroute add 2001:db8:1::/48 via {CORE_ROUTER6}\n")
 
     def _build_far(self, far: FarSite) -> None:
         namespace, port, n = self._far_ns[far.name], f"far{far.number}", far.number

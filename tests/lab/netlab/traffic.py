@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .namespace import LabError, Namespace, Process, wait_until
 from .tools import lab_tool
-from .topology import PROVIDER_ROUTER, REPLICATION, REST, SITE_ROUTER, FarSite, Lab
+from .topology import CORE_ROUTER, PROVIDER_ROUTER, REPLICATION, REST, FarSite, Lab
 
 EF, CS6, CS1 = 46, 48, 8
 
@@ -121,8 +121,9 @@ class _Probe:
     def read(self, start: float | None = None, end: float | None = None) -> dict:
         return self._process.ask("read" if start is None or end is None else f"read {start:.6f} {end:.6f}")
 
-    def stop(self) -> None:
-        self._process.stop()
+    def stop(self) -> dict:
+        """Its account of the whole run, at the very end."""
+        return self._process.finish()
 
 
 class Requests:
@@ -156,18 +157,18 @@ class Hellos:
         peer_ns = lab.far(far) if across_provider else lab.provider_ns
         peer = lab.far_site(far).host() if across_provider else PROVIDER_ROUTER
         common = ["--port", port, "--dscp", dscp, "--interval-ms", interval_ms, "--multiplier", multiplier]
-        self._peer = _Probe(lab, peer_ns, "hello-peer", "hello", ["--local", peer, "--remote", SITE_ROUTER, *common])
-        self._site = _Probe(lab, lab.site, "hello-site", "hello", ["--local", SITE_ROUTER, "--remote", peer, *common])
+        self._peer = _Probe(lab, peer_ns, "hello-peer", "hello", ["--local", peer, "--remote", CORE_ROUTER, *common])
+        self._core = _Probe(lab, lab.core, "hello-core", "hello", ["--local", CORE_ROUTER, "--remote", peer, *common])
 
     def read(self, start: float | None = None, end: float | None = None) -> dict[str, dict]:
-        return {"outbound": self._peer.read(start, end), "inbound": self._site.read(start, end)}
+        return {"outbound": self._peer.read(start, end), "inbound": self._core.read(start, end)}
 
     @property
     def pids(self) -> list[int]:
-        return [self._peer._process.pid, self._site._process.pid]
+        return [self._peer._process.pid, self._core._process.pid]
 
     def stop(self) -> None:
-        self._site.stop()
+        self._core.stop()
         self._peer.stop()
 
 
@@ -181,14 +182,14 @@ class RoutingSession:
         peer = lab.far_site(far).host() if across_provider else PROVIDER_ROUTER
         common = ["--port", port, "--dscp", dscp, "--hold-s", hold_s]
         self._peer = _Probe(lab, peer_ns, "bgp-peer", "session-listen", ["--local", peer, *common])
-        self._site = _Probe(lab, lab.site, "bgp-site", "session-connect",
-                            ["--local", SITE_ROUTER, "--remote", peer, *common])
+        self._core = _Probe(lab, lab.core, "bgp-core", "session-connect",
+                            ["--local", CORE_ROUTER, "--remote", peer, *common])
 
     def read(self) -> dict[str, dict]:
-        return {"peer": self._peer.read(), "site": self._site.read()}
+        return {"peer": self._peer.read(), "core": self._core.read()}
 
     def stop(self) -> None:
-        self._site.stop()
+        self._core.stop()
         self._peer.stop()
 
 
@@ -210,12 +211,9 @@ class Stream:
 
     def stop(self) -> dict:
         """Ends the sender first, lets what is under way arrive, and returns the whole account with `sent`."""
-        sent = self._source.read()
-        self._source.stop()
+        sent = self._source.stop()
         wait_until(self._quiet, 5, "the stream's last packets", every=0.2)
-        account = {**self._sink.read(), **sent}
-        self._sink.stop()
-        return account
+        return {**self._sink.stop(), **sent}
 
     def _quiet(self) -> bool:
         before = getattr(self, "_seen", -1)

@@ -174,8 +174,9 @@ void run_until_input_ends(Nanoseconds period, const std::function<void()>& on_ti
       if (fds[i + 2].revents != 0) now_watched[i].on_readable();
     std::uint64_t expirations = 0;
     if (fds[1].revents != 0 && ::read(timer.get(), &expirations, sizeof(expirations)) > 0) on_tick();
-    if (fds[0].revents != 0 && !answer_commands(pending, on_read)) return;
+    if (fds[0].revents != 0 && !answer_commands(pending, on_read)) break;
   }
+  std::cout << on_read(Interval{}) << std::endl;
 }
 
 double to_ms(Nanoseconds t) {

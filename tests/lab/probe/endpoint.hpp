@@ -88,7 +88,8 @@ struct Watch {
 };
 
 /// Calls `on_tick` every `period` (never, when zero) and each watch as needed, and answers `read [FROM TO]`
-/// lines (seconds) on standard input with `on_read`, until the input ends. Prints {"ready":true} first.
+/// lines (seconds) on standard input with `on_read`, until the input ends. Prints {"ready":true} first and
+/// the whole account last.
 void run_until_input_ends(Nanoseconds period, const std::function<void()>& on_tick,
                           const std::function<std::vector<Watch>()>& watches, const CommandHandler& on_read);
 

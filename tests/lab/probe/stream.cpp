@@ -56,8 +56,7 @@ void send_stream(const StreamPlan& plan) {
   std::vector<std::byte> payload(std::max(plan.size, kLeastSize));
   std::uint64_t sent = 0;
   std::uint64_t refused = 0;
-  std::uint64_t scheduled =
-      0;  // what the plan has asked for so far; what a long stall cost is not made up
+  std::uint64_t scheduled = 0;  // what the plan has asked for so far; what a long stall cost is not made up
   const Nanoseconds begin = monotonic_now();
   const auto send_what_is_due = [&] {
     const double elapsed = std::chrono::duration<double>(monotonic_now() - begin).count();
