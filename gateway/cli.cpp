@@ -1,0 +1,129 @@
+#include "gateway/cli.hpp"
+
+#include <cstdio>
+#include <exception>
+#include <functional>
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "gateway/daemon.hpp"
+#include "gateway/version.hpp"
+
+namespace weir::gateway {
+namespace {
+
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done; 1 the policy or the input has problems; 2 wrong command line;\n"
+    "3 the kernel or a file refused, or a right is missing; 4 the daemon is not running.";
+
+/// Everything that a command line can say; each subcommand fills its own part and sets what to run.
+struct Choices {
+  RunOptions run;
+  PortOptions port;
+  StatusOptions status;
+  std::filesystem::path file;
+  std::string interface;
+  bool once = false;
+  bool as_tc = false;
+  std::function<int()> action;
+};
+
+void add_port_options(CLI::App& command, PortOptions& port) {
+  command.add_option("--state-dir", port.state_dir, "Folder for locks and port state")->capture_default_str();
+  command.add_option("--bpf-dir", port.bpf_dir, "Folder in the BPF file system")->capture_default_str();
+}
+
+void add_run(CLI::App& app, Choices& c) {
+  CLI::App& run =
+      *app.add_subcommand("run", "Shape the WAN port and follow the path's capacity (the daemon)");
+  run.add_option("--config", c.run.config, "Policy file")->required();
+  run.add_option("--state-dir", c.run.state_dir, "Folder for locks and port state")->capture_default_str();
+  run.add_option("--bpf-dir", c.run.bpf_dir, "Folder in the BPF file system")->capture_default_str();
+  run.add_option("--library-dir", c.run.library_dir, "Folder that keeps the last good policy")
+      ->capture_default_str();
+  run.add_flag("--clear-on-exit", c.run.clear_on_exit, "Remove the shaping when stopped (default: it stays)");
+  run.add_flag("--replace", c.run.replace, "Take the port even if somebody else's root qdisc stands there");
+  run.add_option("--log-level", c.run.log_level, "How much to log")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  run.footer(
+      "SIGHUP reads the policy file anew (a bad one changes nothing); SIGTERM ends and leaves the shaping.\n"
+      "Example: weir run --config /etc/weir/policy.yaml");
+  run.callback([&c] { c.action = [&c] { return run_daemon(c.run); }; });
+}
+
+void add_policy_commands(CLI::App& app, Choices& c) {
+  CLI::App& check = *app.add_subcommand("check", "Say everything that is wrong with a policy file");
+  check.add_option("FILE", c.file, "Policy file")->required();
+  check.footer("Touches nothing.\nExample: weir check /etc/weir/policy.yaml");
+  check.callback([&c] { c.action = [&c] { return check_policy(c.file); }; });
+
+  CLI::App& apply =
+      *app.add_subcommand("apply", "Program the queue tree and leave: no daemon, no adaptation");
+  apply.add_option("FILE", c.file, "Policy file")->required();
+  apply.add_flag("--once", c.once, "Say that you mean it: nobody will adapt the rates")->required();
+  apply.add_flag("--replace", c.port.replace,
+                 "Take the port even if somebody else's root qdisc stands there");
+  add_port_options(apply, c.port);
+  apply.footer("Every site gets its start rate.\nExample: weir apply /etc/weir/policy.yaml --once");
+  apply.callback([&c] { c.action = [&c] { return apply_once(c.file, c.port); }; });
+
+  CLI::App& plan = *app.add_subcommand("plan", "Show what applying a policy would change");
+  plan.add_option("FILE", c.file, "Policy file")->required();
+  plan.add_flag("--tc", c.as_tc, "As tc commands");
+  add_port_options(plan, c.port);
+  plan.footer("Touches nothing.\nExample: weir plan /etc/weir/policy.yaml --tc");
+  plan.callback([&c] { c.action = [&c] { return show_plan(c.file, c.port, c.as_tc); }; });
+
+  CLI::App& clear = *app.add_subcommand("clear", "Remove what Weir made on a port, and only that");
+  auto* file = clear.add_option("FILE", c.file, "Policy file that names the port");
+  auto* interface = clear.add_option("--interface", c.interface, "The port");
+  file->excludes(interface);
+  add_port_options(clear, c.port);
+  clear.footer("Example: weir clear --interface wan0");
+  clear.callback([&c] {
+    if (c.file.empty() && c.interface.empty()) throw CLI::RequiredError("FILE or --interface");
+    c.action = [&c] {
+      return c.interface.empty() ? clear_port_of(c.file, c.port) : clear_port(c.interface, c.port);
+    };
+  });
+}
+
+void add_status(CLI::App& app, Choices& c) {
+  CLI::App& status = *app.add_subcommand("status", "Show what the daemon does and why");
+  status.add_flag("--json", c.status.json, "The API's own document");
+  status.add_flag("--watch", c.status.watch, "Again every second, until Ctrl-C");
+  status.add_flag("-v,--verbose", c.status.verbose, "Also every class of every site");
+  status.add_option("--socket", c.status.socket, "The daemon's API socket")->capture_default_str();
+  status.footer("Example: weir status --watch");
+  status.callback([&c] { c.action = [&c] { return show_status(c.status); }; });
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app("Weir: holds the traffic of each site just under what its path really carries", "weir");
+  app.set_version_flag("--version", std::string("weir ") + std::string(kVersion));
+  app.require_subcommand(1);
+  app.footer(std::string("Example: weir run --config /etc/weir/policy.yaml\n") + kExitCodes);
+  Choices choices;
+  add_run(app, choices);
+  add_policy_commands(app, choices);
+  add_status(app, choices);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 has a code for every kind of mistake; for a script they are all one. Help and --version are none.
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  try {
+    return choices.action();
+  } catch (const std::exception& failure) {
+    fmt::print(stderr, "weir: {}\n", failure.what());
+    return kExitSystem;
+  }
+}
+
+}  // namespace weir::gateway

@@ -1,0 +1,45 @@
+/// The command line: `weir SUBCOMMAND ...`.
+///
+/// Output for people goes to standard output, complaints to standard error; the exit code says which kind of
+/// failure it was (also in `weir --help`).
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace weir::gateway {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitPolicy = 1;      ///< the policy or the input has problems
+inline constexpr int kExitUsage = 2;       ///< the command line is wrong
+inline constexpr int kExitSystem = 3;      ///< the kernel or a file refused, or a right is missing
+inline constexpr int kExitNotRunning = 4;  ///< nobody answers on the API socket
+
+/// Parses and runs one command. Never throws.
+[[nodiscard]] int run_command_line(int argc, char** argv);
+
+struct PortOptions {
+  std::filesystem::path state_dir = "/run/weir";
+  std::filesystem::path bpf_dir = "/sys/fs/bpf/weir";
+  bool replace = false;
+};
+
+[[nodiscard]] int check_policy(const std::filesystem::path& file);
+[[nodiscard]] int apply_once(const std::filesystem::path& file, const PortOptions& options);
+[[nodiscard]] int show_plan(const std::filesystem::path& file, const PortOptions& options, bool as_tc);
+[[nodiscard]] int clear_port(const std::string& interface, const PortOptions& options);
+/// The port that a policy file names.
+[[nodiscard]] int clear_port_of(const std::filesystem::path& file, const PortOptions& options);
+
+struct StatusOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  bool json = false;
+  bool watch = false;
+  bool verbose = false;
+};
+[[nodiscard]] int show_status(const StatusOptions& options);
+
+}  // namespace weir::gateway

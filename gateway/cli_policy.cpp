@@ -1,0 +1,96 @@
+#include <cstdio>
+#include <variant>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "config/load.hpp"
+#include "gateway/cli.hpp"
+#include "gateway/port.hpp"
+#include "shaper/port_shaper.hpp"
+
+namespace weir::gateway {
+namespace {
+
+shaper::PortShaper::Options shaper_options(const PortOptions& options) {
+  return {.replace_foreign = options.replace, .state_dir = options.state_dir, .bpf_dir = options.bpf_dir};
+}
+
+/// Prints what is wrong with `file`; empty when something is.
+std::optional<Policy> load_or_complain(const std::filesystem::path& file) {
+  auto read = load_policy(file);
+  if (const auto* failure = std::get_if<LoadFailure>(&read)) {
+    fmt::print(stderr, "{}", failure->rendered);
+    return std::nullopt;
+  }
+  return std::get<LoadedPolicy>(std::move(read)).policy;
+}
+
+std::vector<Rate> start_rates(const Policy& policy) {
+  std::vector<Rate> rates;
+  for (const SitePolicy& site : policy.sites) rates.push_back(site.rate.start);
+  return rates;
+}
+
+int report_outcome(const shaper::ApplyReport& report, const std::string& port, std::string_view done) {
+  for (const std::string& change : report.changes) fmt::print("{}\n", change);
+  if (!report.ok()) {
+    fmt::print(stderr, "weir: {}\n", describe(*report.fault));
+    return kExitSystem;
+  }
+  if (report.degraded) {
+    fmt::print(stderr, "weir: DEGRADED: this kernel has no fq_codel, plain FIFOs serve the classes of {}\n",
+               port);
+  }
+  if (report.messages == 0)
+    fmt::print("{}: nothing to change\n", port);
+  else
+    fmt::print("{}: {} ({} kernel message{})\n", port, done, report.messages,
+               report.messages == 1 ? "" : "s");
+  return kExitOk;
+}
+
+}  // namespace
+
+int check_policy(const std::filesystem::path& file) {
+  const auto policy = load_or_complain(file);
+  if (!policy) return kExitPolicy;
+  std::size_t subnets = 0;
+  std::size_t classes = 0;
+  for (const SitePolicy& site : policy->sites) {
+    subnets += site.subnets.size();
+    classes += policy->classes_of(site).classes.size();
+  }
+  fmt::print("{}: good: {} site(s), {} subnet(s), {} class(es) on {} at {}\n", file.string(),
+             policy->sites.size(), subnets, classes, policy->wan.interface, to_string(policy->wan.rate));
+  return kExitOk;
+}
+
+int apply_once(const std::filesystem::path& file, const PortOptions& options) {
+  const auto policy = load_or_complain(file);
+  if (!policy) return kExitPolicy;
+  shaper::PortShaper port(policy->wan.interface, shaper_options(options));
+  return report_outcome(port.apply(*policy, start_rates(*policy)), policy->wan.interface, "programmed");
+}
+
+int show_plan(const std::filesystem::path& file, const PortOptions& options, bool as_tc) {
+  const auto policy = load_or_complain(file);
+  if (!policy) return kExitPolicy;
+  shaper::PortShaper port(policy->wan.interface, shaper_options(options));
+  const auto lines = port.plan(*policy, start_rates(*policy), as_tc);
+  for (const std::string& line : lines) fmt::print("{}\n", line);
+  if (lines.empty()) fmt::print("{}: nothing to change\n", policy->wan.interface);
+  return kExitOk;
+}
+
+int clear_port(const std::string& interface, const PortOptions& options) {
+  shaper::PortShaper port(interface, shaper_options(options));
+  return report_outcome(port.clear(), interface, "cleared");
+}
+
+int clear_port_of(const std::filesystem::path& file, const PortOptions& options) {
+  const auto policy = load_or_complain(file);
+  return policy ? clear_port(policy->wan.interface, options) : kExitPolicy;
+}
+
+}  // namespace weir::gateway

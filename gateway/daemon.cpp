@@ -1,0 +1,242 @@
+#include "gateway/daemon.hpp"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "gateway/api.hpp"
+#include "gateway/bounded_queue.hpp"
+#include "gateway/capture_worker.hpp"
+#include "gateway/cli.hpp"
+#include "gateway/clock.hpp"
+#include "gateway/gateway.hpp"
+#include "gateway/http_server.hpp"
+#include "gateway/log.hpp"
+#include "gateway/service_notifier.hpp"
+#include "gateway/version.hpp"
+#include "shaper/port_shaper.hpp"
+
+namespace weir::gateway {
+namespace {
+
+namespace asio = boost::asio;
+
+// Eight ticks: the loop may hang for most of a second (a policy with thousands of classes being applied)
+// before a measurement is thrown away.
+constexpr std::size_t kTicksInFlight = 8;
+constexpr auto kSecond = std::chrono::seconds(1);
+
+/// A timer that calls `action` at a steady rhythm until the loop stops.
+class Every {
+ public:
+  Every(asio::io_context& loop, std::chrono::microseconds interval, std::function<void()> action)
+      : timer_(loop), interval_(interval), action_(std::move(action)) {
+    timer_.expires_after(interval_);
+    wait();
+  }
+
+ private:
+  void wait() {
+    timer_.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      action_();
+      // From now on and not from when it was due: after a stall one turn is enough.
+      timer_.expires_after(interval_);
+      wait();
+    });
+  }
+
+  asio::steady_timer timer_;
+  std::chrono::microseconds interval_;
+  std::function<void()> action_;
+};
+
+/// Members stand in the order in which they are needed, so that they end in reverse: first the capture
+/// thread, then the sockets, last the port, whose tree stays in the kernel.
+class Daemon {
+ public:
+  Daemon(const RunOptions& options, BootPolicy boot, const PolicyLibrary& library)
+      : options_(options),
+        events_(kEventsKept, log_event),
+        shaper_(
+            boot.loaded.policy.wan.interface,
+            {.replace_foreign = options.replace, .state_dir = options.state_dir, .bpf_dir = options.bpf_dir}),
+        port_(kernel_port(shaper_)),
+        gateway_({.version = std::string(kVersion), .policy_file = options.config}, std::move(boot), *port_,
+                 library, site_controllers(), events_, instant_now()),
+        signals_(loop_, SIGTERM, SIGINT, SIGHUP),
+        http_(loop_, [this](const ApiRequest& request) { return respond(request, view()); }),
+        notifier_(ServiceNotifier::from_environment()) {}
+
+  int run() {
+    const shaper::ApplyReport report = gateway_.start(instant_now());
+    if (!report.ok()) {
+      spdlog::error("nothing is controlled: {}", describe(*report.fault));
+      return kExitSystem;
+    }
+    await_signal();
+    open_api();
+    begin_capture();
+    Every second(loop_, kSecond, [this] { on_second(); });
+    std::optional<Every> watchdog;
+    if (const auto interval = watchdog_interval()) {
+      // A third of the interval: one turn may come late without the manager's losing patience.
+      watchdog.emplace(loop_, *interval / 3, [this] { feed_watchdog(); });
+    }
+    notifier_.ready(summary());
+    loop_.run();
+    return stop();
+  }
+
+ private:
+  static constexpr std::size_t kEventsKept = 4096;
+
+  ApiView view() {
+    return {.status = gateway_.status(instant_now()),
+            .classes = gateway_.classes(),
+            .events = events_,
+            .history_of = [this](std::string_view site) { return gateway_.history_of(site); }};
+  }
+
+  void open_api() {
+    const ApiSettings& api = gateway_.policy().api;
+    try {
+      if (api.socket.has_parent_path()) std::filesystem::create_directories(api.socket.parent_path());
+      http_.listen_unix(api.socket);
+      if (api.listen) http_.listen_tcp(*api.listen);
+    } catch (const std::system_error& failure) {
+      // The API is for looking on: without it the rates follow the path all the same.
+      gateway_.on_api_failure(failure.what(), instant_now());
+    }
+  }
+
+  void begin_capture() {
+    // Both are called on the capture thread and only hand over.
+    CaptureWorker::Listener listener{
+        .on_tick =
+            [this](CaptureTick tick) {
+              if (ticks_.push(std::move(tick))) asio::post(loop_, [this] { handle_ticks(); });
+            },
+        .on_change =
+            [this](CaptureChange change) {
+              asio::post(loop_,
+                         [this, change = std::move(change)] { gateway_.on_capture(change, instant_now()); });
+            },
+    };
+    capture_.emplace(live_capture_on(gateway_.policy().wan.interface), std::move(listener),
+                     estimator_settings(gateway_.policy()), gateway_.estimator_generation());
+  }
+
+  void handle_ticks() {
+    auto taken = ticks_.take_all();
+    const Instant now = instant_now();
+    if (taken.dropped > 0) gateway_.on_ticks_dropped(taken.dropped, now);
+    for (const CaptureTick& tick : taken.items) gateway_.on_tick(tick, now);
+  }
+
+  void await_signal() {
+    signals_.async_wait([this](const boost::system::error_code& error, int number) {
+      if (error) return;
+      if (number != SIGHUP) return loop_.stop();
+      reload();
+      await_signal();
+    });
+  }
+
+  void reload() {
+    notifier_.reloading(monotonic_now());
+    const std::uint64_t before = gateway_.estimator_generation();
+    gateway_.reload(instant_now());
+    if (gateway_.estimator_generation() != before) {
+      capture_->use(estimator_settings(gateway_.policy()), gateway_.estimator_generation());
+    }
+    notifier_.ready(summary());
+  }
+
+  void on_second() {
+    gateway_.every_second(instant_now());
+    if (++seconds_ % 5 == 0) notifier_.status(summary());
+  }
+
+  /// That this runs shows that the loop turns; the capture thread must have turned as well.
+  void feed_watchdog() {
+    const std::uint64_t progress = capture_->progress();
+    if (progress == capture_progress_) {
+      spdlog::warn("the capture thread does not move: the watchdog is not fed");
+      return;
+    }
+    capture_progress_ = progress;
+    notifier_.watchdog();
+  }
+
+  std::string summary() {
+    const GatewayStatus status = gateway_.status(instant_now());
+    std::string text = fmt::format(
+        "{} on {}", status.sites.size() == 1 ? "1 site" : fmt::format("{} sites", status.sites.size()),
+        status.interface);
+    for (std::size_t i = 0; i < status.sites.size() && i < 3; ++i) {
+      text += fmt::format(", {} {:.1f} Mbit/s {}", status.sites[i].name, status.sites[i].shaped.mbps(),
+                          to_string(status.sites[i].state));
+    }
+    for (const Degradation& d : status.degraded) text += "; DEGRADED: " + d.text;
+    return text;
+  }
+
+  int stop() {
+    notifier_.stopping();
+    events_.record(
+        EventKind::stopping, Severity::info, "",
+        options_.clear_on_exit ? "stopping, the shaping is removed" : "stopping, the shaping stays",
+        wall_now());
+    capture_.reset();
+    http_.close();
+    if (!options_.clear_on_exit) return kExitOk;
+    const shaper::ApplyReport cleared = shaper_.clear();
+    if (cleared.ok()) return kExitOk;
+    spdlog::error("the shaping could not be removed: {}", describe(*cleared.fault));
+    return kExitSystem;
+  }
+
+  RunOptions options_;
+  asio::io_context loop_;
+  EventLog events_;
+  shaper::PortShaper shaper_;
+  std::unique_ptr<Port> port_;
+  Gateway gateway_;
+  asio::signal_set signals_;
+  HttpServer http_;
+  ServiceNotifier notifier_;
+  BoundedQueue<CaptureTick> ticks_{kTicksInFlight};
+  std::optional<CaptureWorker> capture_;
+  std::uint64_t capture_progress_ = 0;
+  unsigned seconds_ = 0;
+};
+
+}  // namespace
+
+int run_daemon(const RunOptions& options) {
+  set_up_log(options.log_level);
+  const PolicyLibrary library(options.library_dir);
+  auto boot = load_boot_policy(options.config, library);
+  if (const auto* failure = std::get_if<LoadFailure>(&boot)) {
+    spdlog::error("no policy to run with:\n{}", failure->rendered);
+    return kExitPolicy;
+  }
+  try {
+    return Daemon(options, std::get<BootPolicy>(std::move(boot)), library).run();
+  } catch (const std::system_error& failure) {
+    spdlog::error("{}", failure.what());
+    return kExitSystem;
+  }
+}
+
+}  // namespace weir::gateway

@@ -1,0 +1,27 @@
+/// One GET over the daemon's Unix socket, for the command line. Blocking, with a deadline.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace weir::gateway {
+
+struct HttpAnswer {
+  unsigned status = 0;
+  std::string body;
+};
+
+/// Why there is no answer; `not_running`: nobody listens on the socket.
+struct HttpFailure {
+  bool not_running = false;
+  std::string text;
+};
+
+[[nodiscard]] std::variant<HttpAnswer, HttpFailure> http_get(
+    const std::filesystem::path& socket, std::string_view target,
+    std::chrono::milliseconds patience = std::chrono::seconds(5));
+
+}  // namespace weir::gateway

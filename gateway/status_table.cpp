@@ -1,0 +1,259 @@
+#include "gateway/status_table.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+
+namespace weir::gateway {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kBold = "\033[1m";
+constexpr std::string_view kDim = "\033[2m";
+constexpr std::string_view kRed = "\033[31m";
+constexpr std::string_view kGreen = "\033[32m";
+constexpr std::string_view kYellow = "\033[33m";
+constexpr std::string_view kPlain = "\033[0m";
+
+/// The value behind a chain of keys; null when any link is missing.
+json::value at(const json::value& from, std::initializer_list<std::string_view> keys) {
+  const json::value* here = &from;
+  for (const std::string_view key : keys) {
+    const json::object* object = here->if_object();
+    here = object == nullptr ? nullptr : object->if_contains(key);
+    if (here == nullptr) return nullptr;
+  }
+  return *here;
+}
+
+std::optional<double> number(const json::value& value) {
+  boost::system::error_code not_a_number;
+  const auto found = value.to_number<double>(not_a_number);
+  return not_a_number ? std::nullopt : std::optional(found);
+}
+
+/// Text of a stranger may hold escape sequences; a terminal must not obey them.
+std::string text(const json::value& value) {
+  const json::string* found = value.if_string();
+  if (found == nullptr) return "-";
+  std::string safe;
+  for (const char c : *found) {
+    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)
+      safe += c;
+    else if (c == '\n')
+      safe += ' ';
+  }
+  return safe;
+}
+
+bool truth(const json::value& value) {
+  return value.is_bool() && value.get_bool();
+}
+
+const json::array& list(const json::value& value) {
+  static const json::array kNone;
+  return value.is_array() ? value.get_array() : kNone;
+}
+
+template <class Format>
+std::string shown(const json::value& value, Format&& format) {
+  const auto found = number(value);
+  return found ? format(*found) : std::string("-");
+}
+
+std::string rate(const json::value& bps) {
+  return shown(bps, [](double v) {
+    if (v >= 1e9) return fmt::format("{:.2f} G", v / 1e9);
+    if (v >= 1e6) return fmt::format("{:.1f} M", v / 1e6);
+    return v >= 1e3 ? fmt::format("{:.0f} k", v / 1e3) : fmt::format("{:.0f}", v);
+  });
+}
+
+std::string percent(const json::value& ratio) {
+  return shown(ratio, [](double v) { return fmt::format("{:.2f} %", 100.0 * v); });
+}
+
+std::string time_span(const json::value& in_seconds) {
+  return shown(in_seconds, [](double v) {
+    if (v < 60) return fmt::format("{:.0f} s", v);
+    if (v < 3600) return fmt::format("{:.0f} min", std::floor(v / 60));
+    if (v < 86400)
+      return fmt::format("{:.0f} h {:.0f} min", std::floor(v / 3600), std::floor(std::fmod(v, 3600) / 60));
+    return fmt::format("{:.0f} d {:.0f} h", std::floor(v / 86400), std::floor(std::fmod(v, 86400) / 3600));
+  });
+}
+
+std::string capacity(const json::value& site) {
+  const json::value found = at(site, {"capacity"});
+  if (!found.is_object()) return "unknown";
+  return fmt::format("{} ({} - {})", rate(at(found, {"bps"})), rate(at(found, {"low_bps"})),
+                     rate(at(found, {"high_bps"})));
+}
+
+std::string rtt(const json::value& site) {
+  const auto base = number(at(site, {"rtt_ms", "base"}));
+  const auto p95 = number(at(site, {"rtt_ms", "p95"}));
+  return base && p95 ? fmt::format("{:.1f} / {:.1f} ms", *base, *p95) : std::string("-");
+}
+
+std::string_view colour_of_state(std::string_view state) {
+  if (state == "hold") return kGreen;
+  return state == "outage" ? kRed : kYellow;
+}
+
+struct Cell {
+  std::string text;
+  std::string_view colour = {};
+};
+
+/// Code points, not bytes: a site's name may be UTF-8.
+std::size_t width(std::string_view utf8) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(utf8, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+class Table {
+ public:
+  Table(std::string indent, std::vector<std::string> heads) : indent_(std::move(indent)) {
+    std::vector<Cell> cells;
+    for (std::string& head : heads) cells.push_back({std::move(head), kBold});
+    rows_.push_back(std::move(cells));
+    after_.emplace_back();
+  }
+  /// `below` goes on lines of their own under the row.
+  void row(std::vector<Cell> cells, std::string below = {}) {
+    rows_.push_back(std::move(cells));
+    after_.push_back(std::move(below));
+  }
+  [[nodiscard]] std::string print(bool colour) const {
+    std::vector<std::size_t> widths(rows_.front().size(), 0);
+    for (const auto& row : rows_) {
+      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i].text));
+    }
+    std::string out;
+    for (std::size_t r = 0; r < rows_.size(); ++r) {
+      out += indent_;
+      for (std::size_t i = 0; i < rows_[r].size(); ++i) out += padded(rows_[r][i], widths[i], colour);
+      while (out.ends_with(' ')) out.pop_back();
+      out += '\n';
+      out += after_[r];
+    }
+    return out;
+  }
+
+ private:
+  static std::string padded(const Cell& cell, std::size_t to, bool colour) {
+    const std::string fill(to - width(cell.text) + 2, ' ');
+    if (!colour || cell.colour.empty()) return cell.text + fill;
+    return fmt::format("{}{}{}{}", cell.colour, cell.text, kPlain, fill);
+  }
+
+  std::string indent_;
+  std::vector<std::vector<Cell>> rows_;
+  std::vector<std::string> after_;
+};
+
+class Renderer {
+ public:
+  Renderer(const json::value& status, const json::value& classes, const TableStyle& style)
+      : status_(status), classes_(classes), style_(style) {}
+
+  std::string render() const {
+    std::string out = headline();
+    for (const json::value& d : list(at(status_, {"degraded"}))) {
+      out += paint(kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
+    }
+    if (const json::value error = at(status_, {"policy", "reload_error"}); error.is_string()) {
+      out += paint(kRed, "RELOAD FAILED") + "  " + text(error) + "\n";
+    }
+    return out + "\n" + sites();
+  }
+
+ private:
+  std::string paint(std::string_view colour, std::string_view what) const {
+    return style_.colour ? fmt::format("{}{}{}", colour, what, kPlain) : std::string(what);
+  }
+
+  std::string headline() const {
+    return fmt::format("{}  {}bit/s  up {}  weir {}\n", paint(kBold, text(at(status_, {"interface"}))),
+                       rate(at(status_, {"port_bps"})), time_span(at(status_, {"uptime_s"})),
+                       text(at(status_, {"version"})));
+  }
+
+  std::string sites() const {
+    Table table("", {"SITE", "SHAPED", "CAPACITY (bit/s)", "STATE", "MODE", "LOST BEYOND", "BEFORE",
+                     "RTT BASE / P95", "SENT", "DELIVERED", "AGE"});
+    for (const json::value& site : list(at(status_, {"sites"}))) {
+      const std::string state = text(at(site, {"state"}));
+      table.row({{text(at(site, {"name"})), kBold},
+                 {rate(at(site, {"shaped_bps"}))},
+                 {capacity(site)},
+                 {state, colour_of_state(state)},
+                 {text(at(site, {"mode"}))},
+                 {percent(at(site, {"loss", "beyond"}))},
+                 {percent(at(site, {"loss", "before"}))},
+                 {rtt(site)},
+                 {rate(at(site, {"sent_bps"})) + (truth(at(site, {"demand"})) ? " +" : "")},
+                 {rate(at(site, {"delivered_bps"}))},
+                 {time_span(at(site, {"since_s"}))}},
+                below(site));
+    }
+    return table.print(style_.colour);
+  }
+
+  /// Under each site: why its rate is what it is, what is wrong with it, and its classes if wanted.
+  std::string below(const json::value& site) const {
+    std::string out;
+    if (const std::string why = text(at(site, {"reason"})); why != "-" && !why.empty()) {
+      out += "  " + paint(kDim, why) + "\n";
+    }
+    for (const json::value& d : list(at(site, {"degraded"}))) {
+      out += "  " + paint(kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
+    }
+    if (!classes_.is_null()) out += classes_of(text(at(site, {"name"})));
+    return out;
+  }
+
+  std::string classes_of(const std::string& site) const {
+    Table table("    ",
+                {"CLASS", "PRIO", "SENT", "GUARANTEE", "CEILING", "WAITING", "DROPS", "MARKS", "LEAF"});
+    bool any = false;
+    for (const json::value& one : list(at(classes_, {"classes"}))) {
+      const std::string name = text(at(one, {"name"}));
+      if (text(at(one, {"site"})) != site || name.empty()) continue;
+      const auto count = [&](std::string_view key) {
+        return shown(at(one, {key}), [](double v) { return fmt::format("{:.0f}", v); });
+      };
+      any = true;
+      table.row({{name},
+                 {count("priority")},
+                 {rate(at(one, {"sent_bps"}))},
+                 {rate(at(one, {"guarantee_bps"}))},
+                 {rate(at(one, {"ceiling_bps"}))},
+                 {count("backlog_packets")},
+                 {count("drops")},
+                 {count("ecn_marks")},
+                 {text(at(one, {"leaf"}))}});
+    }
+    return any ? table.print(style_.colour) : std::string();
+  }
+
+  const json::value& status_;
+  const json::value& classes_;
+  const TableStyle& style_;
+};
+
+}  // namespace
+
+std::string render_status(const json::value& status, const json::value& classes, const TableStyle& style) {
+  return Renderer(status, classes, style).render();
+}
+
+}  // namespace weir::gateway
