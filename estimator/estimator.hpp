@@ -1,7 +1,8 @@
 /// The passive estimator as the rest of Weir sees it: frames in, one measurement per site and direction out.
 ///
-/// Pure: no sockets, no clock, no files. Not thread-safe: one owner (the capture thread). on_frame never throws, never
-/// allocates per packet once warm, and takes any bytes. Rules and their sources: docs/ESTIMATOR.md.
+/// Pure: no sockets, no clock, no files. Not thread-safe: one owner (the capture thread). on_frame never
+/// throws, never allocates per packet once warm, and takes any bytes. Rules and their sources:
+/// docs/ESTIMATOR.md.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "config/address.hpp"
@@ -21,9 +23,9 @@ namespace weir {
 /// One captured frame, valid during the call only.
 struct Frame {
   TimePoint time;
-  std::uint32_t wire_length = 0;           ///< bytes on the wire, from the link header on
-  std::span<const std::byte> bytes;        ///< what was captured of it, from the link header on
-  int link_type = 1;                       ///< DLT_ value of libpcap (1 = DLT_EN10MB)
+  std::uint32_t wire_length = 0;     ///< bytes on the wire, from the link header on
+  std::span<const std::byte> bytes;  ///< what was captured of it, from the link header on
+  int link_type = 1;                 ///< DLT_ value of libpcap (1 = DLT_EN10MB)
 };
 
 enum class Direction : std::uint8_t { outbound, inbound };
@@ -31,7 +33,7 @@ enum class Direction : std::uint8_t { outbound, inbound };
 struct EstimatorSettings {
   /// Far address blocks of each site, by index. Traffic of no site is counted under index sites.size().
   std::vector<std::vector<Prefix>> sites;
-  /// Our side, for traffic whose addresses no site claims. Empty: inferred (see observe).
+  /// Our side, for traffic whose addresses no site claims. Empty: inferred (see Estimator::sides).
   std::vector<Prefix> inside;
   LinkLayer link_layer;
   std::size_t max_flows = 262'144;
@@ -40,12 +42,34 @@ struct EstimatorSettings {
 /// Totals since the start, per direction: what `weir observe` prints.
 struct SegmentTotals {
   std::uint64_t data = 0, fresh = 0, retransmitted = 0, spurious = 0, hole_fill = 0, reordered = 0, probe = 0,
-                keepalive = 0, duplicate = 0, unknown = 0, syn_retransmitted = 0;
+                keepalive = 0, duplicate = 0, unknown = 0, syn_retransmitted = 0, fin_retransmitted = 0;
+  bool operator==(const SegmentTotals&) const = default;
+};
+
+/// RTT from the tap to the receivers of one direction's data and back, over the whole run.
+struct RttTotals {
+  Duration min{};
+  Duration p50{};
+  Duration p95{};
+  Duration p99{};
+  std::uint64_t samples = 0;  ///< 0: the durations mean nothing
+};
+
+/// How it was decided which end is ours, for traffic of no site.
+enum class SideBasis : std::uint8_t { configured, nearness, private_address, first_syn, commonest };
+[[nodiscard]] std::string_view to_string(SideBasis basis);
+
+/// What was inferred; no addresses: nothing had to be.
+struct SideFinding {
+  SideBasis basis = SideBasis::configured;
+  std::vector<IpAddress> inside;  ///< the busiest first, at most 16
 };
 
 struct EstimatorTotals {
   std::uint64_t frames = 0, tcp = 0, malformed = 0, opaque = 0, flows_evicted = 0;
   std::size_t flows = 0;
+  std::uint64_t flows_refused = 0;  ///< frames of flows that a full table had no room for
+  std::uint64_t one_way = 0;        ///< data segments whose flow shows no acknowledgments: in no cohort
   SegmentTotals outbound, inbound;
 };
 
@@ -63,10 +87,14 @@ class Estimator {
   Estimator& operator=(Estimator&&) noexcept;
 
   void on_frame(const Frame& frame);
-  /// Closes the tick that ends at `now`. `capture_lost`: frames were dropped by the capture since the last tick; the
-  /// cohorts they may have belonged to are void.
+  /// Closes the tick that ends at `now`. Cohorts are aligned to the first call of tick or on_frame: a caller
+  /// that ticks every 100 ms calls tick once before the first frame, so that cohorts end just before its
+  /// ticks. `capture_lost`: frames were dropped by the capture since the last tick; the cohorts they may have
+  /// belonged to are void.
   [[nodiscard]] TickResult tick(TimePoint now, bool capture_lost);
   [[nodiscard]] const EstimatorTotals& totals() const;
+  [[nodiscard]] RttTotals rtt_totals(Direction direction) const;
+  [[nodiscard]] SideFinding sides() const;
 
  private:
   struct Impl;

@@ -1,0 +1,158 @@
+#include "estimator/capture.hpp"
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <pcap/pcap.h>
+#include <time.h>
+
+namespace weir {
+namespace {
+
+/// How long the kernel may hold a block that is not full: the most that a quiet port's frames are late.
+constexpr int kBlockTimeoutMs = 10;
+
+struct PcapCloser {
+  void operator()(pcap_t* handle) const { pcap_close(handle); }
+};
+using PcapHandle = std::unique_ptr<pcap_t, PcapCloser>;
+
+[[nodiscard]] std::int64_t nanoseconds_of(clockid_t clock) {
+  timespec t{};
+  clock_gettime(clock, &t);
+  return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
+/// The kernel stamps frames with the wall clock, which may be set at any time; Weir lives on CLOCK_MONOTONIC.
+/// Sampled for each batch of frames, which are milliseconds old: a clock that is set moves one batch at most.
+[[nodiscard]] Duration wall_to_monotonic() {
+  const std::int64_t before = nanoseconds_of(CLOCK_MONOTONIC);
+  const std::int64_t wall = nanoseconds_of(CLOCK_REALTIME);
+  const std::int64_t after = nanoseconds_of(CLOCK_MONOTONIC);
+  return Duration(before + (after - before) / 2 - wall);
+}
+
+/// Setup failures carry libpcap's own words behind what was attempted.
+[[noreturn]] void fail(const std::string& attempt, const std::string& interface, const std::string& why) {
+  throw std::runtime_error(attempt + " on " + interface + ": " + why);
+}
+
+void require(int status, pcap_t* handle, const char* attempt, const std::string& interface) {
+  if (status == 0) return;
+  const char* detail = pcap_geterr(handle);
+  fail(attempt, interface, detail != nullptr && *detail != '\0' ? detail : pcap_statustostr(status));
+}
+
+/// Optional features: a kernel or driver without them is still good for capture.
+void prefer(int status) {
+  static_cast<void>(status);
+}
+
+[[nodiscard]] PcapHandle open_live(const std::string& interface, const LiveCapture::Options& options) {
+  char error[PCAP_ERRBUF_SIZE] = {};
+  PcapHandle handle(pcap_create(interface.c_str(), error));
+  if (!handle) fail("cannot open a capture", interface, error);
+  pcap_t* p = handle.get();
+  require(pcap_set_snaplen(p, options.snap_length), p, "cannot set the snap length", interface);
+  require(pcap_set_promisc(p, 1), p, "cannot set promiscuous mode", interface);
+  require(pcap_set_timeout(p, kBlockTimeoutMs), p, "cannot set the block timeout", interface);
+  require(pcap_set_buffer_size(p, static_cast<int>(options.ring_bytes)), p, "cannot set the ring size",
+          interface);
+  prefer(pcap_set_tstamp_precision(p, PCAP_TSTAMP_PRECISION_NANO));
+  if (const int status = pcap_activate(p); status < 0)
+    require(status, p, "cannot start capturing", interface);
+  if (pcap_setnonblock(p, 1, error) != 0) fail("cannot make the capture non-blocking", interface, error);
+  return handle;
+}
+
+void install_filter(pcap_t* handle, const std::string& filter, const std::string& interface) {
+  if (filter.empty()) return;
+  bpf_program program{};
+  require(pcap_compile(handle, &program, filter.c_str(), 1, PCAP_NETMASK_UNKNOWN), handle,
+          "cannot compile the capture filter", interface);
+  const int status = pcap_setfilter(handle, &program);
+  pcap_freecode(&program);
+  require(status, handle, "cannot install the capture filter", interface);
+}
+
+}  // namespace
+
+struct LiveCapture::Impl {
+  std::string interface;
+  PcapHandle handle;
+  int link_type = 1;
+  std::int64_t fraction_ns = 1;  ///< of one unit in a stamp's fraction
+  std::uint64_t received = 0;    ///< libpcap's counters are 32 bits wide; these are not
+  std::uint64_t dropped = 0;
+  unsigned last_received = 0;
+  unsigned last_dropped = 0;
+};
+
+LiveCapture::LiveCapture(const std::string& interface, const Options& options)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->interface = interface;
+  impl_->handle = open_live(interface, options);
+  pcap_t* p = impl_->handle.get();
+  install_filter(p, options.filter, interface);
+  impl_->link_type = pcap_datalink(p);
+  impl_->fraction_ns = pcap_get_tstamp_precision(p) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
+  if (pcap_get_selectable_fd(p) < 0)
+    fail("cannot wait for frames", interface, "the capture has no descriptor");
+}
+
+LiveCapture::~LiveCapture() = default;
+LiveCapture::LiveCapture(LiveCapture&&) noexcept = default;
+LiveCapture& LiveCapture::operator=(LiveCapture&&) noexcept = default;
+
+int LiveCapture::descriptor() const {
+  return pcap_get_selectable_fd(impl_->handle.get());
+}
+
+namespace {
+
+struct Batch {
+  const FrameHandler* handler;
+  Duration to_monotonic;
+  std::int64_t fraction_ns;
+  int link_type;
+};
+
+void hand_over(u_char* user, const pcap_pkthdr* header, const u_char* bytes) {
+  const auto& batch = *reinterpret_cast<const Batch*>(user);
+  const Duration wall =
+      std::chrono::seconds(header->ts.tv_sec) + Duration(header->ts.tv_usec * batch.fraction_ns);
+  (*batch.handler)(Frame{.time = TimePoint(wall + batch.to_monotonic),
+                         .wire_length = header->len,
+                         .bytes = std::as_bytes(std::span(bytes, header->caplen)),
+                         .link_type = batch.link_type});
+}
+
+}  // namespace
+
+std::size_t LiveCapture::dispatch(std::size_t most, const FrameHandler& handler) {
+  Batch batch{.handler = &handler,
+              .to_monotonic = wall_to_monotonic(),
+              .fraction_ns = impl_->fraction_ns,
+              .link_type = impl_->link_type};
+  const int count = pcap_dispatch(impl_->handle.get(), static_cast<int>(most), hand_over,
+                                  reinterpret_cast<u_char*>(&batch));
+  if (count == PCAP_ERROR_BREAK) return 0;
+  if (count < 0) fail("cannot read frames", impl_->interface, pcap_geterr(impl_->handle.get()));
+  return static_cast<std::size_t>(count);
+}
+
+CaptureCounters LiveCapture::counters() {
+  pcap_stat now{};
+  if (pcap_stats(impl_->handle.get(), &now) != 0) {
+    fail("cannot read the capture's counters", impl_->interface, pcap_geterr(impl_->handle.get()));
+  }
+  // Unsigned differences survive the wrap of the 32-bit counters.
+  impl_->received += static_cast<unsigned>(now.ps_recv - impl_->last_received);
+  impl_->dropped += static_cast<unsigned>(now.ps_drop - impl_->last_dropped);
+  impl_->last_received = now.ps_recv;
+  impl_->last_dropped = now.ps_drop;
+  return {.received = impl_->received, .dropped = impl_->dropped};
+}
+
+}  // namespace weir

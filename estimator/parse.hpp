@@ -1,0 +1,72 @@
+/// Bytes of one captured frame -> one PacketRecord.
+///
+/// Pure. Never throws, never reads past the captured bytes, whatever they are; the outcome is closed: every
+/// frame is exactly one of ParseOutcome. Looks through VLAN, QinQ, MPLS and PPPoE; other tunnels are opaque
+/// bytes of their outer addresses.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "config/address.hpp"
+#include "config/units.hpp"
+#include "estimator/sequence.hpp"
+
+namespace weir {
+
+struct Frame;
+
+enum class ParseOutcome : std::uint8_t {
+  tcp,     ///< all of PacketRecord is set
+  ip,      ///< addresses, DSCP and lengths only: another protocol, a fragment, or TCP cut short by the snap
+           ///< length
+  opaque,  ///< not IP (ARP, LLDP, an unknown link type): lengths only
+  malformed,  ///< a header contradicts itself or ends before it is complete
+};
+
+enum TcpFlag : std::uint8_t {
+  kTcpFin = 0x01,
+  kTcpSyn = 0x02,
+  kTcpRst = 0x04,
+  kTcpPsh = 0x08,
+  kTcpAck = 0x10,
+  kTcpEce = 0x40,
+  kTcpCwr = 0x80,
+};
+
+inline constexpr std::uint8_t kEcnMask = 0x03;
+inline constexpr std::uint8_t kEcnCe = 0x03;
+
+struct PacketRecord {
+  TimePoint time;
+  IpAddress source;
+  IpAddress destination;
+  std::uint16_t source_port = 0;
+  std::uint16_t destination_port = 0;
+  std::uint8_t protocol = 0;       ///< IP protocol number behind the extension headers
+  std::uint8_t traffic_class = 0;  ///< DSCP << 2 | ECN
+  std::uint8_t flags = 0;          ///< TcpFlag bits
+  bool has_timestamp = false;
+  std::uint16_t ip_id = 0;       ///< 0 for IPv6
+  std::uint16_t window = 0;      ///< as sent, not scaled
+  std::uint16_t mss_option = 0;  ///< 0: none
+  std::uint8_t sack_count = 0;
+  std::uint8_t tcp_header_bytes = 0;
+  std::uint32_t frame_bytes = 0;    ///< from the Ethernet header on (one is assumed where the link has none)
+  std::uint32_t headers_bytes = 0;  ///< of frame_bytes, all in front of the TCP payload
+  std::uint32_t payload = 0;        ///< TCP payload bytes on the wire, captured or not
+  SequenceNumber sequence = 0;
+  SequenceNumber acknowledgment = 0;
+  std::uint32_t timestamp_value = 0;
+  std::uint32_t timestamp_echo = 0;
+  std::array<SequenceRange, 4> sack{};
+
+  [[nodiscard]] bool has(TcpFlag flag) const { return (flags & flag) != 0; }
+};
+
+/// Fills `record` as far as the outcome promises.
+[[nodiscard]] ParseOutcome parse_frame(const Frame& frame, PacketRecord& record);
+
+}  // namespace weir

@@ -1,0 +1,428 @@
+#include "estimator/path_window.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+namespace weir {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Cohorts kept at most: the longest wait for a fate, with room for ticks that come late.
+constexpr std::size_t kMostOpenCohorts = 128;
+constexpr Duration kLongestWait = 10s;
+/// Before any RTT is known the fate of a segment is waited for this long.
+constexpr Duration kUnknownRtt = 450ms;
+constexpr Duration kMaturityMargin = 100ms;
+/// A live tap hands frames over in blocks, up to this much later: a cohort is not complete before.
+constexpr Duration kCaptureDelay = 20ms;
+
+constexpr Duration kDeliveryWindow = 500ms;
+/// Under this share of the bytes TCP says nothing about the rest.
+constexpr double kLeastTcpShare = 0.05;
+
+constexpr std::size_t kMostSamples = 4096;
+constexpr Duration kSamplesKept = 500ms;
+constexpr std::size_t kSamplesWanted = 20;
+constexpr std::size_t kFlowsWanted = 3;
+/// On a slow path half a second may hold no more than this; fewer are no percentile.
+constexpr std::size_t kSamplesLeast = 8;
+
+[[nodiscard]] std::uint32_t taken_off(std::uint32_t from, std::uint32_t count) {
+  return from - std::min(from, count);
+}
+
+}  // namespace
+
+/// The last ten seconds in five slots; the sums are kept up to date, so that a tick only scans them.
+struct PathWindow::RttHistory {
+  static constexpr std::int64_t kSlots = 5;
+  static constexpr Duration kSlotLength = 2s;
+
+  std::array<DurationHistogram, kSlots> rtt{};
+  std::array<DurationHistogram, kSlots> base{};
+  DurationHistogram rtt_sum;
+  DurationHistogram base_sum;
+  std::int64_t newest = 0;
+
+  void advance_to(TimePoint now) {
+    const std::int64_t slot = now.time_since_epoch() / kSlotLength;
+    const std::int64_t steps = std::min(slot - newest, kSlots);
+    for (std::int64_t i = 1; i <= steps; ++i) {
+      const auto at = static_cast<std::size_t>((slot - steps + i) % kSlots);
+      rtt_sum.remove(rtt[at]);
+      base_sum.remove(base[at]);
+      rtt[at].clear();
+      base[at].clear();
+    }
+    newest = std::max(newest, slot);
+  }
+  void add(const RttSample& sample) {
+    advance_to(sample.taken);
+    const auto at = static_cast<std::size_t>(newest % kSlots);
+    rtt[at].add(sample.rtt);
+    rtt_sum.add(sample.rtt);
+    const auto weight = static_cast<std::uint32_t>(1 + sample.weight.count() / 1024);
+    base[at].add(sample.base, weight);
+    base_sum.add(sample.base, weight);
+  }
+};
+
+void PathWindow::RttHistoryDeleter::operator()(RttHistory* history) const {
+  std::default_delete<RttHistory>()(history);
+}
+
+PathWindow::PathWindow(Direction direction, TimePoint epoch)
+    : direction_(direction), epoch_(epoch), tick_began_(epoch) {
+  tick_.begin = epoch;
+}
+
+CohortId PathWindow::cohort_of(TimePoint at) const {
+  return at <= epoch_ ? 0 : static_cast<CohortId>((at - epoch_) / kCohortLength);
+}
+
+TimePoint PathWindow::begin_of(CohortId cohort) const {
+  return epoch_ + kCohortLength * static_cast<std::int64_t>(cohort);
+}
+
+// -- frames
+// -----------------------------------------------------------------------------------------------------
+
+void PathWindow::frame_seen(Bytes charged, bool tcp) {
+  tick_.sent += charged;
+  if (tcp) tick_.sent_tcp += charged;
+}
+
+void PathWindow::data_seen(TimePoint at, bool first_of_flow_in_this_second) {
+  tick_.data = true;
+  if (!unanswered_since_) unanswered_since_ = at;
+  const std::int64_t second = at.time_since_epoch() / 1s;
+  if (second != flows_second_) {
+    flows_last_second_ = second == flows_second_ + 1 ? flows_this_second_ : 0;
+    flows_this_second_ = 0;
+    flows_second_ = second;
+  }
+  if (first_of_flow_in_this_second) ++flows_this_second_;
+}
+
+void PathWindow::ack_seen(TimePoint at) {
+  last_ack_ = at;
+  unanswered_since_.reset();
+}
+
+// -- fate of transmissions
+// --------------------------------------------------------------------------------------
+
+PathWindow::OpenCohort* PathWindow::open(CohortId cohort) {
+  if (cohort < first_cohort_ || cohort - first_cohort_ >= cohorts_.size()) return nullptr;
+  OpenCohort& found = cohorts_[cohort - first_cohort_];
+  return found.emitted ? nullptr : &found;
+}
+
+PathWindow::OpenCohort& PathWindow::reach(CohortId cohort) {
+  if (cohorts_.empty()) first_cohort_ = std::max(first_cohort_, cohort);
+  cohort = std::max(cohort, first_cohort_);
+  // Far ahead: nothing that is open now can still be waited for.
+  if (cohort - first_cohort_ >= 2 * kMostOpenCohorts) {
+    cohorts_.clear();
+    first_cohort_ = cohort;
+  }
+  while (cohort - first_cohort_ >= cohorts_.size()) cohorts_.emplace_back();
+  return cohorts_[cohort - first_cohort_];
+}
+
+CohortId PathWindow::segments_sent(TimePoint at, std::uint32_t segments, Duration rtt) {
+  const CohortId id = std::max(cohort_of(at), first_cohort_);
+  OpenCohort& cohort = reach(id);
+  cohort.sent += segments;
+  cohort.rtt = std::max(cohort.rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
+  in_flight_ += segments;
+  return id;
+}
+
+void PathWindow::charge_sent(TimePoint at, Bytes charged) {
+  reach(cohort_of(at)).charged += charged;
+}
+
+void PathWindow::segments_delivered(CohortId cohort, std::uint32_t segments) {
+  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+  if (OpenCohort* c = open(cohort)) c->delivered += segments;
+}
+
+void PathWindow::segments_lost_after_tap(CohortId cohort, std::uint32_t segments) {
+  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+  if (OpenCohort* c = open(cohort)) c->lost_after += segments;
+}
+
+void PathWindow::loss_undone(CohortId cohort, std::uint32_t segments) {
+  if (OpenCohort* c = open(cohort)) {
+    const std::uint32_t undone = std::min(c->lost_after, segments);
+    c->lost_after -= undone;
+    c->delivered += undone;
+  }
+}
+
+void PathWindow::segments_forgotten(CohortId cohort, std::uint32_t segments) {
+  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+  if (OpenCohort* c = open(cohort)) c->sent = taken_off(c->sent, segments);
+}
+
+void PathWindow::segments_doubtful(CohortId cohort, std::uint32_t segments) {
+  if (OpenCohort* c = open(cohort)) c->doubtful += segments;
+}
+
+void PathWindow::segments_undoubted(CohortId cohort, std::uint32_t segments) {
+  if (OpenCohort* c = open(cohort)) c->doubtful = taken_off(c->doubtful, segments);
+}
+
+CohortId PathWindow::hole_opened(TimePoint at) {
+  const CohortId id = std::max(cohort_of(at), first_cohort_);
+  reach(id).holes_open += 1;
+  return id;
+}
+
+void PathWindow::hole_closed(CohortId cohort) {
+  if (OpenCohort* c = open(cohort)) c->holes_open = taken_off(c->holes_open, 1);
+}
+
+void PathWindow::hole_filled_late(CohortId cohort, std::uint32_t segments) {
+  if (OpenCohort* c = open(cohort)) c->lost_before_tap += segments;
+}
+
+// -- acknowledgments
+// --------------------------------------------------------------------------------------------
+
+void PathWindow::delivered(TimePoint at, Bytes charged) {
+  if (!tick_.first_delivery) {
+    tick_.first_delivery = at;
+    tick_.first_delivery_bytes = charged;
+  }
+  tick_.delivered += charged;
+}
+
+void PathWindow::rtt_sampled(const RttSample& sample) {
+  if (!rtt_history_) rtt_history_.reset(std::make_unique<RttHistory>().release());
+  rtt_history_->add(sample);
+
+  if (samples_skipped_ + 1 < sample_stride_) {
+    ++samples_skipped_;
+    return;
+  }
+  samples_skipped_ = 0;
+  if (samples_.size() >= kMostSamples) {  // keep every second one, from now on as well
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < samples_.size(); i += 2) samples_[kept++] = samples_[i];
+    samples_.resize(kept);
+    samples_fresh_ = std::min(samples_fresh_, static_cast<std::uint32_t>(kept));
+    sample_stride_ *= 2;
+  }
+  samples_.push_back(sample);
+  ++samples_fresh_;
+}
+
+// -- the end of a tick
+// ------------------------------------------------------------------------------------------
+
+/// >= 95 % resolved and nothing in suspense, or older than 2 RTT + 100 ms.
+///
+/// "In suspense" matters: at 4 % of loss the other 96 % are acknowledged one RTT after the cohort, while the
+/// lost ones still wait for their retransmission. Counting by the 95 % alone would emit exactly the cohorts
+/// whose losses are the part that is missing.
+bool PathWindow::is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const {
+  const TimePoint end = begin_of(id) + kCohortLength;
+  if (now < end + kCaptureDelay) return false;
+  const Duration rtt = std::max(cohort.rtt, summary_ ? summary_->p95 : Duration::zero());
+  if (now >= end + std::min(2 * rtt + kMaturityMargin, kLongestWait)) return true;
+  const auto resolved = static_cast<double>(cohort.delivered + cohort.lost_after);
+  return cohort.doubtful == 0 && cohort.holes_open == 0 &&
+         resolved >= 0.95 * static_cast<double>(cohort.sent);
+}
+
+/// Segments with SACKed bytes of their flow above them that were neither delivered nor sent again in 2 RTT
+/// are lost: reordering does not last that long (RFC 8985, 6.2 waits a quarter of an RTT).
+Cohort PathWindow::finish(const OpenCohort& cohort, CohortId id) const {
+  const std::uint32_t lost_after = cohort.lost_after + cohort.doubtful;
+  const std::uint32_t resolved = cohort.delivered + lost_after;
+  const bool outbound = direction_ == Direction::outbound;
+  return {.begin = begin_of(id),
+          // Inbound, what was lost before the tap was lost beyond us and is part of what the far side sent.
+          .segments = outbound ? resolved : resolved + cohort.lost_before_tap,
+          .lost_beyond = outbound ? lost_after : cohort.lost_before_tap,
+          .lost_before = outbound ? cohort.lost_before_tap : lost_after,
+          .sent = cohort.charged};
+}
+
+void PathWindow::collect_mature(TimePoint now, std::vector<Cohort>& into) {
+  for (std::size_t i = 0; i < cohorts_.size(); ++i) {
+    OpenCohort& cohort = cohorts_[i];
+    const auto id = first_cohort_ + static_cast<CohortId>(i);
+    const bool crowded_out = cohorts_.size() - i > kMostOpenCohorts;
+    if (cohort.emitted || !(crowded_out || is_mature(cohort, id, now))) continue;
+    cohort.emitted = true;
+    if (cohort.voided || cohort.untouched()) continue;
+    const Cohort finished = finish(cohort, id);
+    if (finished.segments > 0 || finished.lost_before > 0) into.push_back(finished);
+  }
+  while (!cohorts_.empty() && cohorts_.front().emitted) {
+    cohorts_.pop_front();
+    ++first_cohort_;
+  }
+}
+
+/// A lost frame may have been data (a hole that is none), a retransmission (a loss unseen) or an ACK: nothing
+/// that was in flight at the time can be believed.
+void PathWindow::void_open_cohorts(TimePoint now) {
+  reach(cohort_of(now));
+  for (OpenCohort& cohort : cohorts_) cohort.voided = true;
+}
+
+Duration PathWindow::delivery_window() const {
+  return std::max(kDeliveryWindow, 2 * base_);
+}
+
+/// How much of all bytes TCP stands for; nothing when it is too little to speak for the rest.
+std::optional<double> PathWindow::bytes_per_tcp_byte() const {
+  Bytes sent;
+  Bytes sent_tcp;
+  for (const TickSums& tick : ticks_) {
+    sent += tick.sent;
+    sent_tcp += tick.sent_tcp;
+  }
+  const auto all = static_cast<double>(sent.count());
+  const auto tcp = static_cast<double>(sent_tcp.count());
+  if (tcp == 0.0 || tcp < kLeastTcpShare * all) return std::nullopt;
+  return all / tcp;
+}
+
+/// D over the last max(0.5 s, 2 base), or since acknowledgments began to flow when that is less.
+///
+///   ticks     | idle | first active      | ...      | this one |
+///   ACKs                   a1 a2 a3 ...
+///   window                 ^ begins with a1, whose own bytes arrived before it and do not count
+std::optional<Delivery> PathWindow::delivery_over_window(TimePoint now, double scale) const {
+  const bool began_within = ticks_.front().begin > now - delivery_window();
+  TimePoint begin = ticks_.front().begin;
+  Bytes delivered;
+  Bytes before_window;
+  bool any = false;
+  for (const TickSums& tick : ticks_) {
+    delivered += tick.delivered;
+    if (any || !tick.first_delivery) continue;
+    any = true;
+    if (!began_within) continue;
+    begin = *tick.first_delivery;
+    before_window = tick.first_delivery_bytes;
+  }
+  const Duration over = now - begin;
+  if (!any || over < std::max(base_, kCohortLength)) return std::nullopt;
+  return Delivery{.rate = Rate::of(delivered - before_window, over) * scale, .over = over};
+}
+
+std::optional<QueueDelay> PathWindow::queue_of_tick() {
+  if (samples_fresh_ == 0) return std::nullopt;
+  const std::size_t wanted = std::min(samples_.size(), std::max<std::size_t>(samples_fresh_, kSamplesWanted));
+  const auto first = samples_.end() - static_cast<std::ptrdiff_t>(wanted);
+
+  struct Weighted {
+    Duration q;
+    std::uint64_t weight;
+  };
+  std::vector<Weighted> order;
+  std::vector<std::uint32_t> flows;
+  order.reserve(wanted);
+  flows.reserve(wanted);
+  QueueDelay queue{.sent_from = first->sent, .sent_to = first->sent};
+  std::uint64_t total = 0;
+  for (auto sample = first; sample != samples_.end(); ++sample) {
+    const std::uint64_t weight = std::max<std::uint64_t>(sample->weight.count(), 1);
+    order.push_back({std::max(sample->rtt - sample->base, Duration::zero()), weight});
+    flows.push_back(sample->flow);
+    total += weight;
+    queue.sent_from = std::min(queue.sent_from, sample->sent);
+    queue.sent_to = std::max(queue.sent_to, sample->sent);
+  }
+  std::sort(flows.begin(), flows.end());
+  queue.flows = static_cast<std::uint32_t>(std::unique(flows.begin(), flows.end()) - flows.begin());
+  queue.samples = static_cast<std::uint32_t>(wanted);
+  if (queue.flows < kFlowsWanted && wanted < kSamplesLeast) return std::nullopt;
+
+  std::sort(order.begin(), order.end(), [](const Weighted& a, const Weighted& b) { return a.q < b.q; });
+  const auto percentile = [&](double fraction) {
+    const double want = fraction * static_cast<double>(total);
+    double below = 0.0;
+    for (const Weighted& w : order) {
+      below += static_cast<double>(w.weight);
+      if (below >= want) return w.q;
+    }
+    return order.back().q;
+  };
+  queue.q = percentile(0.20);
+  queue.p10 = percentile(0.10);
+  queue.p90 = percentile(0.90);
+  return queue;
+}
+
+SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
+  SiteMeasurement m;
+  m.at = now;
+  m.interval = ticked_ ? now - tick_began_ : std::max(now - epoch_, Duration::zero());
+  m.valid = !capture_lost;
+  m.sent = tick_.sent;
+  m.sent_tcp = tick_.sent_tcp;
+
+  if (rtt_history_) {
+    rtt_history_->advance_to(now);
+    summary_.reset();
+    if (const auto count = rtt_history_->rtt_sum.total(); count > 0) {
+      base_ = rtt_history_->base_sum.quantile(0.5);
+      summary_ = RttSummary{.base = base_,
+                            .p50 = rtt_history_->rtt_sum.quantile(0.5),
+                            .p95 = rtt_history_->rtt_sum.quantile(0.95),
+                            .samples = static_cast<std::uint32_t>(count)};
+    }
+  }
+  m.rtt = summary_;
+
+  // Silence with nothing in flight ends a busy period: the next rate is counted from its own first ACK.
+  tick_.end = now;
+  if (!tick_.data && tick_.delivered == Bytes() && in_flight_ == 0) {
+    ticks_.clear();
+  } else {
+    ticks_.push_back(tick_);
+  }
+  while (!ticks_.empty() && ticks_.front().end <= now - delivery_window()) ticks_.pop_front();
+  if (const auto scale = bytes_per_tcp_byte()) {
+    m.delivered = delivery_over_window(now, *scale);
+    m.delivered_bytes =
+        Bytes(static_cast<std::uint64_t>(static_cast<double>(tick_.delivered.count()) * *scale));
+  }
+
+  if (capture_lost) void_open_cohorts(now);
+  collect_mature(now, m.mature);
+
+  const auto stale = std::find_if(samples_.begin(), samples_.end(),
+                                  [&](const RttSample& s) { return s.taken > now - kSamplesKept; });
+  samples_.erase(samples_.begin(), stale);
+  samples_fresh_ = std::min(samples_fresh_, static_cast<std::uint32_t>(samples_.size()));
+  m.queue = queue_of_tick();
+  samples_fresh_ = 0;
+  if (samples_.size() < kMostSamples / 4) sample_stride_ = std::max(1U, sample_stride_ / 2);
+
+  m.ece_echoes = ece_echoes_;
+  const std::int64_t second = now.time_since_epoch() / 1s;
+  m.flows = second == flows_second_       ? std::max(flows_this_second_, flows_last_second_)
+            : second == flows_second_ + 1 ? flows_this_second_
+                                          : 0;
+  m.last_ack = last_ack_;
+  m.unanswered_since = unanswered_since_;
+
+  ece_echoes_ = 0;
+  tick_ = TickSums{};
+  tick_.begin = now;
+  tick_began_ = now;
+  ticked_ = true;
+  return m;
+}
+
+}  // namespace weir

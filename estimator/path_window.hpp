@@ -1,0 +1,150 @@
+/// Sums of one site in one direction: cohorts by send time, delivered bytes, RTT, queue delay, ACK life
+/// signs.
+///
+/// Pure; one owner. Whoever classifies segments (half_flow) reports the fate of each transmission once:
+///
+///   segments_sent --> segments_delivered | segments_lost_after_tap | segments_forgotten
+///                \--> segments_doubtful (SACKed bytes lie above it) --> one of the three, or --undoubted
+///
+/// "After" and "before" the tap are meant along the data's own way; this class knows its direction and turns
+/// them into beyond (the WAN side) and before (our side).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "estimator/estimator.hpp"
+#include "estimator/histogram.hpp"
+#include "estimator/measurement.hpp"
+
+namespace weir {
+
+/// Number of a 100 ms interval of send time since the estimator's epoch.
+using CohortId = std::uint32_t;
+
+/// One RTT that obeys the sampling rules, with what is needed to weigh it.
+struct RttSample {
+  TimePoint sent;
+  TimePoint taken;
+  Duration rtt{};
+  Duration base{};         ///< of its flow (or its remote host)
+  Bytes weight;            ///< newly acknowledged by the sample's ACK
+  std::uint32_t flow = 0;  ///< tells flows apart
+};
+
+class PathWindow {
+ public:
+  PathWindow(Direction direction, TimePoint epoch);
+
+  // -- frames
+  // ---------------------------------------------------------------------------------------------------
+  void frame_seen(Bytes charged, bool tcp);
+  void data_seen(TimePoint at, bool first_of_flow_in_this_second);
+  void ack_seen(TimePoint at);
+  void unmarked_data_echoed() { ++ece_echoes_; }
+
+  // -- fate of transmissions
+  // ------------------------------------------------------------------------------------
+  /// `rtt` of the flow (zero: unknown) says how long the fate may take.
+  CohortId segments_sent(TimePoint at, std::uint32_t segments, Duration rtt);
+  void charge_sent(TimePoint at, Bytes charged);
+  void segments_delivered(CohortId cohort, std::uint32_t segments);
+  void segments_lost_after_tap(CohortId cohort, std::uint32_t segments);
+  /// A loss that was charged turns out to have been delivered (DSACK, an ACK too early for the
+  /// retransmission).
+  void loss_undone(CohortId cohort, std::uint32_t segments);
+  void segments_forgotten(CohortId cohort, std::uint32_t segments);
+  void segments_doubtful(CohortId cohort, std::uint32_t segments);
+  void segments_undoubted(CohortId cohort, std::uint32_t segments);
+
+  CohortId hole_opened(TimePoint at);
+  void hole_closed(CohortId cohort);
+  void hole_filled_late(CohortId cohort, std::uint32_t segments);
+
+  // -- acknowledgments
+  // ------------------------------------------------------------------------------------------
+  void delivered(TimePoint at, Bytes charged);
+  void rtt_sampled(const RttSample& sample);
+
+  /// Closes the tick (previous close, now].
+  [[nodiscard]] SiteMeasurement close_tick(TimePoint now, bool capture_lost);
+
+  [[nodiscard]] CohortId cohort_of(TimePoint at) const;
+  [[nodiscard]] TimePoint begin_of(CohortId cohort) const;
+
+ private:
+  struct OpenCohort {
+    std::uint32_t sent = 0;  ///< transmissions whose fate is tracked
+    std::uint32_t delivered = 0;
+    std::uint32_t lost_after = 0;
+    std::uint32_t doubtful = 0;
+    std::uint32_t holes_open = 0;
+    std::uint32_t lost_before_tap = 0;
+    Bytes charged;
+    Duration rtt{};  ///< longest among the flows that sent in it
+    bool emitted = false;
+    bool voided = false;
+    [[nodiscard]] bool untouched() const { return sent == 0 && lost_before_tap == 0 && charged.count() == 0; }
+  };
+  /// What one tick added, kept as long as the sliding window for delivery may need it.
+  struct TickSums {
+    TimePoint begin;
+    TimePoint end;
+    Bytes sent;
+    Bytes sent_tcp;
+    Bytes delivered;
+    std::optional<TimePoint> first_delivery;
+    Bytes first_delivery_bytes;
+    bool data = false;  ///< any TCP payload was sent
+  };
+
+  [[nodiscard]] OpenCohort* open(CohortId cohort);
+  OpenCohort& reach(CohortId cohort);
+  [[nodiscard]] bool is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const;
+  [[nodiscard]] Cohort finish(const OpenCohort& cohort, CohortId id) const;
+  void collect_mature(TimePoint now, std::vector<Cohort>& into);
+  void void_open_cohorts(TimePoint now);
+  [[nodiscard]] std::optional<double> bytes_per_tcp_byte() const;
+  [[nodiscard]] std::optional<Delivery> delivery_over_window(TimePoint now, double scale) const;
+  [[nodiscard]] Duration delivery_window() const;
+  [[nodiscard]] std::optional<QueueDelay> queue_of_tick();
+
+  Direction direction_;
+  TimePoint epoch_;
+  TimePoint tick_began_;
+  bool ticked_ = false;
+
+  std::deque<OpenCohort> cohorts_;  ///< front is number first_cohort_
+  CohortId first_cohort_ = 0;
+
+  TickSums tick_;
+  std::deque<TickSums> ticks_;
+  std::uint64_t in_flight_ = 0;  ///< transmissions without a fate yet
+  std::vector<RttSample>
+      samples_;  ///< in order of taking, not older than half a second; thinned when too many
+  std::uint32_t sample_stride_ = 1;
+  std::uint32_t samples_skipped_ = 0;
+  std::uint32_t samples_fresh_ = 0;  ///< of samples_, taken in this tick
+
+  /// RTT and base over the last 10 s; made with the first sample, since most sites of a policy may be silent.
+  struct RttHistory;
+  struct RttHistoryDeleter {
+    void operator()(RttHistory* history) const;
+  };
+  std::unique_ptr<RttHistory, RttHistoryDeleter> rtt_history_;
+  std::optional<RttSummary> summary_;
+  Duration base_{};  ///< newest weighted median of the flows' bases; zero: unknown
+
+  std::uint32_t ece_echoes_ = 0;
+  std::int64_t flows_second_ = 0;
+  std::uint32_t flows_this_second_ = 0;
+  std::uint32_t flows_last_second_ = 0;
+  std::optional<TimePoint> last_ack_;
+  std::optional<TimePoint> unanswered_since_;
+};
+
+}  // namespace weir

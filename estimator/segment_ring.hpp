@@ -1,0 +1,111 @@
+/// The segments of one direction that are in flight: a growing ring in sequence order, within a shared
+/// budget.
+///
+/// Pure. Appending and taking from the front are O(1); a hole that is filled inserts in the middle (rare, and
+/// close to the end). Memory is taken in doublings and given back when the ring is destroyed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "config/units.hpp"
+#include "estimator/path_window.hpp"
+#include "estimator/sequence.hpp"
+
+namespace weir {
+
+/// What all rings together may hold; the table's owner sets the limit.
+struct SegmentBudget {
+  std::size_t limit = 0;
+  std::size_t used = 0;
+};
+
+/// One transmission without a fate: bytes [begin, end) as last sent.
+struct SentSegment {
+  enum Flag : std::uint8_t {
+    kRetransmitted = 1,  ///< sent more than once: no RTT sample (Karn)
+    kSacked = 2,         ///< its fate is known already
+    kDoubtful = 4,       ///< SACKed bytes lie above it
+    kFollowed = 8,       ///< the next segment left within a millisecond: its ACK cannot be a delayed one
+    kUncounted = 16,     ///< not part of a cohort (one-way view)
+    kMerged = 32,        ///< stands for several segments with times of their own: no RTT sample
+  };
+  SequenceRange range;
+  TimePoint sent;
+  std::uint32_t charged = 0;
+  CohortId cohort = 0;
+  std::uint16_t segments = 0;
+  std::uint8_t flags = 0;
+
+  [[nodiscard]] bool is(Flag flag) const { return (flags & flag) != 0; }
+  void set(Flag flag) { flags = static_cast<std::uint8_t>(flags | flag); }
+  void unset(Flag flag) { flags = static_cast<std::uint8_t>(flags & ~flag); }
+};
+
+class SegmentRing {
+ public:
+  static constexpr std::size_t kMostSegments = 16'384;
+
+  explicit SegmentRing(SegmentBudget& budget) : budget_(&budget) {}
+  ~SegmentRing() { budget_->used -= capacity_; }
+  SegmentRing(const SegmentRing&) = delete;
+  SegmentRing& operator=(const SegmentRing&) = delete;
+
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  [[nodiscard]] SentSegment& operator[](std::size_t i) { return slots_[(head_ + i) & (capacity_ - 1)]; }
+  [[nodiscard]] const SentSegment& operator[](std::size_t i) const {
+    return slots_[(head_ + i) & (capacity_ - 1)];
+  }
+  [[nodiscard]] SentSegment& back() { return (*this)[size_ - 1]; }
+  void pop_front() {
+    head_ = (head_ + 1) & (capacity_ - 1);
+    --size_;
+  }
+  /// False when neither the ring nor the budget has room.
+  [[nodiscard]] bool insert(std::size_t at, const SentSegment& segment) {
+    if (size_ == capacity_ && !grow()) return false;
+    ++size_;
+    for (std::size_t i = size_ - 1; i > at; --i) (*this)[i] = (*this)[i - 1];
+    (*this)[at] = segment;
+    return true;
+  }
+  [[nodiscard]] bool push_back(const SentSegment& segment) { return insert(size_, segment); }
+
+  /// Index of the first segment that ends behind `at`; size() when there is none.
+  [[nodiscard]] std::size_t first_ending_after(SequenceNumber at) const {
+    std::size_t low = 0;
+    std::size_t high = size_;
+    while (low < high) {
+      const std::size_t middle = low + (high - low) / 2;
+      if (precedes(at, (*this)[middle].range.end)) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return low;
+  }
+
+ private:
+  [[nodiscard]] bool grow() {
+    const std::size_t wider = capacity_ == 0 ? 8 : capacity_ * 2;
+    if (wider > kMostSegments || budget_->used + (wider - capacity_) > budget_->limit) return false;
+    auto slots = std::make_unique<SentSegment[]>(wider);
+    for (std::size_t i = 0; i < size_; ++i) slots[i] = (*this)[i];
+    budget_->used += wider - capacity_;
+    slots_ = std::move(slots);
+    capacity_ = wider;
+    head_ = 0;
+    return true;
+  }
+
+  SegmentBudget* budget_;
+  std::unique_ptr<SentSegment[]> slots_;
+  std::size_t capacity_ = 0;
+  std::size_t head_ = 0;
+  std::size_t size_ = 0;
+};
+
+}  // namespace weir

@@ -1,0 +1,154 @@
+#include "estimator/sides.hpp"
+
+#include <algorithm>
+
+namespace weir {
+namespace {
+
+constexpr std::size_t kHostsRemembered = 4096;
+constexpr std::size_t kInsideShown = 16;
+/// One end is nearer when its answers take less than a third of the other's, by more than hosts take to
+/// think.
+constexpr int kNearnessFactor = 3;
+constexpr Duration kNearnessMargin = std::chrono::milliseconds(1);
+
+[[nodiscard]] bool is_nearer(Duration a, Duration b) {
+  return a * kNearnessFactor < b && b - a > kNearnessMargin;
+}
+
+[[nodiscard]] IpAddress masked(const IpAddress& address, int bits) {
+  IpAddress out = address;
+  for (std::size_t i = 0; i < out.bytes.size(); ++i) {
+    const int keep = std::clamp(bits - static_cast<int>(i) * 8, 0, 8);
+    out.bytes[i] = static_cast<std::uint8_t>(out.bytes[i] & (0xff00U >> keep));
+  }
+  return out;
+}
+
+/// RFC 1918, 6598 (shared), 3927 and 4291 (link-local), 4193 (unique local).
+[[nodiscard]] bool is_private(const IpAddress& a) {
+  const auto& b = a.bytes;
+  if (a.family == Family::v6) return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
+  return b[0] == 10 || (b[0] == 172 && (b[1] & 0xf0) == 16) || (b[0] == 192 && b[1] == 168) ||
+         (b[0] == 100 && (b[1] & 0xc0) == 64) || (b[0] == 169 && b[1] == 254);
+}
+
+}  // namespace
+
+std::string_view to_string(SideBasis basis) {
+  switch (basis) {
+    case SideBasis::configured:
+      return "configured";
+    case SideBasis::private_address:
+      return "private address";
+    case SideBasis::nearness:
+      return "answers soonest";
+    case SideBasis::first_syn:
+      return "opened the connections";
+    case SideBasis::commonest:
+      return "seen most";
+  }
+  return "unknown";
+}
+
+Sides::Sides(const std::vector<std::vector<Prefix>>& sites, const std::vector<Prefix>& inside)
+    : inside_(inside), elsewhere_(static_cast<std::uint32_t>(sites.size())), hosts_(kHostsRemembered) {
+  for (std::size_t site = 0; site < sites.size(); ++site) {
+    for (const Prefix& prefix : sites[site]) add(prefix, static_cast<std::uint32_t>(site));
+  }
+  std::sort(lengths_.begin(), lengths_.end(),
+            [](const Length& a, const Length& b) { return a.bits > b.bits; });
+}
+
+void Sides::add(const Prefix& prefix, std::uint32_t site) {
+  auto length = std::find_if(lengths_.begin(), lengths_.end(), [&](const Length& l) {
+    return l.family == prefix.address.family && l.bits == prefix.length;
+  });
+  if (length == lengths_.end()) {
+    lengths_.push_back({.family = prefix.address.family, .bits = prefix.length, .prefixes = {}});
+    length = lengths_.end() - 1;
+  }
+  length->prefixes.emplace(masked(prefix.address, prefix.length), site);
+}
+
+Sides::Match Sides::longest_match(const IpAddress& address) const {
+  for (const Length& length : lengths_) {
+    if (length.family != address.family) continue;
+    const auto found = length.prefixes.find(masked(address, length.bits));
+    if (found != length.prefixes.end()) return {.site = found->second, .bits = length.bits};
+  }
+  return {};
+}
+
+bool Sides::is_inside(const IpAddress& address) const {
+  return std::any_of(inside_.begin(), inside_.end(), [&](const Prefix& p) { return p.contains(address); });
+}
+
+Placement Sides::place(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
+                       TimePoint now) {
+  const Match from = longest_match(source);
+  const Match to = longest_match(destination);
+  if (to.bits > from.bits) return {.site = to.site, .source_inside = true};
+  if (from.bits > to.bits) return {.site = from.site, .source_inside = false};
+
+  const std::uint32_t site = from.bits >= 0 ? from.site : elsewhere_;
+  const bool source_inside = is_inside(source);
+  if (source_inside != is_inside(destination)) return {.site = site, .source_inside = source_inside};
+  Placement inferred = infer(source, destination, opened_by_source, now);
+  inferred.site = site;
+  return inferred;
+}
+
+Placement Sides::infer(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
+                       TimePoint now) {
+  // Copies: reaching the second host may evict the first.
+  Host& s = hosts_.reach(source, now);
+  ++s.packets;
+  const Host from = s;
+  Host& d = hosts_.reach(destination, now);
+  ++d.packets;
+  const Host to = d;
+
+  const auto decided = [&](bool source_inside, SideBasis basis) {
+    Host& inside = hosts_.reach(source_inside ? source : destination, now);
+    ++inside.inside;
+    inside.basis = basis;
+    return Placement{.source_inside = source_inside, .basis = basis};
+  };
+  if (from.answered > Duration::zero() && to.answered > Duration::zero()) {
+    if (is_nearer(from.answered, to.answered)) return decided(true, SideBasis::nearness);
+    if (is_nearer(to.answered, from.answered)) return decided(false, SideBasis::nearness);
+  }
+  const bool source_private = is_private(source);
+  if (source_private != is_private(destination)) return decided(source_private, SideBasis::private_address);
+  if (opened_by_source) return decided(true, SideBasis::first_syn);
+  return decided(from.packets >= to.packets, SideBasis::commonest);
+}
+
+void Sides::host_answered(const IpAddress& host, Duration rtt, TimePoint now) {
+  Host& h = hosts_.reach(host, now);
+  if (h.answered == Duration::zero() || rtt < h.answered) h.answered = rtt;
+}
+
+SideFinding Sides::finding() const {
+  SideFinding finding;
+  struct Candidate {
+    IpAddress address;
+    Host host;
+  };
+  std::vector<Candidate> candidates;
+  hosts_.for_each([&](const IpAddress& address, const Host& host) {
+    if (host.inside * 2 > host.packets) candidates.push_back({address, host});
+  });
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Candidate& a, const Candidate& b) { return a.host.inside > b.host.inside; });
+  if (candidates.empty()) return finding;
+  finding.basis = candidates.front().host.basis;
+  for (const Candidate& c : candidates) {
+    if (finding.inside.size() == kInsideShown) break;
+    finding.inside.push_back(c.address);
+  }
+  return finding;
+}
+
+}  // namespace weir

@@ -1,0 +1,70 @@
+/// Which site a packet belongs to, and which of its ends is ours.
+///
+/// Pure. The longest prefix of the *far* address decides the site; of two addresses in sites the one with the
+/// longer prefix is far. For traffic of no site `inside` decides, and where nothing was configured it is
+/// inferred, in this order: a private address against a public one; the host whose answers come back sooner
+/// to where the tap stands; the sender of the first SYN; the address that is seen most.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include "config/address.hpp"
+#include "estimator/estimator.hpp"
+#include "estimator/host_cache.hpp"
+
+namespace weir {
+
+struct Placement {
+  std::uint32_t site = 0;
+  bool source_inside = true;  ///< of the pair that was asked about: it is outbound
+  SideBasis basis = SideBasis::configured;
+};
+
+class Sides {
+ public:
+  Sides(const std::vector<std::vector<Prefix>>& sites, const std::vector<Prefix>& inside);
+
+  /// `opened_by_source`: this packet is a SYN without ACK.
+  [[nodiscard]] Placement place(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
+                                TimePoint now);
+  /// `host` answered after `rtt` as seen from the tap.
+  void host_answered(const IpAddress& host, Duration rtt, TimePoint now);
+  [[nodiscard]] SideFinding finding() const;
+
+ private:
+  struct AddressHash {
+    std::size_t operator()(const IpAddress& a) const { return static_cast<std::size_t>(hash_of(a)); }
+  };
+  struct Length {
+    Family family = Family::v4;
+    std::uint8_t bits = 0;
+    boost::unordered_flat_map<IpAddress, std::uint32_t, AddressHash> prefixes;
+  };
+  struct Match {
+    std::uint32_t site = 0;
+    int bits = -1;
+  };
+  struct Host {
+    Duration answered{};  ///< least time to an answer; zero: none yet
+    std::uint32_t packets = 0;
+    std::uint32_t inside = 0;  ///< pairs placed with it inside, by inference
+    SideBasis basis = SideBasis::configured;
+  };
+
+  void add(const Prefix& prefix, std::uint32_t site);
+  [[nodiscard]] Match longest_match(const IpAddress& address) const;
+  [[nodiscard]] bool is_inside(const IpAddress& address) const;
+  [[nodiscard]] Placement infer(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
+                                TimePoint now);
+
+  std::vector<Length> lengths_;  ///< longest first
+  std::vector<Prefix> inside_;
+  std::uint32_t elsewhere_ = 0;
+  HostCache<Host> hosts_;
+};
+
+}  // namespace weir
