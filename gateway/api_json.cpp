@@ -52,7 +52,8 @@ json::object segments_json(const SegmentTotals& t) {
           {"keepalive", t.keepalive},
           {"duplicate", t.duplicate},
           {"unknown", t.unknown},
-          {"syn_retransmitted", t.syn_retransmitted}};
+          {"syn_retransmitted", t.syn_retransmitted},
+          {"fin_retransmitted", t.fin_retransmitted}};
 }
 
 json::object capture_json(const CaptureStatus& c) {
@@ -65,6 +66,8 @@ json::object capture_json(const CaptureStatus& c) {
           {"last_tick_age_s", c.last_tick_age ? json::value(age(*c.last_tick_age)) : json::value(nullptr)},
           {"flows", c.totals.flows},
           {"flows_evicted", c.totals.flows_evicted},
+          {"flows_refused", c.totals.flows_refused},
+          {"one_way_segments", c.totals.one_way},
           {"tcp_frames", c.totals.tcp},
           {"opaque_frames", c.totals.opaque},
           {"malformed_frames", c.totals.malformed},

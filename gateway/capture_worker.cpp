@@ -111,9 +111,7 @@ void CaptureWorker::run() {
     Orders orders = take_orders();
     if (orders.stop) return;
     if (orders.settings) {
-      estimator_.emplace(std::move(*orders.settings));
-      generation_ = orders.generation;
-      gap_ = true;
+      begin_estimator(std::move(*orders.settings), orders.generation);
     }
     const TimePoint now = monotonic_now();
     if (!source_ && (orders.retry || now >= next_try_)) open_source(now);
@@ -124,6 +122,14 @@ void CaptureWorker::run() {
       next_tick_ = next_aligned(after);
     }
   }
+}
+
+void CaptureWorker::begin_estimator(EstimatorSettings settings, std::uint64_t generation) {
+  estimator_.emplace(std::move(settings));
+  generation_ = generation;
+  gap_ = true;
+  // Sets the cohorts' grid to that of the ticks; there is nothing in it yet.
+  static_cast<void>(estimator_->tick(next_tick_ - kCohortLength, true));
 }
 
 void CaptureWorker::open_source(TimePoint now) {

@@ -67,6 +67,7 @@ class CaptureWorker {
   void run();
   [[nodiscard]] Orders take_orders();
   void give(const std::function<void(Orders&)>& order);
+  void begin_estimator(EstimatorSettings settings, std::uint64_t generation);
   void open_source(TimePoint now);
   void wait(TimePoint until);
   void read_frames();

@@ -20,6 +20,7 @@
 #include "gateway/clock.hpp"
 #include "gateway/gateway.hpp"
 #include "gateway/http_server.hpp"
+#include "gateway/kernel_watch.hpp"
 #include "gateway/log.hpp"
 #include "gateway/service_notifier.hpp"
 #include "gateway/version.hpp"
@@ -86,6 +87,7 @@ class Daemon {
     await_signal();
     open_api();
     begin_capture();
+    watch_kernel();
     Every second(loop_, kSecond, [this] { on_second(); });
     std::optional<Every> watchdog;
     if (const auto interval = watchdog_interval()) {
@@ -134,6 +136,19 @@ class Daemon {
     };
     capture_.emplace(live_capture_on(gateway_.policy().wan.interface), std::move(listener),
                      estimator_settings(gateway_.policy()), gateway_.estimator_generation());
+  }
+
+  void watch_kernel() {
+    try {
+      kernel_watch_.emplace(loop_, gateway_.policy().wan.interface, shaper_.netlink_port(),
+                            [this](const std::string& what) {
+                              gateway_.on_kernel_change(what, instant_now());
+                              capture_->retry_now();  // the port may be back
+                            });
+    } catch (const std::system_error& failure) {
+      // The tree is looked at every few seconds all the same; only the repair is slower.
+      spdlog::warn("no notices from the kernel: {}", failure.what());
+    }
   }
 
   void handle_ticks() {
@@ -217,6 +232,7 @@ class Daemon {
   ServiceNotifier notifier_;
   BoundedQueue<CaptureTick> ticks_{kTicksInFlight};
   std::optional<CaptureWorker> capture_;
+  std::optional<KernelWatch> kernel_watch_;
   std::uint64_t capture_progress_ = 0;
   unsigned seconds_ = 0;
 };

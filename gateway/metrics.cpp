@@ -170,7 +170,7 @@ void segments(std::string& out, const EstimatorTotals& totals) {
   Family family(out, "weir_tcp_segments_total", "counter",
                 "TCP segments seen on the WAN port, by what they were.");
   const auto direction = [&](std::string_view name, const SegmentTotals& t) {
-    const std::array<std::pair<std::string_view, std::uint64_t>, 10> kinds = {{
+    const std::array<std::pair<std::string_view, std::uint64_t>, 11> kinds = {{
         {"fresh", t.fresh},
         {"retransmitted", t.retransmitted},
         {"spurious", t.spurious},
@@ -181,6 +181,7 @@ void segments(std::string& out, const EstimatorTotals& totals) {
         {"duplicate", t.duplicate},
         {"unknown", t.unknown},
         {"syn_retransmitted", t.syn_retransmitted},
+        {"fin_retransmitted", t.fin_retransmitted},
     }};
     for (const auto& [kind, count] : kinds) family.sample({{"direction", name}, {"kind", kind}}, count);
   };

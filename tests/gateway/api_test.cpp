@@ -1,0 +1,291 @@
+#include "gateway/api.hpp"
+
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "fakes.hpp"
+
+namespace weir::gateway::test {
+namespace {
+
+namespace json = boost::json;
+
+struct ApiTest : testing::Test {
+  EventLog events;
+  History history;
+  std::vector<ClassStatus> classes;
+  GatewayStatus status;
+
+  void SetUp() override {
+    status.version = "9.9";
+    status.at = at(100).wall;
+    status.started = at(0).wall;
+    status.uptime = std::chrono::seconds(100);
+    status.interface = "wan0";
+    status.port_rate = Rate::mbps(622);
+    status.policy = {
+        .file = "/etc/weir/policy.yaml", .last_good = false, .loaded = at(0).wall, .reload_error = {}};
+    status.capture.up = true;
+    status.capture.last_tick_age = std::chrono::milliseconds(40);
+    status.shaper.in_place = true;
+    SiteStatus coast;
+    coast.name = "dc coast/1";
+    coast.policy = "usual";
+    coast.shaped = coast.wanted = Rate::bps(46'123'456);
+    coast.floor = Rate::mbps(45);
+    coast.ceiling = Rate::mbps(600);
+    coast.mode = PathMode::policer;
+    coast.reason = "-31 % because 2.1 % of 41 210 segments were lost";
+    coast.since = std::chrono::milliseconds(12'500);
+    coast.capacity = {.rate = Rate::mbps(47),
+                      .low = Rate::mbps(46),
+                      .high = Rate::mbps(48),
+                      .age = std::chrono::seconds(13)};
+    coast.loss_beyond = 0.0213456789;
+    coast.loss_segments = 41'210;
+    coast.rtt = RttSummary{.base = std::chrono::microseconds(20'100),
+                           .p50 = std::chrono::milliseconds(21),
+                           .p95 = std::chrono::milliseconds(24),
+                           .samples = 99};
+    coast.sent = Rate::mbps(44);
+    coast.demand = true;
+    status.sites.push_back(coast);
+    SiteStatus hills;
+    hills.name = "hills";
+    status.sites.push_back(hills);
+    classes.push_back(
+        {.counters = {.site = "hills", .name = "rest", .handle = 0x7e170011, .leaf = "fq_codel"},
+         .sent = Rate::mbps(1)});
+    classes.push_back(
+        {.counters = {.site = "", .name = "control", .handle = 0x7e170002, .leaf = "fq_codel"}, .sent = {}});
+    for (int i = 0; i < 5; ++i) {
+      HistorySample sample;
+      sample.unix_ms = 1'700'000'000'000 + i * 1000;
+      sample.shaped_bps = 45e6F;
+      history.add(sample);
+    }
+  }
+  ApiView view() {
+    return {
+        .status = status, .classes = classes, .events = events, .history_of = [this](std::string_view name) {
+          return name == "dc coast/1" ? &history : nullptr;
+        }};
+  }
+  ApiResponse get(std::string_view target, std::string_view method = "GET") {
+    return respond({.method = method, .target = target}, view());
+  }
+  json::value body(std::string_view target) {
+    const ApiResponse response = get(target);
+    EXPECT_EQ(response.status, 200U) << target << ": " << response.body;
+    EXPECT_EQ(response.content_type, "application/json");
+    return json::parse(response.body);
+  }
+  void expect_problem(std::string_view target, unsigned code, std::string_view method = "GET") {
+    const ApiResponse response = get(target, method);
+    EXPECT_EQ(response.status, code) << target;
+    EXPECT_EQ(response.content_type, "application/problem+json") << target;
+    const json::value document = json::parse(response.body);
+    EXPECT_EQ(document.at("status").to_number<unsigned>(), code);
+    EXPECT_FALSE(document.at("title").as_string().empty());
+    EXPECT_FALSE(document.at("detail").as_string().empty());
+  }
+};
+
+TEST_F(ApiTest, ASiteHasEveryPromisedField) {
+  const json::value site = body("/v1/sites/dc%20coast%2F1");
+  EXPECT_EQ(site.at("shaped_bps").to_number<std::uint64_t>(), 46'123'456U);
+  EXPECT_EQ(site.at("floor_bps").to_number<std::uint64_t>(), 45'000'000U);
+  EXPECT_EQ(site.at("ceiling_bps").to_number<std::uint64_t>(), 600'000'000U);
+  EXPECT_EQ(site.at("state").as_string(), "hold");
+  EXPECT_EQ(site.at("mode").as_string(), "policer");
+  EXPECT_EQ(site.at("reason").as_string(), "-31 % because 2.1 % of 41 210 segments were lost");
+  EXPECT_EQ(site.at("since_s").as_double(), 12.5);
+  EXPECT_EQ(site.at("capacity").at("bps").to_number<std::uint64_t>(), 47'000'000U);
+  EXPECT_EQ(site.at("capacity").at("low_bps").to_number<std::uint64_t>(), 46'000'000U);
+  EXPECT_EQ(site.at("capacity").at("high_bps").to_number<std::uint64_t>(), 48'000'000U);
+  EXPECT_EQ(site.at("capacity").at("age_s").to_number<double>(), 13.0);
+  EXPECT_EQ(site.at("loss").at("beyond").as_double(), 0.021346);
+  EXPECT_EQ(site.at("loss").at("before").as_double(), 0.0);
+  EXPECT_EQ(site.at("loss").at("segments").to_number<int>(), 41'210);
+  EXPECT_EQ(site.at("rtt_ms").at("base").as_double(), 20.1);
+  EXPECT_EQ(site.at("rtt_ms").at("p50").to_number<double>(), 21.0);
+  EXPECT_EQ(site.at("rtt_ms").at("p95").to_number<double>(), 24.0);
+  EXPECT_EQ(site.at("sent_bps").to_number<std::uint64_t>(), 44'000'000U);
+  EXPECT_TRUE(site.at("delivered_bps").is_null()) << "unknown is null, not zero";
+  EXPECT_TRUE(site.at("demand").as_bool());
+  EXPECT_TRUE(site.at("degraded").as_array().empty());
+}
+
+TEST_F(ApiTest, RatesAreIntegersAndNumbersReadable) {
+  const ApiResponse response = get("/v1/sites/dc%20coast%2F1");
+  EXPECT_NE(response.body.find("\"shaped_bps\":46123456,"), std::string::npos) << response.body;
+  EXPECT_NE(response.body.find("\"since_s\":12.5,"), std::string::npos) << response.body;
+}
+
+TEST_F(ApiTest, WhatIsNotKnownIsNull) {
+  const json::value site = body("/v1/sites/hills");
+  EXPECT_TRUE(site.at("capacity").is_null());
+  EXPECT_TRUE(site.at("rtt_ms").is_null());
+}
+
+TEST_F(ApiTest, StatusHoldsTheSites) {
+  status.degraded.push_back({"capture_down", "no capture"});
+  const json::value document = body("/v1/status");
+  EXPECT_EQ(document.at("sites").as_array().size(), 2U);
+  EXPECT_EQ(document.at("interface").as_string(), "wan0");
+  EXPECT_EQ(document.at("port_bps").to_number<std::uint64_t>(), 622'000'000U);
+  EXPECT_EQ(document.at("time").as_string(), "2023-11-14T22:15:00.000Z");
+  EXPECT_EQ(document.at("degraded").at(0).at("code").as_string(), "capture_down");
+  EXPECT_EQ(body("/v1/sites").at("sites").as_array().size(), 2U);
+}
+
+TEST_F(ApiTest, HistoryIsColumnsOfEqualLength) {
+  const json::value document = body("/v1/sites/dc%20coast%2F1/history?seconds=3");
+  for (const auto& [key, column] : document.as_object()) {
+    if (column.is_array()) {
+      EXPECT_EQ(column.as_array().size(), 3U) << key;
+    }
+  }
+  EXPECT_EQ(document.at("time").at(0).to_number<double>(), 1'700'000'002.0);
+  EXPECT_EQ(document.at("shaped_bps").at(0).to_number<std::uint64_t>(), 45'000'000U);
+  EXPECT_TRUE(document.at("rtt_p50_ms").at(0).is_null());
+}
+
+TEST_F(ApiTest, ClassesCanBeAskedForOneSite) {
+  EXPECT_EQ(body("/v1/classes").at("classes").as_array().size(), 2U);
+  const json::value one = body("/v1/classes?site=hills");
+  ASSERT_EQ(one.at("classes").as_array().size(), 1U);
+  EXPECT_EQ(one.at("classes").at(0).at("handle").as_string(), "7e17:11");
+}
+
+TEST_F(ApiTest, EventsCanBeFollowedWithoutAGap) {
+  for (int i = 0; i < 300; ++i) {
+    events.record(EventKind::rate_changed, Severity::info, i % 2 == 0 ? "hills" : "", "it moved", at(i).wall);
+  }
+  const json::value newest = body("/v1/events?limit=2");
+  EXPECT_EQ(newest.at("events").at(1).at("id").to_number<int>(), 300);
+  EXPECT_TRUE(newest.at("events").at(1).at("site").is_null());
+  std::set<int> seen;
+  std::uint64_t since = 0;
+  for (;;) {
+    const json::value page = body("/v1/events?limit=70&since=" + std::to_string(since));
+    if (page.at("events").as_array().empty()) break;
+    for (const auto& e : page.at("events").as_array()) seen.insert(e.at("id").to_number<int>());
+    since = page.at("last_id").to_number<std::uint64_t>();
+  }
+  EXPECT_EQ(seen.size(), 300U);
+  EXPECT_EQ(body("/v1/events?since=18446744073709551615").at("events").as_array().size(), 0U);
+}
+
+TEST_F(ApiTest, TheEventRingForgetsTheOldestAndSaysSo) {
+  EventLog small(10);
+  for (int i = 0; i < 25; ++i) small.record(EventKind::repaired, Severity::info, "", "x", at(i).wall);
+  EXPECT_EQ(small.oldest_id(), 16U);
+  EXPECT_EQ(small.newest_id(), 25U);
+  EXPECT_EQ(small.after(0, 100).size(), 10U);
+  EXPECT_EQ(small.after(20, 100).size(), 5U);
+  EXPECT_EQ(small.after(25, 100).size(), 0U);
+  EXPECT_EQ(small.newest(3).front()->id, 23U);
+}
+
+TEST_F(ApiTest, ReadinessNamesWhatIsMissing) {
+  EXPECT_EQ(get("/readyz").status, 200U);
+  status.capture.up = false;
+  status.capture.why_down = "wan0 disappeared";
+  const ApiResponse response = get("/readyz");
+  EXPECT_EQ(response.status, 503U);
+  EXPECT_NE(response.body.find("wan0 disappeared"), std::string::npos);
+  EXPECT_EQ(get("/healthz").status, 200U) << "alive all the same";
+  status.capture.up = true;
+  status.capture.last_tick_age = std::chrono::seconds(9);
+  EXPECT_EQ(get("/readyz").status, 503U);
+}
+
+TEST_F(ApiTest, WrongRequestsAreProblems) {
+  expect_problem("/v1/nothing", 404);
+  expect_problem("/v1/sites/nowhere", 404);
+  expect_problem("/v1/sites/nowhere/history", 404);
+  expect_problem("/v1/sites/hills/future", 404);
+  expect_problem("/v1/sites/", 404);
+  expect_problem("/v1/status/", 404);
+  expect_problem("/v1/sites/dc%20coast%2F1/history?seconds=0", 400);
+  expect_problem("/v1/sites/dc%20coast%2F1/history?seconds=3601", 400);
+  expect_problem("/v1/sites/dc%20coast%2F1/history?seconds=ten", 400);
+  expect_problem("/v1/sites/dc%20coast%2F1/history?seconds=-1", 400);
+  expect_problem("/v1/sites/dc%20coast%2F1/history?seconds=99999999999999999999999", 400);
+  expect_problem("/v1/sites/dc%20coast%2F1/history?minutes=1", 400);
+  expect_problem("/v1/status?pretty=1", 400);
+  expect_problem("/v1/events?since=abc", 400);
+  expect_problem("/v1/events?limit=1001", 400);
+  expect_problem("/v1/status", 405, "POST");
+  expect_problem("/v1/status", 405, "DELETE");
+  expect_problem("/v1/sites/%zz", 400);
+  expect_problem("/v1/sites/%2", 400);
+  expect_problem("*", 400);
+  expect_problem("", 400);
+  expect_problem("v1/status", 400);
+  expect_problem("/" + std::string(3000, 'a'), 414);
+  EXPECT_EQ(get("/v1/status", "PUT").allow, "GET, HEAD");
+}
+
+TEST_F(ApiTest, PercentDecodingNeverMakesASeparatorOrEscapes) {
+  expect_problem("/v1%2Fstatus", 404);
+  expect_problem("/v1/sites/..%2F..%2Fstatus", 404);
+  expect_problem("/v1/sites/../status", 404);
+  expect_problem("/v1/sites/a%00b", 404);
+  EXPECT_EQ(get("http://localhost/v1/status").status, 200U)
+      << "the absolute form is a server's duty (RFC 9112, 3.2.2)";
+}
+
+TEST_F(ApiTest, TheIndexNamesOnlyPathsThatExist) {
+  for (const auto& path : body("/").at("paths").as_array()) {
+    std::string target(path.as_string());
+    if (const auto name = target.find("{name}"); name != std::string::npos)
+      target.replace(name, 6, "dc%20coast%2F1");
+    EXPECT_EQ(get(target).status, 200U) << target;
+  }
+}
+
+/// A reader of the exposition format, strict about what the format asks.
+TEST_F(ApiTest, MetricsAreWellFormed) {
+  status.sites[0].name = "quote\" back\\ line\nend";
+  const ApiResponse response = get("/metrics");
+  EXPECT_EQ(response.status, 200U);
+  EXPECT_TRUE(response.content_type.starts_with("text/plain; version=0.0.4"));
+  const std::regex sample(
+      R"(([a-z_]+)(\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\})? -?[0-9][0-9.e+-]*)");
+  std::set<std::string> families;
+  std::set<std::string> series;
+  std::string type_of;
+  std::istringstream lines(response.body);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("# HELP ")) {
+      const std::string name = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(families.insert(name).second) << "one family, one block: " << name;
+      continue;
+    }
+    if (line.starts_with("# TYPE ")) {
+      type_of = line.substr(7, line.find(' ', 7) - 7);
+      const bool counter = line.ends_with(" counter");
+      EXPECT_EQ(counter, type_of.ends_with("_total")) << line;
+      continue;
+    }
+    std::smatch parts;
+    ASSERT_TRUE(std::regex_match(line, parts, sample)) << line;
+    EXPECT_EQ(parts[1].str(), type_of) << "a sample stands under its own TYPE";
+    EXPECT_TRUE(series.insert(line.substr(0, line.rfind(' '))).second) << "twice: " << line;
+  }
+  for (const char* name : {"weir_site_shaped_bits_per_second", "weir_site_loss_beyond_ratio",
+                           "weir_site_rtt_base_seconds", "weir_class_sent_bytes_total", "weir_build_info"}) {
+    EXPECT_TRUE(families.contains(name)) << name;
+  }
+  EXPECT_NE(response.body.find("{site=\"quote\\\" back\\\\ line\\nend\"} 46123456\n"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace weir::gateway::test

@@ -1,0 +1,300 @@
+#include "gateway/gateway.hpp"
+
+#include <filesystem>
+#include <fstream>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "fakes.hpp"
+#include "scratch_folder.hpp"
+
+namespace weir::gateway::test {
+namespace {
+
+constexpr const char* kPolicy = R"(
+wan: {{interface: wan0, rate: 622mbit}}
+sites:
+  - name: coast
+    subnets: [10.20.0.0/16]
+    rate: {{floor: {floor}mbit, ceiling: 600mbit, start: 100mbit}}
+    policy: usual
+{more}
+policies:
+  usual:
+    classes:
+      - {{name: rest, default: true}}
+)";
+
+std::string policy_text(int floor = 45, const std::string& more = "") {
+  return fmt::format(kPolicy, fmt::arg("floor", floor), fmt::arg("more", more));
+}
+
+std::string another_site(const std::string& name, const std::string& subnet) {
+  return fmt::format(
+      "  - name: {}\n    subnets: [{}]\n    rate: {{floor: 10mbit, ceiling: 90mbit, start: 20mbit}}\n    "
+      "policy: usual\n",
+      name, subnet);
+}
+
+struct GatewayTest : testing::Test {
+  ScratchFolder folder;
+  std::filesystem::path file = folder.path() / "policy.yaml";
+  PolicyLibrary library{folder.path() / "library"};
+  EventLog events;
+  LawMaker laws;
+  FakePort port;
+  std::optional<Gateway> gateway;
+
+  void write(const std::string& text) { std::ofstream(file) << text; }
+  void boot(double s = 0) {
+    auto loaded = load_boot_policy(file, library);
+    ASSERT_TRUE(std::holds_alternative<BootPolicy>(loaded)) << std::get<LoadFailure>(loaded).rendered;
+    gateway.emplace(Gateway::Settings{.version = "9.9", .policy_file = file},
+                    std::get<BootPolicy>(std::move(loaded)), port, library, laws.maker(), events, at(s));
+  }
+  void start() {
+    write(policy_text());
+    boot();
+    ASSERT_TRUE(gateway->start(at(0)).ok());
+  }
+  void tick(double s, std::uint64_t generation = 0) {
+    CaptureTick t;
+    t.generation = generation == 0 ? gateway->estimator_generation() : generation;
+    t.result = quiet_tick(gateway->policy().sites.size(), at(s));
+    gateway->on_tick(t, at(s));
+  }
+  [[nodiscard]] bool degraded(const std::string& code, double s) const {
+    return std::ranges::any_of(gateway->status(at(s)).degraded,
+                               [&](const auto& d) { return d.code == code; });
+  }
+  [[nodiscard]] std::size_t count(EventKind kind) const {
+    std::size_t found = 0;
+    for (const Event* e : events.after(0, 10'000)) found += e->kind == kind ? 1 : 0;
+    return found;
+  }
+};
+
+TEST_F(GatewayTest, AFirstStartProgramsTheTreeAndKeepsThePolicy) {
+  start();
+  EXPECT_EQ(port.applies, 1U);
+  EXPECT_EQ(port.tree, (std::vector{Rate::mbps(100)}));
+  EXPECT_EQ(std::filesystem::exists(library.last_good()), true);
+  EXPECT_EQ(count(EventKind::applied), 1U);
+}
+
+TEST_F(GatewayTest, ARestartAdoptsTheTreeAndWritesNothing) {
+  port.tree = {Rate::mbps(61)};
+  start();
+  EXPECT_EQ(laws[0].start, Rate::mbps(61));
+  EXPECT_EQ(gateway->status(at(0)).shaper.messages, 0U);
+  tick(0.1);
+  tick(0.2);
+  EXPECT_TRUE(port.batches.empty());
+  EXPECT_EQ(count(EventKind::adopted), 1U);
+}
+
+TEST_F(GatewayTest, ABadFileAtBootFallsBackLoudly) {
+  start();
+  write("wan: {interface: ");
+  boot(10);
+  ASSERT_TRUE(gateway->start(at(10)).ok());
+  EXPECT_TRUE(degraded("last_good_policy", 10));
+  EXPECT_TRUE(gateway->status(at(10)).policy.last_good);
+  ASSERT_TRUE(gateway->status(at(10)).policy.reload_error);
+  EXPECT_NE(gateway->status(at(10)).policy.reload_error->find("policy.yaml"), std::string::npos);
+  EXPECT_EQ(count(EventKind::last_good_used), 1U);
+  EXPECT_EQ(gateway->policy().sites.at(0).name, "coast");
+
+  write(policy_text());
+  EXPECT_TRUE(gateway->reload(at(11)));
+  EXPECT_FALSE(degraded("last_good_policy", 11));
+}
+
+TEST_F(GatewayTest, ABadFileWithoutALastGoodOneNamesBoth) {
+  write("nonsense: true");
+  const auto loaded = load_boot_policy(file, library);
+  ASSERT_TRUE(std::holds_alternative<LoadFailure>(loaded));
+  EXPECT_NE(std::get<LoadFailure>(loaded).rendered.find("last-good.yaml"), std::string::npos);
+}
+
+TEST_F(GatewayTest, ABadReloadChangesNothingAndSaysWhy) {
+  start();
+  write(policy_text() + "surprise: 1\n");
+  EXPECT_FALSE(gateway->reload(at(1)));
+  EXPECT_EQ(port.applies, 1U);
+  EXPECT_TRUE(degraded("reload_failed", 1));
+  EXPECT_NE(gateway->status(at(1)).policy.reload_error->find("surprise"), std::string::npos);
+  EXPECT_EQ(count(EventKind::reload_failed), 1U);
+  write(policy_text());
+  EXPECT_TRUE(gateway->reload(at(2)));
+  EXPECT_FALSE(degraded("reload_failed", 2));
+}
+
+TEST_F(GatewayTest, AGoodReloadKeepsWhatSitesLearntAndIsKept) {
+  start();
+  laws[0].decision.rate = Rate::mbps(300);
+  tick(0.1);
+  write(policy_text(45, another_site("hills", "10.30.0.0/16")));
+  const auto generation = gateway->estimator_generation();
+  ASSERT_TRUE(gateway->reload(at(1)));
+  EXPECT_EQ(port.tree, (std::vector{Rate::mbps(300), Rate::mbps(20)}));
+  EXPECT_GT(gateway->estimator_generation(), generation) << "other sites: another estimator";
+  std::ifstream kept(library.last_good());
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}),
+            policy_text(45, another_site("hills", "10.30.0.0/16")));
+}
+
+TEST_F(GatewayTest, OtherLimitsAloneKeepTheEstimator) {
+  start();
+  write(policy_text(120));
+  const auto generation = gateway->estimator_generation();
+  ASSERT_TRUE(gateway->reload(at(1)));
+  EXPECT_EQ(gateway->estimator_generation(), generation);
+  EXPECT_EQ(port.tree, (std::vector{Rate::mbps(120)})) << "raised to the new floor at once";
+}
+
+TEST_F(GatewayTest, AReloadThatTheKernelRefusesRestoresTheOldPolicy) {
+  start();
+  port.refuse_policy_with_site = "hills";
+  write(policy_text(45, another_site("hills", "10.30.0.0/16")));
+  EXPECT_FALSE(gateway->reload(at(1)));
+  EXPECT_EQ(gateway->policy().sites.size(), 1U);
+  EXPECT_EQ(port.policy->sites.size(), 1U);
+  EXPECT_EQ(port.applies, 3U) << "start, the refused one, the old one again";
+  EXPECT_NE(gateway->status(at(1)).policy.reload_error->find("create class"), std::string::npos);
+  EXPECT_FALSE(degraded("tree_missing", 1));
+}
+
+TEST_F(GatewayTest, WhatTakesARestartIsRefusedByName) {
+  start();
+  auto text = policy_text();
+  text.replace(text.find("wan0"), 4, "wan9");
+  write(text + "api: {socket: /run/weir/other.sock, listen: \"127.0.0.1:8440\"}\n");
+  EXPECT_FALSE(gateway->reload(at(1)));
+  const std::string why = *gateway->status(at(1)).policy.reload_error;
+  for (const char* part : {"wan.interface changed from wan0 to wan9", "api.socket",
+                           "api.listen changed from none to 127.0.0.1:8440"}) {
+    EXPECT_NE(why.find(part), std::string::npos) << why;
+  }
+}
+
+TEST_F(GatewayTest, ATreeThatSomebodyDeletedIsPutBackAtOnce) {
+  start();
+  laws[0].decision.rate = Rate::mbps(50);
+  tick(0.1);
+  port.tree.reset();
+  gateway->on_kernel_change("somebody deleted the root qdisc", at(0.2));
+  EXPECT_EQ(port.tree, (std::vector{Rate::mbps(50)})) << "with the rate in force, not the configured start";
+  EXPECT_EQ(count(EventKind::foreign_change), 1U);
+  EXPECT_EQ(count(EventKind::repaired), 1U);
+  EXPECT_FALSE(degraded("tree_missing", 0.2));
+}
+
+TEST_F(GatewayTest, AChangeThatLeavesTheTreeStandingIsNoAlarm) {
+  start();
+  gateway->on_kernel_change("an address came", at(0.2));
+  EXPECT_EQ(port.applies, 1U);
+  EXPECT_EQ(count(EventKind::foreign_change), 0U);
+}
+
+TEST_F(GatewayTest, AFailedRepairIsTriedEverySecondAndToldOnce) {
+  start();
+  port.tree.reset();
+  port.refuse_apply = {.attempt = "create qdisc 7e17: on wan0", .error = ENODEV, .hint = {}};
+  gateway->on_kernel_change("the interface went away", at(1));
+  for (int s = 2; s < 6; ++s) gateway->every_second(at(s));
+  EXPECT_EQ(port.applies, 6U);
+  EXPECT_TRUE(degraded("tree_missing", 6));
+  EXPECT_EQ(count(EventKind::foreign_change), 1U);
+  EXPECT_EQ(count(EventKind::repair_failed), 1U);
+  port.refuse_apply.reset();
+  gateway->every_second(at(7));
+  EXPECT_TRUE(port.tree.has_value());
+  EXPECT_FALSE(degraded("tree_missing", 7));
+}
+
+TEST_F(GatewayTest, ALostTreeIsFoundEvenWithoutAnEvent) {
+  start();
+  port.tree.reset();
+  for (int s = 1; s <= 6; ++s) gateway->every_second(at(s));
+  EXPECT_TRUE(port.tree.has_value());
+}
+
+TEST_F(GatewayTest, ADeadCaptureHoldsAndSaysSo) {
+  start();
+  EXPECT_TRUE(degraded("capture_down", 0)) << "not opened yet";
+  gateway->on_capture({.up = true, .text = {}}, at(0.1));
+  tick(0.2);
+  EXPECT_FALSE(degraded("capture_down", 0.2));
+  gateway->on_capture({.up = false, .text = "wan0: the interface disappeared"}, at(1));
+  EXPECT_TRUE(degraded("capture_down", 1));
+  EXPECT_EQ(gateway->status(at(1)).capture.why_down, "wan0: the interface disappeared");
+  gateway->every_second(at(2));
+  EXPECT_TRUE(port.batches.empty());
+}
+
+TEST_F(GatewayTest, MeasurementsThatStopAreADegradation) {
+  start();
+  gateway->on_capture({.up = true, .text = {}}, at(0.1));
+  tick(0.2);
+  EXPECT_FALSE(degraded("capture_stalled", 1.0));
+  EXPECT_TRUE(degraded("capture_stalled", 3.0));
+}
+
+TEST_F(GatewayTest, CaptureDropsAreCountedAndToldOnce) {
+  start();
+  CaptureTick t;
+  t.generation = gateway->estimator_generation();
+  for (int i = 1; i <= 5; ++i) {
+    t.result = quiet_tick(1, at(0.1 * i));
+    t.counters = {.received = 1000U * static_cast<unsigned>(i), .dropped = 10U * static_cast<unsigned>(i)};
+    gateway->on_tick(t, at(0.1 * i));
+  }
+  EXPECT_EQ(count(EventKind::capture_lost), 1U);
+  EXPECT_TRUE(degraded("capture_lossy", 1));
+  EXPECT_FALSE(degraded("capture_lossy", 30));
+  EXPECT_EQ(gateway->status(at(1)).capture.counters.dropped, 50U);
+}
+
+TEST_F(GatewayTest, ATickOfAnOldEstimatorIsIgnored) {
+  start();
+  tick(0.1, 77);
+  EXPECT_EQ(gateway->status(at(0.2)).capture.ticks, 0U);
+}
+
+TEST_F(GatewayTest, FifoLeavesAreADegradation) {
+  port.fifo_leaves = true;
+  start();
+  EXPECT_TRUE(degraded("fifo_leaves", 0));
+}
+
+TEST_F(GatewayTest, AnUnwritableLibraryIsADegradationOnly) {
+  std::ofstream(folder.path() / "library") << "a file where the folder should be";
+  start();
+  EXPECT_TRUE(degraded("last_good_not_saved", 0));
+  EXPECT_TRUE(port.tree.has_value());
+}
+
+TEST_F(GatewayTest, ClassesShowTheirRateOverTheLastSecond) {
+  port.classes = {{.site = "coast", .name = "rest", .handle = 0x7e170011, .sent = Bytes(0)}};
+  start();
+  port.classes[0].sent = Bytes(1'250'000);
+  gateway->every_second(at(1));
+  ASSERT_EQ(gateway->classes().size(), 1U);
+  EXPECT_EQ(gateway->classes()[0].sent, Rate::mbps(10));
+}
+
+TEST_F(GatewayTest, AFaultAtTheStartIsHandedBack) {
+  write(policy_text());
+  boot();
+  port.refuse_apply = {.attempt = "replace the root qdisc of wan0", .error = EEXIST, .hint = "use --replace"};
+  const auto report = gateway->start(at(0));
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(describe(*report.fault), "replace the root qdisc of wan0: File exists (use --replace)");
+  EXPECT_FALSE(std::filesystem::exists(library.last_good())) << "what never worked is not the last good one";
+}
+
+}  // namespace
+}  // namespace weir::gateway::test

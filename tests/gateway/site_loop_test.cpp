@@ -1,0 +1,195 @@
+#include "gateway/site_loop.hpp"
+
+#include <gtest/gtest.h>
+
+#include "fakes.hpp"
+
+namespace weir::gateway::test {
+namespace {
+
+struct SiteLoopTest : testing::Test {
+  EventLog events;
+  LawMaker laws;
+  FakePort port;
+  SiteLoop loop{laws.maker(), events};
+  Policy policy = policy_of({site("coast", 45, 100, 600), site("hills", 10, 20, 90, "10.30.0.0/16")});
+
+  void SetUp() override {
+    const std::vector<Rate> rates = loop.rates_for(policy);
+    ASSERT_TRUE(port.apply(policy, rates).ok());
+    loop.take_over(policy, rates, at(0));
+  }
+  void tick(double s) { loop.tick(quiet_tick(2, at(s)), port, at(s)); }
+  [[nodiscard]] std::vector<EventKind> kinds() const {
+    std::vector<EventKind> found;
+    for (const Event* e : events.after(0, 1000)) found.push_back(e->kind);
+    return found;
+  }
+};
+
+TEST_F(SiteLoopTest, FirstStartBeginsAtTheConfiguredRates) {
+  EXPECT_EQ(laws[0].start, Rate::mbps(100));
+  EXPECT_EQ(laws[1].start, Rate::mbps(20));
+}
+
+TEST_F(SiteLoopTest, NothingIsWrittenWhileNothingChanges) {
+  for (int i = 1; i <= 50; ++i) tick(0.1 * i);
+  EXPECT_TRUE(port.batches.empty());
+  EXPECT_EQ(laws[0].inputs.size(), 50U);
+}
+
+TEST_F(SiteLoopTest, AllChangesOfATickGoInOneBatch) {
+  laws[0].decision.rate = Rate::mbps(80);
+  laws[1].decision.rate = Rate::mbps(30);
+  tick(0.1);
+  ASSERT_EQ(port.batches.size(), 1U);
+  EXPECT_EQ(port.batches[0], (std::vector{Rate::mbps(80), Rate::mbps(30)}));
+  tick(0.2);
+  EXPECT_EQ(port.batches.size(), 1U);
+}
+
+TEST_F(SiteLoopTest, ARefusedBatchIsTriedAgainEachTickAndToldOnce) {
+  port.refuse_rates = {.attempt = "change class 7e17:10 on wan0", .error = ENOBUFS, .hint = {}};
+  laws[0].decision.rate = Rate::mbps(50);
+  for (int i = 1; i <= 5; ++i) tick(0.1 * i);
+  EXPECT_EQ(port.batches.size(), 5U);
+  EXPECT_EQ(loop.batches_failed(), 5U);
+  ASSERT_TRUE(loop.fault());
+  const auto status = loop.site_status(at(0.5).steady);
+  EXPECT_EQ(status[0].shaped, Rate::mbps(100)) << "what is in force, not what is wished";
+  EXPECT_EQ(status[0].wanted, Rate::mbps(50));
+  ASSERT_EQ(status[0].degraded.size(), 1U);
+  EXPECT_EQ(status[0].degraded[0].code, "rate_not_in_force");
+  EXPECT_EQ(std::ranges::count(kinds(), EventKind::batch_failed), 1);
+
+  port.refuse_rates.reset();
+  tick(0.6);
+  EXPECT_FALSE(loop.fault());
+  EXPECT_EQ(loop.site_status(at(0.6).steady)[0].shaped, Rate::mbps(50));
+  EXPECT_EQ(kinds().back(), EventKind::batch_recovered);
+}
+
+TEST_F(SiteLoopTest, SentIsReadFromTheShapersCounters) {
+  port.counters[0].sent = Bytes(1'000'000);
+  tick(1.0);
+  port.counters[0].sent = Bytes(1'000'000 + 1'250'000);  // 100 Mbit/s for 0.1 s
+  port.counters[0].backlog = Bytes(3000);
+  tick(1.1);
+  ASSERT_EQ(laws[0].inputs.size(), 2U);
+  EXPECT_NEAR(laws[0].inputs[1].sent.mbps(), 100.0, 0.01);
+  EXPECT_TRUE(laws[0].inputs[1].backlogged);
+  EXPECT_FALSE(laws[1].inputs[1].backlogged);
+  EXPECT_TRUE(loop.site_status(at(1.1).steady)[0].demand);
+}
+
+TEST_F(SiteLoopTest, FullRateIsDemandEvenWithoutAQueue) {
+  tick(1.0);
+  port.counters[0].sent = Bytes(1'250'000);
+  port.counters[1].sent = Bytes(12'500);
+  tick(1.1);
+  const auto status = loop.site_status(at(1.1).steady);
+  EXPECT_TRUE(status[0].demand);
+  EXPECT_FALSE(status[1].demand);
+}
+
+TEST_F(SiteLoopTest, UnreadableCountersHoldTheRates) {
+  port.counters_fail = true;
+  laws[0].decision.rate = Rate::mbps(50);
+  tick(0.1);
+  EXPECT_TRUE(laws[0].inputs.empty()) << "no S, no evidence, no step";
+  EXPECT_TRUE(port.batches.empty());
+  ASSERT_TRUE(loop.unreadable());
+  EXPECT_NE(loop.unreadable()->find("7e17:10"), std::string::npos);
+  port.counters_fail = false;
+  tick(0.2);
+  EXPECT_FALSE(loop.unreadable());
+  EXPECT_EQ(port.batches.size(), 1U);
+}
+
+TEST_F(SiteLoopTest, AResultOfAnotherPolicyIsIgnored) {
+  loop.tick(quiet_tick(3, at(0.1)), port, at(0.1));
+  EXPECT_TRUE(laws[0].inputs.empty());
+}
+
+TEST_F(SiteLoopTest, EveryChangeOfRateLeavesAnEventWithItsReason) {
+  laws[0].decision.rate = Rate::mbps(69);
+  laws[0].decision.reason = "2.1 % of 41 210 segments were lost beyond this box";
+  tick(0.1);
+  const auto found = events.after(0, 10);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0]->kind, EventKind::rate_changed);
+  EXPECT_EQ(found[0]->site, "coast");
+  EXPECT_EQ(found[0]->text,
+            "100.00 -> 69.00 Mbit/s (hold): 2.1 % of 41 210 segments were lost beyond this box");
+  EXPECT_EQ(found[0]->severity, Severity::info);
+}
+
+TEST_F(SiteLoopTest, OutageIsToldWhenItBeginsAndWhenItIsOver) {
+  laws[1].decision.state = ControlState::outage;
+  tick(0.1);
+  tick(0.2);
+  EXPECT_EQ(loop.site_status(at(0.2).steady)[1].degraded.at(0).code, "outage");
+  laws[1].decision.state = ControlState::hold;
+  tick(0.3);
+  EXPECT_EQ(kinds(), (std::vector{EventKind::outage_began, EventKind::outage_over}));
+  EXPECT_TRUE(loop.site_status(at(0.3).steady)[1].degraded.empty());
+}
+
+TEST_F(SiteLoopTest, ANewPolicyKeepsWhatKnownSitesLearnt) {
+  laws[0].decision.rate = Rate::mbps(300);
+  tick(0.1);
+  loop.sample_history(at(0.2));
+  const Policy next = policy_of({site("plain", 5, 6, 7, "10.40.0.0/16"), site("coast", 45, 100, 200)});
+  const std::vector<Rate> rates = loop.rates_for(next);
+  EXPECT_EQ(rates, (std::vector{Rate::mbps(6), Rate::mbps(200)}))
+      << "new: its start; known: its own, clamped";
+  ASSERT_TRUE(port.apply(next, rates).ok());
+  loop.take_over(next, rates, at(0.3));
+  EXPECT_EQ(laws.made(), 3U) << "coast kept its law";
+  EXPECT_EQ(laws[0].limits.ceiling, Rate::mbps(200));
+  ASSERT_NE(loop.history_of("coast"), nullptr);
+  EXPECT_EQ(loop.history_of("coast")->size(), 1U);
+  EXPECT_EQ(loop.history_of("hills"), nullptr);
+  const std::size_t before = port.batches.size();
+  tick(0.4);
+  EXPECT_EQ(port.batches.size(), before);
+}
+
+TEST_F(SiteLoopTest, AdoptedRatesAreWhereARestartBegins) {
+  SiteLoop restarted(laws.maker(), events);
+  const std::vector<std::optional<Rate>> adopted = {Rate::mbps(61), std::nullopt};
+  EXPECT_EQ(restarted.rates_for(policy, adopted), (std::vector{Rate::mbps(61), Rate::mbps(20)}));
+  const std::vector<std::optional<Rate>> outside = {Rate::mbps(7), Rate::mbps(900)};
+  EXPECT_EQ(restarted.rates_for(policy, outside), (std::vector{Rate::mbps(45), Rate::mbps(90)}))
+      << "the configured floor and ceiling hold whatever stood there";
+}
+
+TEST_F(SiteLoopTest, OldFiguresAreNotShownAsThePresent) {
+  TickResult measured = quiet_tick(2, at(0.1));
+  measured.outbound[0].queue = QueueDelay{};
+  measured.outbound[0].queue->q = std::chrono::milliseconds(7);
+  measured.outbound[0].delivered = Delivery{.rate = Rate::mbps(44), .over = std::chrono::milliseconds(500)};
+  loop.tick(measured, port, at(0.1));
+  EXPECT_EQ(loop.site_status(at(0.1).steady)[0].delivered, Rate::mbps(44));
+  tick(1.0);
+  EXPECT_TRUE(loop.site_status(at(1.0).steady)[0].queue) << "a second old is the present";
+  tick(3.0);
+  EXPECT_FALSE(loop.site_status(at(3.0).steady)[0].queue);
+  EXPECT_FALSE(loop.site_status(at(3.0).steady)[0].delivered);
+}
+
+TEST_F(SiteLoopTest, HistoryHoldsAnHour) {
+  for (int i = 0; i < 4000; ++i) loop.sample_history(at(i));
+  const History* history = loop.history_of("coast");
+  ASSERT_NE(history, nullptr);
+  EXPECT_EQ(history->size(), History::kCapacity);
+  const auto newest = history->newest(2);
+  ASSERT_EQ(newest.size(), 2U);
+  EXPECT_EQ(newest[1].unix_ms - newest[0].unix_ms, 1000);
+  EXPECT_EQ(newest[1].unix_ms, 1'700'000'000'000 + 3'999'000);
+  EXPECT_EQ(history->newest(99'999).front().unix_ms, 1'700'000'000'000 + 400'000);
+  EXPECT_EQ(newest[1].shaped_bps, 100e6F);
+}
+
+}  // namespace
+}  // namespace weir::gateway::test
