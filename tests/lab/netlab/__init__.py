@@ -4,8 +4,8 @@
         lab.gateway.run(["tc", "qdisc", "show"])
         lab.provider().read().drops
 
-Python's standard library only; needs root, iproute2, ethtool and util-linux. Nothing outside the lab's own namespaces and
-its directory under /run is touched, and both are gone afterwards, however the run ends.
+Python's standard library only; needs root, iproute2, ethtool and util-linux. Nothing outside the lab's own namespaces
+and its directory under /run is touched, and both are gone afterwards, however the run ends.
 """
 
 from .delay import NetemDelay, NoDelay, RelayDelay  # noqa: F401

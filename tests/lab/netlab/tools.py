@@ -27,7 +27,7 @@ def lab_tool(name: str) -> Path:
 def weir_binary(given: str | None = None) -> Path:
     """The product: as given, else $WEIR_BIN, else the newest one built under build/."""
     path = given or os.environ.get("WEIR_BIN")
-    binary = Path(path) if path else _newest("*/gateway/weir")
+    binary = Path(path) if path else _newest("*/weir")
     if binary is None or not os.access(binary, os.X_OK):
-        raise LabError(f"the weir binary is not there ({path or 'build/*/gateway/weir'}); name it with --weir or WEIR_BIN")
+        raise LabError(f"the weir binary is not there ({path or 'build/*/weir'}); name it with --weir or WEIR_BIN")
     return binary.resolve()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .namespace import Namespace
+from .namespace import Namespace, wait_until
+from .topology import Lab
 
 
 def tcp_counters(namespace: Namespace) -> dict[str, int]:
@@ -39,3 +40,27 @@ def class_lines(namespace: Namespace, interface: str) -> list[str]:
 def interface_counters(namespace: Namespace, interface: str) -> dict:
     """`ip -s link`: {"rx": {...}, "tx": {...}}."""
     return namespace.json(["ip", "-s", "-j", "link", "show", "dev", interface])[0]["stats64"]
+
+
+class KernelChanges:
+    """Every change of qdiscs, classes, filters, links and addresses in the gateway, as the kernel announces it."""
+
+    def __init__(self, lab: Lab):
+        self._lab = lab
+        self._monitors = [lab.spawn(lab.gateway, "tc-monitor", ["tc", "monitor"]),
+                          lab.spawn(lab.gateway, "ip-monitor", ["ip", "monitor", "link", "address", "rule"])]
+        wait_until(self._hears, 10, "the monitors to listen")
+
+    def mark(self) -> tuple[int, int]:
+        """A place in the record, for since()."""
+        return tuple(len(m.output().splitlines()) for m in self._monitors)  # type: ignore[return-value]
+
+    def since(self, mark: tuple[int, int]) -> list[str]:
+        return [line for monitor, seen in zip(self._monitors, mark) for line in monitor.output().splitlines()[seen:]]
+
+    def _hears(self) -> bool:
+        """Makes a change of the lab's own, on a link nobody cares for, and looks for it in both records."""
+        self._lab.gateway.ip("link add heard type dummy\nlink set heard up\n")
+        self._lab.gateway.run(["tc", "qdisc", "add", "dev", "heard", "root", "bfifo"])
+        self._lab.gateway.ip("link delete heard\n")
+        return all("heard" in monitor.output() for monitor in self._monitors)

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Which class does real traffic end up in? Each kind is sent through the box and looked for in the counters."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from netlab import Lab, wait_until
+from netlab.namespace import need_root
+from netlab.product import Weir, policy_text
+from netlab.report import Checks
+from netlab.topology import (CORE_ROUTER, INTERACTIVE, INTERACTIVE6, PROVIDER_ROUTER, REPLICATION, REPLICATION6, REST,
+                             REST6)
+from netlab.traffic import CS1, CS6, EF, Bulk, Requests
+
+AF41, SECONDS, LEAST_PACKETS = 34, 0.6, 20
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    wanted: str  # class, with "control" and "elsewhere" for the built-in ones
+    send: Callable[[Lab], None]
+
+
+def requests(source: str, dscp: int) -> Callable[[Lab], None]:
+    def send(lab: Lab) -> None:
+        flow = Requests(lab, source=source, dscp=dscp)
+        time.sleep(SECONDS)
+        flow.stop()
+    return send
+
+
+def tcp(source: str, port: int) -> Callable[[Lab], None]:
+    def send(lab: Lab) -> None:
+        flow = Bulk(lab, source=source, port=port, interval=1).start()
+        time.sleep(SECONDS)
+        flow.stop()
+    return send
+
+
+def ping(*options: str) -> Callable[[Lab], None]:
+    def send(lab: Lab) -> None:
+        lab.core.run(["ping", "-q", "-c", "30", "-i", "0.01", *options])
+    return send
+
+
+def frames(ethertype: int) -> Callable[[Lab], None]:
+    """Bare frames of a protocol that is not IP, from the core router's own port."""
+    script = (f"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('edge0', 0)); "
+              f"[s.send(b'\\xff' * 6 + s.getsockname()[4] + ({ethertype}).to_bytes(2, 'big') + bytes(46)) "
+              f"for _ in range({LEAST_PACKETS + 5})]")
+    return lambda lab: lab.core.run(["python3", "-c", script]) and None
+
+
+KINDS = [Kind("EF by mark", "voice", requests(REST, EF)),
+         Kind("EF by mark, IPv6", "voice", requests(REST6, EF)),
+         Kind("AF41 by mark", "interactive", requests(REST, AF41)),
+         Kind("AF41 by mark, IPv6", "interactive", requests(REST6, AF41)),
+         Kind("ssh port from its subnet", "interactive", tcp(INTERACTIVE, 22)),
+         Kind("another port from that subnet", "rest", tcp(INTERACTIVE, 2222)),
+         Kind("ssh port from another subnet", "rest", tcp(REST, 22)),
+         Kind("the replication subnet", "replication", requests(REPLICATION, 0)),
+         Kind("the replication subnet, IPv6", "replication", requests(REPLICATION6, 0)),
+         Kind("CS1 by mark", "replication", requests(REST, CS1)),
+         Kind("EF from the replication subnet: first match", "voice", requests(REPLICATION, EF)),
+         Kind("anything else", "rest", requests(REST, 0)),
+         Kind("anything else, IPv6", "rest", requests(INTERACTIVE6, 0)),
+         Kind("network control, CS6", "control", requests(REST, CS6)),
+         Kind("no site's address", "elsewhere", ping("-I", CORE_ROUTER, PROVIDER_ROUTER)),
+         Kind("ARP", "control", frames(0x0806)),
+         Kind("LLDP, which is not IP", "control", frames(0x88cc))]
+
+
+def packets_by_class(weir: Weir) -> dict[str, int]:
+    """Leaf classes only: the inner ones count what passes through to them."""
+    listed = weir.api.json("/v1/classes")["classes"]
+    return {c["name"]: c["packets"] for c in listed if c["leaf"]}
+
+
+def check_kind(kind: Kind, weir: Weir, checks: Checks) -> None:
+    before = packets_by_class(weir)
+    kind.send(weir.lab)
+    # The daemon's view of the counters is a snapshot of its own pace.
+    wait_until(lambda: sum(packets_by_class(weir).values()) - sum(before.values()) >= LEAST_PACKETS, 5,
+               f"packets of {kind.name} to be counted")
+    time.sleep(0.3)
+    gained = {name: count - before.get(name, 0) for name, count in packets_by_class(weir).items()}
+    got = {name: n for name, n in gained.items() if n > 0}
+    most = max(got, key=lambda name: got[name])
+    strays = sum(n for name, n in got.items() if name not in (kind.wanted, "control", "rest"))
+    # iperf3's control connection and neighbour discovery ride along in "rest" and "control".
+    checks.check(f"{kind.name} -> {kind.wanted}", most == kind.wanted and got[kind.wanted] >= LEAST_PACKETS
+                 and strays == 0, ", ".join(f"{name} {n}" for name, n in sorted(got.items())))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
+    arguments = parser.parse_args()
+    need_root()
+    checks = Checks()
+    with Lab() as lab:
+        weir = Weir(lab, policy_text(lab, adapt=False), arguments.weir).start()
+        for kind in KINDS:
+            check_kind(kind, weir, checks)
+    return checks.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

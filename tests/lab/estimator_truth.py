@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""The estimator's counts against those of the kernel that sent the segments, on a path that loses some.
+
+Loss beyond the box is made on the provider's port, loss before it on arrival at lan0. The sum of the estimator's
+classes must equal the sender's TcpRetransSegs; each class must match the losses that were really made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+
+from netlab import FarSite, Lab, Policer, Spec, wait_until
+from netlab.namespace import need_root
+from netlab.product import Weir, policy_text
+from netlab.report import Checks, table
+from netlab.topology import REPLICATION, REST
+from netlab.traffic import Bulk
+from netlab.truth import difference, tcp_counters
+
+SUM_TOLERANCE = 0.02    # of the sender's counter
+PLACE_TOLERANCE = 0.05  # of the losses made: lost retransmissions and lost pure ACKs blur it
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    congestion: str
+    beyond: float = 0.0
+    before: float = 0.0
+    burst: float = 1.0
+
+
+CASES = [Case("beyond 1 %, cubic", "cubic", beyond=0.01),
+         Case("beyond 1 %, bbr", "bbr", beyond=0.01),
+         Case("before 1 %, cubic", "cubic", before=0.01),
+         Case("beyond 2 % in runs of 5, bbr", "bbr", beyond=0.02, burst=5),
+         Case("0.5 % on either side, bbr", "bbr", beyond=0.005, before=0.005)]
+HEADER = ["path", "kernel", "estimated", "off %", "retransmitted", "spurious", "holes", "SYN", "made beyond",
+          "made before", "Mbit/s"]
+
+
+def run_case(case: Case, seconds: float, rtt_ms: float, weir_binary: str | None, checks: Checks) -> list[object]:
+    provider = Policer(loss=case.beyond, loss_burst=case.burst, seed=11)
+    before = Policer(loss=case.before, loss_burst=case.burst, seed=12, ingress=True)
+    with Lab(Spec(far=[FarSite(provider=provider, rtt_ms=rtt_ms)], before=before)) as lab:
+        # Watched, not shaped: the site's rate is above anything that these flows reach, so our own queue drops nothing.
+        policy = policy_text(lab, port_mbit=1000, start_mbit=900, ceiling_mbit=900, adapt=False)
+        weir = Weir(lab, policy, weir_binary).start()
+        at_start = tcp_counters(lab.site)
+        bulk = [Bulk(lab, flows=4, source=source, port=port, congestion=case.congestion, interval=1).start()
+                for source, port in ((REST, 5201), (REPLICATION, 5202))]
+        time.sleep(seconds)
+        rate = sum(b.stop().goodput_bps for b in bulk)
+        wait_for_quiet(lab)
+        kernel = difference(tcp_counters(lab.site), at_start)["TcpRetransSegs"]
+        capture = weir.api.json("/v1/status")["capture"]
+        counted = capture["outbound_segments"]
+        made_beyond, made_before = provider.read().lost, before.read().lost
+    estimated = sum(counted[k] for k in ("retransmitted", "spurious", "hole_fill", "syn_retransmitted"))
+    checks.check(f"{case.name}: the sum is the kernel's within 2 %", abs(estimated - kernel) <= SUM_TOLERANCE * kernel,
+                 f"{estimated} against {kernel}")
+    checks.check(f"{case.name}: enough losses to judge", kernel >= 500, str(kernel))
+    checks.check(f"{case.name}: the capture lost nothing", capture["dropped_frames"] == 0)
+    for place, found, made in (("beyond", counted["retransmitted"], made_beyond),
+                               ("before", counted["hole_fill"], made_before)):
+        checks.check(f"{case.name}: lost {place} the box", abs(found - made) <= max(PLACE_TOLERANCE * made, 10),
+                     f"{found} found, {made} made")
+    return [case.name, kernel, estimated, 100 * (estimated / kernel - 1) if kernel else None, counted["retransmitted"],
+            counted["spurious"], counted["hole_fill"], counted["syn_retransmitted"], made_beyond, made_before,
+            rate / 1e6]
+
+
+def wait_for_quiet(lab: Lab) -> None:
+    """Until the closed flows' last retransmissions are over: the counters stand still for a second."""
+    seen: list[int] = []
+
+    def still() -> bool:
+        seen.append(tcp_counters(lab.site)["TcpOutSegs"])
+        return len(seen) >= 2 and seen[-1] == seen[-2]
+
+    wait_until(still, 30, "the senders to fall silent", every=1.0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
+    parser.add_argument("--seconds", type=float, default=15, help="of traffic per case")
+    parser.add_argument("--rtt", type=float, default=10, help="ms")
+    parser.add_argument("--quick", action="store_true", help="the first and the third case only")
+    arguments = parser.parse_args()
+    need_root()
+    checks = Checks()
+    cases = [CASES[0], CASES[2]] if arguments.quick else CASES
+    rows = [run_case(case, arguments.seconds, arguments.rtt, arguments.weir, checks) for case in cases]
+    print(table(HEADER, rows))
+    return checks.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
