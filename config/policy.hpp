@@ -40,13 +40,13 @@ struct PortRange {
 /// says nothing. Within one field the values are alternatives.
 /// `source` and `destination` are the packet's own.
 struct MatchRule {
-  std::vector<std::uint8_t> dscp;  ///< code points 0..63
-  std::vector<Prefix> source;
-  std::vector<Prefix> destination;
-  std::vector<std::uint8_t> protocol;  ///< IP protocol numbers
-  std::vector<PortRange> port;         ///< source or destination port
-  std::vector<PortRange> source_port;
-  std::vector<PortRange> destination_port;
+  std::vector<std::uint8_t> dscp{};  ///< code points 0..63
+  std::vector<Prefix> source{};
+  std::vector<Prefix> destination{};
+  std::vector<std::uint8_t> protocol{};  ///< IP protocol numbers
+  std::vector<PortRange> port{};         ///< source or destination port
+  std::vector<PortRange> source_port{};
+  std::vector<PortRange> destination_port{};
   bool operator==(const MatchRule&) const = default;
 };
 

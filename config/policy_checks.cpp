@@ -73,8 +73,7 @@ class DraftChecker {
         {.line = at.line, .column = at.column, .message = std::move(message), .mend = std::move(mend)});
   }
 
-  // --- names and references
-  // ------------------------------------------------------------------------------------------
+  // --- names and references ---
 
   void ports_differ() {
     if (!draft_.wan_interface || !draft_.lan_interface) return;
@@ -169,8 +168,7 @@ class DraftChecker {
     }
   }
 
-  // --- rates
-  // ---------------------------------------------------------------------------------------------------------
+  // --- rates ---
 
   void site_rates_are_in_order(const SiteDraft& site) {
     // A ceiling that could not be read bounds nothing; one that was not given is the port's rate.
@@ -323,8 +321,7 @@ class DraftChecker {
            "raise the ceiling or lower the guarantee");
   }
 
-  // --- classes
-  // -------------------------------------------------------------------------------------------------------
+  // --- classes ---
 
   void classes_fit_the_kernel() {
     std::size_t classes = 0;

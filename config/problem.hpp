@@ -11,8 +11,8 @@ namespace weir {
 struct Problem {
   std::size_t line = 0;    ///< 1-based; 0 when the fault has no place in the file
   std::size_t column = 0;  ///< 1-based
-  std::string message;     ///< what is wrong
-  std::string mend;        ///< what to write instead
+  std::string message{};   ///< what is wrong
+  std::string mend{};      ///< what to write instead
   bool operator==(const Problem&) const = default;
 };
 

@@ -209,9 +209,7 @@ std::vector<ValueReader::NamedNode> ValueReader::named_nodes(const Field& field)
     check_name(key.text, key.at);
     const auto [other, fresh] = first.emplace(key.text, key.at);
     if (!fresh) {
-      report(key.at,
-             "policy " + in_quotes(key.text) + " stands twice, first on line " +
-                 std::to_string(other->second.line),
+      report(key.at, "policy " + in_quotes(key.text) + " stands twice, first " + on_line(other->second),
              "rename or remove one of them");
     }
     named.push_back({.name = key.text, .at = key.at, .node = &tree_->child(*field.value, i + 1)});
@@ -235,12 +233,13 @@ std::vector<const YamlNode*> ValueReader::items(const Field& field) {
 const YamlNode* ValueReader::scalar(const Field& field, const YamlNode& node) {
   if (node.kind == YamlNode::Kind::scalar) return &node;
   // A key without any value has been reported where the key was read.
-  if (node.kind != YamlNode::Kind::null || &node != field.value) {
-    report(node.at,
-           "'" + std::string(field.key->name) + "' takes " +
-               (&node == field.value ? "a single value here" : "plain values in its list"),
-           example_of(*field.key));
-  }
+  if (node.kind == YamlNode::Kind::null && &node == field.value) return nullptr;
+  const bool looks_like_ipv6 = node.kind == YamlNode::Kind::map && !node.children.empty() &&
+                               tree_->child(node, 0).text.find(':') != std::string::npos;
+  report(node.at,
+         "'" + std::string(field.key->name) + "' takes " +
+             (&node == field.value ? "a single value here" : "plain values in its list"),
+         looks_like_ipv6 ? "put an IPv6 address that ends in ':' into quotes" : example_of(*field.key));
   return nullptr;
 }
 

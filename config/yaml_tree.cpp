@@ -26,8 +26,7 @@ Problem problem_at(Place at, std::string message, std::string mend) {
   return {.line = at.line, .column = at.column, .message = std::move(message), .mend = std::move(mend)};
 }
 
-// --- bytes
-// -----------------------------------------------------------------------------------------------------------
+// --- bytes ---
 
 /// Length of the well-formed UTF-8 character at the front (RFC 3629, section 4); 0 when there is none.
 std::size_t utf8_length(std::string_view text) {
@@ -72,8 +71,22 @@ std::optional<Problem> first_bad_byte(std::string_view text) {
   return std::nullopt;
 }
 
-// --- structure
-// -------------------------------------------------------------------------------------------------------
+Problem too_many_nodes(Place at) {
+  return problem_at(at,
+                    "more than " + std::to_string(kMostYamlNodes) + " values, aliases counted at each use",
+                    "write fewer, larger subnets, or fewer aliases");
+}
+
+/// yaml-cpp queues the tokens of a whole flow collection before it tells us anything of it, e.g. eight
+/// million '['. Each of these characters begins a node, or stands in a comment or text where so many of them
+/// make no sense.
+bool holds_too_many_flow_indicators(std::string_view text) {
+  const auto indicators =
+      std::count_if(text.begin(), text.end(), [](char c) { return c == '[' || c == '{' || c == ','; });
+  return static_cast<std::size_t>(indicators) > kMostYamlNodes;
+}
+
+// --- structure ---
 
 /// Unwinds yaml-cpp's recursion when our own bounds say no; never leaves this file.
 struct Refusal {
@@ -202,15 +215,9 @@ class TreeBuilder final : public YAML::EventHandler {
     if (visits_ > kMostYamlNodes) throw Refusal{too_many_nodes(place_of(mark))};
   }
 
-  static Problem too_many_nodes(Place at) {
-    return problem_at(at,
-                      "more than " + std::to_string(kMostYamlNodes) + " values, aliases counted at each use",
-                      "write fewer, larger subnets, or fewer aliases");
-  }
-
   static void refuse_foreign_tag(const YAML::Mark& mark, const std::string& tag) {
     // "?" and "!" are yaml-cpp's names for "plain" and "quoted".
-    if (tag.empty() || tag == "?" || tag == "!" || tag.starts_with("tag:yaml.org,2002:")) return;
+    if (tag.empty() || tag == "?" || tag == "!") return;
     throw Refusal{problem_at(place_of(mark), "a YAML tag stands before this value",
                              "tags mean nothing here: remove it")};
   }
@@ -223,11 +230,22 @@ class TreeBuilder final : public YAML::EventHandler {
   int documents_ = 0;
 };
 
-Problem syntax_problem(const YAML::ParserException& fault) {
-  const bool about_tabs = fault.msg.find("tab") != std::string::npos;
-  return problem_at(place_of(fault.mark), "YAML: " + fault.msg,
-                    about_tabs ? "indent with spaces"
-                               : "check indentation, brackets, quotes and ': ' at or above this place");
+/// YAML forbids tabs in indentation, but yaml-cpp often trips over something else behind one.
+bool is_indented_with_tabs(std::string_view text, std::size_t line) {
+  for (std::size_t n = 1; n < line; ++n) {
+    const std::size_t end = text.find('\n');
+    if (end == std::string_view::npos) return false;
+    text.remove_prefix(end + 1);
+  }
+  return text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+}
+
+Problem syntax_problem(const YAML::ParserException& fault, std::string_view text) {
+  const Place at = place_of(fault.mark);
+  const std::string mend = is_indented_with_tabs(text, at.line)
+                               ? "indent with spaces"
+                               : "check indentation, brackets, quotes and ': ' at or above this place";
+  return problem_at(at, "YAML: " + fault.msg, mend);
 }
 
 }  // namespace
@@ -240,6 +258,8 @@ std::variant<YamlTree, Problem> read_yaml(std::string_view text) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   if (auto bad = first_bad_byte(text)) return *std::move(bad);
 
+  if (holds_too_many_flow_indicators(text)) return too_many_nodes({});
+
   TreeBuilder builder;
   try {
     std::istringstream stream{std::string(text)};
@@ -247,7 +267,7 @@ std::variant<YamlTree, Problem> read_yaml(std::string_view text) {
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::ParserException& fault) {
-    return syntax_problem(fault);
+    return syntax_problem(fault, text);
   } catch (Refusal& refusal) {
     return std::move(refusal.problem);
   }

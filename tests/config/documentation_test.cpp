@@ -1,0 +1,64 @@
+// docs/CONFIGURATION.md explains every key that the parser knows, and none that it does not.
+
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <set>
+#include <string>
+#include <variant>
+
+#include <gtest/gtest.h>
+
+#include "config/load.hpp"
+#include "config/policy_keys.hpp"
+
+namespace weir {
+namespace {
+
+std::string documentation() {
+  std::ifstream file(WEIR_SOURCE_DIR "/docs/CONFIGURATION.md");
+  EXPECT_TRUE(file.good());
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+/// "sites[].rate" + "floor" -> "sites[].rate.floor".
+std::set<std::string> known_keys() {
+  std::set<std::string> paths;
+  for (const KeyTable* table : key_tables()) {
+    const std::string where(table->where);
+    for (const PolicyKey& key : table->keys)
+      paths.insert((where.empty() ? "" : where + ".") + std::string(key.name));
+  }
+  return paths;
+}
+
+/// Keys are documented in tables whose rows begin with | `path` |.
+std::set<std::string> documented_keys() {
+  const std::string text = documentation();
+  const std::regex row("\n\\| `([a-zA-Z_.\\[\\]]+)` \\|");
+  std::set<std::string> paths;
+  for (std::sregex_iterator it(text.begin(), text.end(), row), end; it != end; ++it) paths.insert((*it)[1]);
+  return paths;
+}
+
+TEST(Documentation, EveryKeyStandsInConfigurationMdAndNoOther) {
+  EXPECT_EQ(documented_keys(), known_keys());
+}
+
+TEST(Documentation, EveryYamlBlockThatIsAWholePolicyLoads) {
+  const std::string text = documentation();
+  int policies = 0;
+  for (std::size_t at = 0; (at = text.find("```yaml\n", at)) != std::string::npos;) {
+    at += std::string("```yaml\n").size();
+    const std::string block = text.substr(at, text.find("```", at) - at);
+    if (block.find("wan:") == std::string::npos) continue;
+    ++policies;
+    const auto parsed = parse_policy(block);
+    if (const auto* problems = std::get_if<Problems>(&parsed))
+      ADD_FAILURE() << render(*problems, "CONFIGURATION.md", block);
+  }
+  EXPECT_GE(policies, 1);
+}
+
+}  // namespace
+}  // namespace weir
