@@ -1,0 +1,96 @@
+// What a packet pays for being classified: mean run time of the loaded program, in nanoseconds, by kind of
+// policy. Not a test: a measuring tool, run by hand as root. Prints one line per case, the best of several
+// rounds.
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "shaper/classifier_program.hpp"
+
+#include "classifier_frames.hpp"
+#include "classifier_policy.hpp"
+#include "classifier_random.hpp"
+
+namespace weir::shaper::test {
+namespace {
+
+constexpr unsigned kRepeat = 200'000;
+constexpr int kRounds = 5;
+
+std::uint32_t best_nanoseconds(const ClassifierProgram& loaded, const Octets& frame) {
+  std::uint32_t best = UINT32_MAX;
+  for (int i = 0; i < kRounds; ++i)
+    best = std::min(best, try_frame(loaded.program, as_frame(frame), kRepeat).value().nanoseconds);
+  return best;
+}
+
+void measure(const std::string& name, const Policy& policy, const Octets& frame) {
+  const auto started = std::chrono::steady_clock::now();
+  const auto loaded = load_program(build_tables(policy, distinct_ids(policy)), 1'000);
+  const std::chrono::duration<double, std::milli> load = std::chrono::steady_clock::now() - started;
+  std::cout << best_nanoseconds(loaded, frame) << " ns  (load " << load.count() << " ms)  " << name << '\n';
+}
+
+/// `count` random /24 of site addresses, spread over ten sites; the example's own sites stay.
+Policy with_subnets(unsigned count) {
+  auto policy = example_policy();
+  RandomWorld world(count);
+  std::vector<std::uint32_t> thirds(1U << 16U);
+  for (std::uint32_t i = 0; i < thirds.size(); ++i) thirds[i] = i;
+  const std::size_t first = policy.sites.size();
+  for (unsigned i = 0; i < 10; ++i) policy.sites.push_back(site_of("more" + std::to_string(i), {}, 1));
+  for (unsigned i = 0; i < count; ++i) {
+    std::swap(thirds[i], thirds[i + world.below(static_cast<unsigned>(thirds.size()) - i)]);
+    policy.sites[first + i % 10].subnets.push_back(
+        prefix("172." + std::to_string(thirds[i] >> 8U) + "." + std::to_string(thirds[i] & 255U) + ".0/24"));
+  }
+  return policy;
+}
+
+Policy with_source_rules(unsigned count) {
+  auto policy = example_policy();
+  auto& match = policy.class_sets[0].classes[1].match;
+  for (unsigned i = 0; i < count; ++i)
+    match.push_back(
+        Match{.source = {prefix("172.16." + std::to_string(i % 256) + ".0/24")},
+              .destination_port = {{static_cast<std::uint16_t>(i), static_cast<std::uint16_t>(i + 10)}}});
+  return policy;
+}
+
+void measure_all() {
+  const auto data = ethernet(0x0800, ipv4({.source = "10.9.9.9"}, ports(40000, 5001)));
+  const auto data6 = ethernet(0x86dd, ipv6({.source = "2001:db8:9::9"}, ports(40000, 5001)));
+  Policy dscp_only = example_policy();
+  dscp_only.class_sets[0].classes.resize(1);
+  dscp_only.class_sets[0].classes[0].is_default = true;
+
+  measure("ARP", example_policy(), ethernet(0x0806, Octets(28)));
+  measure("IPv4, no site", example_policy(), ethernet(0x0800, ipv4({.destination = "8.8.8.8"}, ports(1, 2))));
+  measure("IPv4, classes by DSCP only", dscp_only, data);
+  measure("IPv4, all fields, default class", example_policy(), data);
+  measure("IPv4 in QinQ, all fields", example_policy(),
+          ethernet({0x88a8, 0x8100}, 0x0800, ipv4({}, ports(1, 2))));
+  measure("IPv6, all fields, default class", example_policy(), data6);
+  for (const unsigned rules : {57U, 250U, 1'000U})
+    measure("IPv4, all fields, " + std::to_string(rules + 7) + " rules", with_source_rules(rules), data);
+  for (const unsigned subnets : {10U, 1'000U, 10'000U, 65'000U}) {
+    const auto policy = with_subnets(subnets);
+    const auto to = policy.sites.back().subnets.front().address.to_string();
+    measure("IPv4, " + std::to_string(subnets) + " random /24, site without rules", policy,
+            ethernet(0x0800, ipv4({.destination = to}, ports(1, 2))));
+  }
+}
+
+}  // namespace
+}  // namespace weir::shaper::test
+
+int main() {
+  try {
+    weir::shaper::test::measure_all();
+  } catch (const std::exception& e) {
+    std::cerr << "classifier_cost: " << e.what() << '\n';
+    return 1;
+  }
+}
