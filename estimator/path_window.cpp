@@ -86,8 +86,7 @@ TimePoint PathWindow::begin_of(CohortId cohort) const {
   return epoch_ + kCohortLength * static_cast<std::int64_t>(cohort);
 }
 
-// -- frames
-// -----------------------------------------------------------------------------------------------------
+// -- frames --
 
 void PathWindow::frame_seen(Bytes charged, bool tcp) {
   tick_.sent += charged;
@@ -111,8 +110,7 @@ void PathWindow::ack_seen(TimePoint at) {
   unanswered_since_.reset();
 }
 
-// -- fate of transmissions
-// --------------------------------------------------------------------------------------
+// -- fate of transmissions --
 
 PathWindow::OpenCohort* PathWindow::open(CohortId cohort) {
   if (cohort < first_cohort_ || cohort - first_cohort_ >= cohorts_.size()) return nullptr;
@@ -190,8 +188,7 @@ void PathWindow::hole_filled_late(CohortId cohort, std::uint32_t segments) {
   if (OpenCohort* c = open(cohort)) c->lost_before_tap += segments;
 }
 
-// -- acknowledgments
-// --------------------------------------------------------------------------------------------
+// -- acknowledgments --
 
 void PathWindow::delivered(TimePoint at, Bytes charged) {
   if (!tick_.first_delivery) {
@@ -221,8 +218,7 @@ void PathWindow::rtt_sampled(const RttSample& sample) {
   ++samples_fresh_;
 }
 
-// -- the end of a tick
-// ------------------------------------------------------------------------------------------
+// -- the end of a tick --
 
 /// >= 95 % resolved and nothing in suspense, or older than 2 RTT + 100 ms.
 ///
@@ -258,7 +254,10 @@ void PathWindow::collect_mature(TimePoint now, std::vector<Cohort>& into) {
     OpenCohort& cohort = cohorts_[i];
     const auto id = first_cohort_ + static_cast<CohortId>(i);
     const bool crowded_out = cohorts_.size() - i > kMostOpenCohorts;
-    if (cohort.emitted || !(crowded_out || is_mature(cohort, id, now))) continue;
+    if (cohort.emitted) continue;
+    // In order of sending: a cohort whose losses are still in suspense holds back the clean ones after it, or
+    // a reader would take the road up to those for clean.
+    if (!crowded_out && !is_mature(cohort, id, now)) break;
     cohort.emitted = true;
     if (cohort.voided || cohort.untouched()) continue;
     const Cohort finished = finish(cohort, id);
