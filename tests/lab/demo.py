@@ -20,7 +20,7 @@ from netlab.report import sparkline, table
 from netlab.topology import INTERACTIVE, REPLICATION
 from netlab.traffic import CS1, Bulk, BulkResult, Requests
 
-PORT_MBIT, HIDDEN_MBIT, RAISED_MBIT, BUFFER_MS, RTT_MS, FLOWS = 622, 45, 90, 80, 20, 24
+PORT_MBIT, HIDDEN_MBIT, RAISED_MBIT, BUFFER_MS, RTT_MS, FLOWS = 622, 45, 90, 60, 20, 48
 START_MBIT = 300  # what the policy starts with: nobody has told it the truth
 SETTLE_S = 8      # of each phase that the tables leave out: slow start, then the search
 

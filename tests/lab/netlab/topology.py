@@ -109,7 +109,7 @@ class Lab:
         self._processes.append(process)
         return process
 
-    # ------------------------------------------------------------------------------------------------ up, and down again
+    # ------------------------------------------------------------------------------------------- up, and down again
 
     def __enter__(self) -> "Lab":
         reap_leftovers()

@@ -7,7 +7,7 @@ from .topology import Lab
 
 
 def tcp_counters(namespace: Namespace) -> dict[str, int]:
-    """Every counter of /proc/net/snmp and /proc/net/netstat as nstat names them: TcpRetransSegs, TcpExtTCPTimeouts..."""
+    """Every counter of /proc/net/snmp and /proc/net/netstat by nstat's names: TcpRetransSegs, TcpExtTCPTimeouts..."""
     text = namespace.run(["cat", "/proc/net/snmp", "/proc/net/netstat"]).stdout
     counters: dict[str, int] = {}
     lines = text.splitlines()

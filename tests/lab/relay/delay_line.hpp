@@ -4,6 +4,7 @@
 /// nanoseconds given by the caller. Not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
