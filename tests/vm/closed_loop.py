@@ -22,14 +22,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
 
 from netlab import Buffer, FarSite, Lab, NetemDelay, Policer, Spec  # noqa: E402
+from netlab.product import Weir, policy_text  # noqa: E402
 from netlab.report import Checks  # noqa: E402
+from netlab.topology import REPLICATION, REST  # noqa: E402
 from netlab.traffic import Bulk, Hellos, Requests  # noqa: E402
-from weir_in_guest import Weir  # noqa: E402
 
 MBIT = 1e6
 RTT_MS = 40
 BUFFER_MS = 100
-FLOWS = 8
+FLOWS_PER_CLASS = 4  # in each of two classes: sharing inside the site is part of the scene
 SAMPLES_PER_SECOND = 20
 
 
@@ -118,7 +119,7 @@ class Sample:
     shaped: float | None
 
 
-def watch(case, lab, provider, weir):
+def watch(case, lab, provider, api):
     """Follows the case's steps and samples the truth, and what Weir believes, while they last."""
     truth = PolicerWatch(provider) if case.policer else QueueWatch(lab.provider_ns, f"far{lab.far_site().number}")
     pending = case.steps[1:]
@@ -130,8 +131,8 @@ def watch(case, lab, provider, weir):
             return samples, began
         if pending and now >= pending[0].at:
             provider.set_rate(pending.pop(0).rate)
-        if weir and number % (SAMPLES_PER_SECOND // 4) == 0:
-            site = weir.site()
+        if api and number % (SAMPLES_PER_SECOND // 4) == 0:
+            site = api.site(lab.far_site().name)
         samples.append(Sample(now, *truth.read(), site["shaped_bps"] if site else None))
         if number % SAMPLES_PER_SECOND == 0:
             tell_progress(case, samples, site)
@@ -191,9 +192,23 @@ def judge(checks, case, measured, urgent, hellos):
     checks.check("routing hellos survive", downs <= case.hellos_down, f"down {downs} times")
 
 
+def judge_daemon(checks, lab, weir):
+    """The leaves are the kernel's fq_codel and nothing is degraded; asked of `tc`, not of Weir alone."""
+    queues = lab.gateway.json(["tc", "-j", "qdisc", "show", "dev", "wan0"])
+    leaves = [queue["kind"] for queue in queues if queue.get("parent") and queue["kind"] not in ("htb", "clsact")]
+    checks.check("every leaf is fq_codel", len(leaves) >= 6 and set(leaves) == {"fq_codel"}, " ".join(leaves))
+    status = weir.api.json("/v1/status")
+    degraded = status["degraded"] + status["sites"][0]["degraded"]
+    checks.check("nothing is degraded", not degraded, json.dumps(degraded))
+
+
 def last_settled_stretch(case, began):
     """The last step's settled seconds, as instants of time.monotonic()."""
     return began + case.steps[-1].at + case.steps[-1].settle, began + case.duration
+
+
+def start_weir(lab, case):
+    return Weir(lab, policy_text(lab, port_mbit=100, floor_mbit=5, ceiling_mbit=95, start_mbit=case.start / MBIT)).start()
 
 
 def run(name):
@@ -201,15 +216,17 @@ def run(name):
     first = case.steps[0].rate
     provider = Policer(first, bucket_ms=10) if case.policer else Buffer(first, BUFFER_MS)
     with Lab(Spec(far=[FarSite(provider=provider, delay=NetemDelay(RTT_MS))])) as lab:
-        weir = Weir(lab, case.start) if case.start else None
+        weir = start_weir(lab, case) if case.start else None
         requests, hellos = Requests(lab), Hellos(lab)
-        bulk = Bulk(lab, flows=FLOWS, seconds=case.duration + 30, interval=1).start()
-        samples, began = watch(case, lab, provider, weir)
+        bulks = [Bulk(lab, flows=FLOWS_PER_CLASS, source=source, port=port, seconds=case.duration + 30, interval=1).start()
+                 for source, port in ((REST, 5201), (REPLICATION, 5202))]
+        samples, began = watch(case, lab, provider, weir.api if weir else None)
         urgent = requests.read(*last_settled_stretch(case, began))
         alive = hellos.read()
         if weir:
-            weir.judge(checks)
-        bulk.stop()
+            judge_daemon(checks, lab, weir)
+        for bulk in bulks:
+            bulk.stop()
     measured = figures(case, samples)
     print(json.dumps({"case": name, **measured, "urgent": urgent, "hellos": alive}))
     if weir:
