@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "config/units.hpp"
 #include "gateway/daemon.hpp"
 #include "gateway/version.hpp"
 
@@ -23,6 +24,8 @@ struct Choices {
   RunOptions run;
   PortOptions port;
   StatusOptions status;
+  ObserveOptions observe;
+  double observe_for_s = 0;
   std::filesystem::path file;
   std::string interface;
   bool once = false;
@@ -101,6 +104,28 @@ void add_status(CLI::App& app, Choices& c) {
   status.callback([&c] { c.action = [&c] { return show_status(c.status); }; });
 }
 
+void add_observe(CLI::App& app, Choices& c) {
+  CLI::App& command = *app.add_subcommand("observe", "Say what a capture shows, and the rate to set by hand");
+  auto* read = command.add_option("--read", c.observe.read, "Capture file: pcap, pcapng, also .xz or .gz");
+  auto* interface = command.add_option("--interface", c.observe.interface, "WAN or mirror port, live");
+  read->excludes(interface);
+  command.add_option("--inside", c.observe.inside, "Address blocks on our side (default: inferred)");
+  command.add_option("--policy", c.observe.policy, "Policy file: its sites and link layer");
+  command.add_flag("--json", c.observe.json, "As JSON; live: one document a line, every second");
+  command.add_option("--duration", c.observe_for_s, "Live: stop after so many seconds (default: at Ctrl-C)")
+      ->check(CLI::PositiveNumber)
+      ->excludes(read);
+  command.footer(
+      "Sends nothing and changes nothing.\n"
+      "Example: weir observe --read wan.pcap.xz --inside 10.1.0.0/16");
+  command.callback([&c] {
+    if (c.observe.read.empty() && c.observe.interface.empty())
+      throw CLI::RequiredError("--read or --interface");
+    if (c.observe_for_s > 0) c.observe.duration = from_seconds(c.observe_for_s);
+    c.action = [&c] { return observe(c.observe); };
+  });
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
@@ -111,6 +136,7 @@ int run_command_line(int argc, char** argv) {
   Choices choices;
   add_run(app, choices);
   add_policy_commands(app, choices);
+  add_observe(app, choices);
   add_status(app, choices);
   try {
     app.parse(argc, argv);

@@ -42,4 +42,15 @@ struct StatusOptions {
 };
 [[nodiscard]] int show_status(const StatusOptions& options);
 
+/// Either `read` or `interface` is given.
+struct ObserveOptions {
+  std::filesystem::path read;
+  std::string interface;
+  std::vector<std::string> inside;
+  std::filesystem::path policy;
+  std::optional<std::chrono::nanoseconds> duration;
+  bool json = false;
+};
+[[nodiscard]] int observe(const ObserveOptions& options);
+
 }  // namespace weir::gateway

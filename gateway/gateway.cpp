@@ -178,8 +178,11 @@ void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
 
 void Gateway::on_ticks_dropped(std::uint64_t count, const Instant& now) {
   capture_.ticks_dropped += count;
-  events_.record(EventKind::ticks_dropped, Severity::warning, "",
-                 fmt::format("the control loop lagged: {} measurement(s) thrown away", count), now.wall);
+  if (is_due(ticks_dropped_told_, kRecently, now.steady)) {
+    ticks_dropped_told_ = now.steady;
+    events_.record(EventKind::ticks_dropped, Severity::warning, "",
+                   fmt::format("the control loop lagged: {} measurement(s) thrown away", count), now.wall);
+  }
 }
 
 void Gateway::on_capture(const CaptureChange& change, const Instant& now) {

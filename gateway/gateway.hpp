@@ -94,6 +94,7 @@ class Gateway {
   ShaperStatus shaper_;
   std::uint64_t estimator_generation_ = 1;
   std::optional<TimePoint> last_tick_;
+  std::optional<TimePoint> ticks_dropped_told_;
   std::optional<TimePoint> capture_lost_;  ///< when the capture last dropped frames
   std::optional<std::string> not_saved_;   ///< why the last good policy is not on disk
   std::vector<std::string> api_failures_;

@@ -1,5 +1,6 @@
 #include "gateway/api.hpp"
 
+#include <fstream>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -285,6 +286,61 @@ TEST_F(ApiTest, MetricsAreWellFormed) {
     EXPECT_TRUE(families.contains(name)) << name;
   }
   EXPECT_NE(response.body.find("{site=\"quote\\\" back\\\\ line\\nend\"} 46123456\n"), std::string::npos);
+}
+
+/// Every key of a document and of those inside it.
+void collect_keys(const json::value& value, std::set<std::string>& keys) {
+  if (const auto* object = value.if_object()) {
+    for (const auto& [key, member] : *object) {
+      keys.insert(std::string(key));
+      collect_keys(member, keys);
+    }
+  } else if (const auto* array = value.if_array()) {
+    for (const json::value& element : *array) collect_keys(element, keys);
+  }
+}
+
+TEST_F(ApiTest, TheManualHasEveryFieldKindAndMetric) {
+  std::ifstream file(WEIR_SOURCE_DIR "/docs/API.md");
+  const std::string manual(std::istreambuf_iterator<char>(file), {});
+  ASSERT_FALSE(manual.empty());
+  events.record(EventKind::started, Severity::info, "", "x", at(0).wall);
+  status.degraded.push_back({"capture_down", "x"});
+  std::set<std::string> keys;
+  for (const char* target :
+       {"/", "/v1/status", "/v1/sites/dc%20coast%2F1", "/v1/sites/dc%20coast%2F1/history", "/v1/classes",
+        "/v1/events", "/healthz", "/readyz"}) {
+    collect_keys(body(target), keys);
+  }
+  keys.erase("paths");
+  const auto documented = [&](const std::string& word) {
+    return std::regex_search(manual, std::regex("[`\".]" + word + "[`\",]"));
+  };
+  for (const std::string& key : keys) EXPECT_TRUE(documented(key)) << key;
+  for (int kind = 0; kind <= static_cast<int>(EventKind::api_failed); ++kind) {
+    EXPECT_TRUE(documented(std::string(to_string(static_cast<EventKind>(kind)))));
+  }
+  // The manual folds families that differ in one word: weir_site_{sent,received}_bits_per_second.
+  std::set<std::string> metrics;
+  const std::regex folded("weir_[a-z_]*(?:\\{([a-z_,0-9]+)\\}[a-z_]*)?");
+  for (std::sregex_iterator at(manual.begin(), manual.end(), folded), end; at != end; ++at) {
+    const std::string text = at->str();
+    const auto open = text.find('{');
+    if (open == std::string::npos) {
+      metrics.insert(text);
+      continue;
+    }
+    std::istringstream words((*at)[1].str());
+    for (std::string word; std::getline(words, word, ',');) {
+      metrics.insert(text.substr(0, open) + word + text.substr(text.find('}') + 1));
+    }
+  }
+  std::istringstream lines(get("/metrics").body);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("# TYPE ")) continue;
+    const std::string name = line.substr(7, line.find(' ', 7) - 7);
+    EXPECT_TRUE(metrics.contains(name)) << name;
+  }
 }
 
 }  // namespace

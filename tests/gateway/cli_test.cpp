@@ -38,7 +38,7 @@ TEST(CommandLine, HelpNamesTheExitCodesAndEverySubcommandHasAnExample) {
   const Outcome all = weir({"--help"});
   EXPECT_EQ(all.code, kExitOk);
   EXPECT_NE(all.out.find("Exit codes:"), std::string::npos);
-  for (const std::string command : {"run", "check", "apply", "plan", "clear", "status"}) {
+  for (const std::string command : {"run", "check", "apply", "plan", "clear", "observe", "status"}) {
     EXPECT_NE(all.out.find("  " + command), std::string::npos) << command;
     const Outcome one = weir({command, "--help"});
     EXPECT_EQ(one.code, kExitOk) << command;
@@ -55,6 +55,9 @@ TEST(CommandLine, WrongUseIsTwo) {
                                                        {"clear"},
                                                        {"clear", "x.yaml", "--interface", "wan0"},
                                                        {"run", "--config", "x", "--log-level", "loud"},
+                                                       {"observe"},
+                                                       {"observe", "--read", "x", "--interface", "wan0"},
+                                                       {"observe", "--interface", "wan0", "--duration", "-1"},
                                                        {"status", "--nonsense"}};
   for (const auto& arguments : wrong) {
     const Outcome outcome = weir(arguments);
@@ -79,6 +82,19 @@ TEST(CommandLine, CheckSaysGoodOrAllThatIsWrong) {
   EXPECT_NE(bad.complaint.find(file + ":1:"), std::string::npos) << bad.complaint;
   EXPECT_NE(bad.complaint.find(file + ":2:"), std::string::npos) << bad.complaint;
   EXPECT_EQ(weir({"check", file + ".missing"}).code, kExitPolicy);
+}
+
+TEST(CommandLine, ObserveComplainsOfItsInput) {
+  const ScratchFolder folder;
+  const std::string file = (folder.path() / "some.pcap").string();
+  EXPECT_EQ(weir({"observe", "--read", file}).code, kExitPolicy);
+  std::ofstream(file) << "this is no capture";
+  const Outcome not_one = weir({"observe", "--read", file});
+  EXPECT_EQ(not_one.code, kExitPolicy);
+  EXPECT_NE(not_one.complaint.find("some.pcap"), std::string::npos) << not_one.complaint;
+  const Outcome bad_block = weir({"observe", "--read", file, "--inside", "10.1.0.0/99"});
+  EXPECT_EQ(bad_block.code, kExitPolicy);
+  EXPECT_NE(bad_block.complaint.find("10.1.0.0/99"), std::string::npos);
 }
 
 TEST(CommandLine, StatusWithoutADaemonIsFour) {

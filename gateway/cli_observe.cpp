@@ -1,0 +1,153 @@
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+#include <variant>
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "config/load.hpp"
+#include "estimator/capture.hpp"
+#include "estimator/observation.hpp"
+#include "estimator/observe_file.hpp"
+#include "gateway/cli.hpp"
+#include "gateway/clock.hpp"
+#include "gateway/file_descriptor.hpp"
+#include "gateway/gateway.hpp"
+#include "gateway/json_text.hpp"
+
+namespace weir::gateway {
+namespace {
+
+constexpr std::size_t kFramesATurn = 4096;
+constexpr Duration kPage = std::chrono::seconds(1);
+
+/// Ctrl-C and SIGTERM as something to poll, for as long as it lives.
+class StopSignals {
+ public:
+  StopSignals() {
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGINT);
+    sigaddset(&wanted, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &wanted, &before_);
+    descriptor_ = FileDescriptor(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!descriptor_) throw std::system_error(errno, std::generic_category(), "wait for signals");
+  }
+  ~StopSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+  [[nodiscard]] int descriptor() const { return descriptor_.get(); }
+
+ private:
+  sigset_t before_{};
+  FileDescriptor descriptor_;
+};
+
+/// What the estimator is told of sites and sides; nullopt: something was wrong with it and has been said.
+std::optional<EstimatorSettings> settings_of(const ObserveOptions& options) {
+  EstimatorSettings settings;
+  if (!options.policy.empty()) {
+    const auto read = load_policy(options.policy);
+    if (const auto* failure = std::get_if<LoadFailure>(&read)) {
+      fmt::print(stderr, "{}", failure->rendered);
+      return std::nullopt;
+    }
+    settings = estimator_settings(std::get<LoadedPolicy>(read).policy);
+  }
+  for (const std::string& text : options.inside) {
+    const auto prefix = Prefix::parse(text);
+    if (!prefix) {
+      fmt::print(stderr, "weir: --inside {}: not an address block such as 10.1.0.0/16\n", text);
+      return std::nullopt;
+    }
+    settings.inside.push_back(*prefix);
+  }
+  return settings;
+}
+
+std::string shown(const Observation& observation, bool json) {
+  return json ? to_text(boost::json::value(to_json(observation))) + "\n" : weir::to_text(observation);
+}
+
+int observe_capture_file(const ObserveOptions& options, EstimatorSettings settings) {
+  try {
+    fmt::print("{}", shown(observe_file(options.read, std::move(settings)), options.json));
+    return kExitOk;
+  } catch (const std::exception& failure) {
+    fmt::print(stderr, "weir: {}\n", failure.what());
+    return kExitPolicy;
+  }
+}
+
+/// One live observation: a page every second, until a signal or the end of the wanted time.
+class LiveObservation {
+ public:
+  LiveObservation(const ObserveOptions& options, EstimatorSettings settings)
+      : options_(options),
+        capture_(options.interface, LiveCapture::Options{}),
+        observer_(std::move(settings), options.interface),
+        redraw_(!options.json && ::isatty(STDOUT_FILENO) == 1) {}
+
+  int run() {
+    const TimePoint began = monotonic_now();
+    TimePoint next_page = began + kPage;
+    for (;;) {
+      const bool stopped = wait();
+      capture_.dispatch(kFramesATurn, [this](const Frame& frame) { observer_.on_frame(frame); });
+      const TimePoint now = monotonic_now();
+      count_drops();
+      observer_.on_time(now);
+      if (stopped || (options_.duration && now - began >= *options_.duration)) break;
+      if (now < next_page) continue;
+      next_page = now + kPage;
+      page(observer_.summary());
+    }
+    page(observer_.finish());
+    return kExitOk;
+  }
+
+ private:
+  /// True: a signal asks to stop. Returns at each tick at the latest.
+  bool wait() const {
+    std::array<pollfd, 2> watched{{{.fd = capture_.descriptor(), .events = POLLIN, .revents = 0},
+                                   {.fd = stop_.descriptor(), .events = POLLIN, .revents = 0}}};
+    constexpr int kTickMs = static_cast<int>(std::chrono::milliseconds(kCohortLength).count());
+    ::poll(watched.data(), watched.size(), kTickMs);
+    return (watched[1].revents & POLLIN) != 0;
+  }
+
+  void count_drops() {
+    const std::uint64_t dropped = capture_.counters().dropped;
+    if (dropped > dropped_) observer_.on_kernel_drops(dropped - dropped_);
+    dropped_ = dropped;
+  }
+
+  void page(const Observation& observation) const {
+    fmt::print("{}{}{}", redraw_ ? "\033[H\033[2J" : "", shown(observation, options_.json),
+               redraw_ || options_.json ? "" : "\n");
+    std::fflush(stdout);
+  }
+
+  const ObserveOptions& options_;
+  StopSignals stop_;
+  LiveCapture capture_;
+  Observer observer_;
+  std::uint64_t dropped_ = 0;
+  bool redraw_;
+};
+
+}  // namespace
+
+int observe(const ObserveOptions& options) {
+  auto settings = settings_of(options);
+  if (!settings) return kExitPolicy;
+  if (!options.read.empty()) return observe_capture_file(options, std::move(*settings));
+  return LiveObservation(options, std::move(*settings)).run();
+}
+
+}  // namespace weir::gateway

@@ -1,0 +1,29 @@
+/// Any bytes as a request line's target: the answer is always a whole response, JSON or metrics, never a crash.
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include <boost/json.hpp>
+
+#include "gateway/api.hpp"
+
+using namespace weir::gateway;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static EventLog events;
+  static const History history;
+  GatewayStatus status;
+  status.sites.emplace_back().name = "dc-coast";
+  const ApiView view{.status = status,
+                     .classes = {},
+                     .events = events,
+                     .history_of = [](std::string_view site) { return site == "dc-coast" ? &history : nullptr; }};
+  const std::string_view target(reinterpret_cast<const char*>(data), size);
+  const ApiResponse response = respond({.method = "GET", .target = target}, view);
+  if (response.status < 200 || response.status > 599) std::abort();
+  if (response.content_type.find("json") == std::string::npos) return 0;
+  boost::system::error_code malformed;
+  boost::json::parse(response.body, malformed);
+  if (malformed) std::abort();
+  return 0;
+}
