@@ -49,9 +49,9 @@ class LiveCapture {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Reads a pcap, pcapng, or .xz or .gz of one to its end; frame times are the file's own. Returns frames
-/// handed over. A truncated file ends with what it had: `*truncated` says so.
+/// Reads a pcap, pcapng, or .xz or .gz of one to its end, or `most` frames of it; frame times are the file's
+/// own. Returns frames handed over. A truncated file ends with what it had: `*truncated` says so.
 std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHandler& handler,
-                                bool* truncated = nullptr);
+                                bool* truncated = nullptr, std::uint64_t most = UINT64_MAX);
 
 }  // namespace weir

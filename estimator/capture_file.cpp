@@ -131,7 +131,7 @@ using File = std::unique_ptr<FILE, FileCloser>;
 }  // namespace
 
 std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHandler& handler,
-                                bool* truncated) {
+                                bool* truncated, std::uint64_t most) {
   const std::unique_ptr<Inflater> inflater = inflater_for(path);
   File stream = open_stream(path, inflater.get());
 
@@ -145,7 +145,7 @@ std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHa
   pcap_pkthdr* header = nullptr;
   const u_char* bytes = nullptr;
   int status = 0;
-  while ((status = pcap_next_ex(handle.get(), &header, &bytes)) == 1) {
+  while (frames < most && (status = pcap_next_ex(handle.get(), &header, &bytes)) == 1) {
     const Duration time = std::chrono::seconds(header->ts.tv_sec) + Duration(header->ts.tv_usec);
     handler(Frame{.time = TimePoint(time),
                   .wire_length = header->len,

@@ -124,8 +124,7 @@ void Estimator::Impl::begin_at(TimePoint first) {
   last_frame = last_tick = first;
 }
 
-// -- frames
-// -----------------------------------------------------------------------------------------------------
+// -- frames --
 
 void Estimator::on_frame(const Frame& frame) {
   impl_->take(frame);
@@ -156,7 +155,7 @@ void Estimator::Impl::take(const Frame& frame) {
 }
 
 void Estimator::Impl::take_ip(const PacketRecord& record) {
-  const Placement at = sides.place(record.source, record.destination, false, record.time);
+  const Placement at = sides.place_frame(record.source, record.destination);
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
       .frame_seen(settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
@@ -205,8 +204,7 @@ std::uint32_t Estimator::Impl::wire_segments(const Flow& flow, const PacketRecor
   return (record.payload + each - 1) / each;
 }
 
-// -- connections
-// ------------------------------------------------------------------------------------------------
+// -- connections --
 
 void Estimator::Impl::place(Flow& flow, const PacketRecord& record, End sender) {
   const bool opens = record.has(kTcpSyn) && !record.has(kTcpAck);
@@ -249,8 +247,7 @@ void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sende
   }
 }
 
-// -- acknowledgments
-// --------------------------------------------------------------------------------------------
+// -- acknowledgments --
 
 void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sender) {
   const End owner = static_cast<End>(1 - sender);
@@ -267,7 +264,7 @@ void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sende
     t.spurious += undone;
   }
   if (verdict.sample) take_rtt(flow, record, sender, *verdict.sample);
-  if (verdict.handshake) reconsider_sides(flow, record, sender, *verdict.handshake);
+  if (verdict.answered) reconsider_sides(flow, record, sender, *verdict.answered);
 }
 
 /// `sender` acknowledged: the sample is of the data that goes to it.
@@ -281,7 +278,6 @@ void Estimator::Impl::take_rtt(Flow& flow, const PacketRecord& record, End sende
   sample.base = bases.learn(record.source, sample.rtt, own, sample.taken);
   sample.flow = flow.number;
   window_of(flow, owner).rtt_sampled(sample);
-  reconsider_sides(flow, record, sender, sample.rtt);
 }
 
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
@@ -289,16 +285,16 @@ void Estimator::Impl::reconsider_sides(Flow& flow, const PacketRecord& record, E
                                        Duration answered_after) {
   const SideBasis basis = flow.placement.basis;
   if (basis == SideBasis::configured || basis == SideBasis::nearness) return;
-  sides.host_answered(record.source, answered_after, record.time);
-  Placement better = sides.place(record.source, record.destination, false, record.time);
-  if (better.basis != SideBasis::nearness) return;
-  if (sender == 1) better.source_inside = !better.source_inside;
-  if (better.source_inside != flow.placement.source_inside) retire(flow);
-  flow.placement = better;
+  const auto sender_nearer =
+      sides.host_answered(record.source, record.destination, answered_after, record.time);
+  if (!sender_nearer) return;
+  const bool first_end_inside = *sender_nearer == (sender == 0);
+  if (first_end_inside != flow.placement.source_inside) retire(flow);
+  flow.placement.source_inside = first_end_inside;
+  flow.placement.basis = SideBasis::nearness;
 }
 
-// -- data
-// -------------------------------------------------------------------------------------------------------
+// -- data --
 
 void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End sender,
                                 std::uint32_t count_of_segments, Bytes charged) {
@@ -338,8 +334,7 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
   count(verdict, record.payload == 0, t);
 }
 
-// -- ticks
-// ------------------------------------------------------------------------------------------------------
+// -- ticks --
 
 TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   Impl& my = *impl_;

@@ -26,8 +26,7 @@ constexpr std::uint32_t kMtuLessIpHeader = 1480;
 
 }  // namespace
 
-// -- RttFloor
-// ---------------------------------------------------------------------------------------------------
+// -- RttFloor --
 
 void RttFloor::add(Duration rtt, TimePoint at) {
   if (at - turned_ > kFloorHalfWindow) {
@@ -45,8 +44,7 @@ std::optional<Duration> RttFloor::value() const {
   return previous_ == Duration::zero() ? current_ : std::min(current_, previous_);
 }
 
-// -- a segment cut into the parts that share a fate
-// ----------------------------------------------------------------
+// -- a segment cut into the parts that share a fate --
 
 /// Bytes and wire segments of a frame, shared out over parts of its sequence range.
 struct HalfFlow::Parts {
@@ -63,8 +61,7 @@ struct HalfFlow::Parts {
   }
 };
 
-// -- opening
-// ------------------------------------------------------------------------------------------------------
+// -- opening --
 
 SynVerdict HalfFlow::on_syn(const DataSegment& syn, std::uint16_t mss) {
   if (is_capture_duplicate(syn)) return SynVerdict::duplicate;
@@ -103,8 +100,7 @@ bool HalfFlow::first_data_in(std::int64_t second) {
   return true;
 }
 
-// -- classes
-// ------------------------------------------------------------------------------------------------------
+// -- classes --
 
 bool HalfFlow::is_zero_window_probe(const DataSegment& s) const {
   return peer_window_zero_ && s.payload <= 1 && s.range.size() == s.payload;
@@ -117,11 +113,11 @@ bool HalfFlow::is_keepalive(const DataSegment& s) const {
          at_or_before(high_, last_ack_);
 }
 
+/// Without payload the byte below the last one acknowledged is repeated in the number only.
 std::optional<SegmentClass> HalfFlow::classify_empty(SequenceNumber sequence) const {
-  if (!started_ || !acked_ || sequence != high_ - 1 || high_ == low_at_start_) return std::nullopt;
-  if (peer_window_zero_) return SegmentClass::probe;
-  if (at_or_before(high_, last_ack_)) return SegmentClass::keepalive;
-  return std::nullopt;
+  const bool all_acked = acked_ && (!started_ || at_or_before(high_, last_ack_));
+  if (!all_acked || sequence != last_ack_ - 1) return std::nullopt;
+  return peer_window_zero_ ? SegmentClass::probe : SegmentClass::keepalive;
 }
 
 bool HalfFlow::is_capture_duplicate(const DataSegment& s) const {
@@ -208,8 +204,7 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, Duration round_trip, cons
   return verdict;
 }
 
-// -- new bytes
-// ----------------------------------------------------------------------------------------------------
+// -- new bytes --
 
 void HalfFlow::append_fresh(SequenceRange part, const Parts& parts, PathWindow& path) {
   const TimePoint at = parts.whole.time;
@@ -289,8 +284,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
     path.segments_forgotten(segment.cohort, segment.segments);
 }
 
-// -- bytes below H
-// ------------------------------------------------------------------------------------------------
+// -- bytes below H --
 
 void HalfFlow::split_at(SequenceNumber at) {
   SegmentRing& ring = tracking_->ring;
@@ -339,6 +333,8 @@ bool HalfFlow::send_again(SequenceRange part, const Parts& parts, PathWindow& pa
     segment.unset(SentSegment::kDoubtful);
     segment.unset(SentSegment::kFollowed);
     segment.set(SentSegment::kRetransmitted);
+    if (tracking_->resent.size() < kMostResent)
+      tracking_->resent.push_back({segment.range.begin, segment.sent});
   }
   // Bytes seen whose fate was given up (the ring was full) were not acknowledged either: sent again, lost.
   return lost || !any;
@@ -382,8 +378,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
   return filled;
 }
 
-// -- acknowledgments
-// ----------------------------------------------------------------------------------------------
+// -- acknowledgments --
 
 struct HalfFlow::AckProgress {
   TimePoint now;
@@ -415,6 +410,10 @@ void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Pat
   if (segment.is(SentSegment::kSacked)) return;
   progress.charged += segment.charged;
   progress.bytes += segment.range.size();
+  // Which of several transmissions arrived is not known: only a segment sent once dates its arrival.
+  if (!segment.is(SentSegment::kRetransmitted)) {
+    tracking_->newest_delivered = std::max(tracking_->newest_delivered, segment.sent);
+  }
   if (!segment.is(SentSegment::kUncounted)) {
     if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.cohort, segment.segments);
     path.segments_delivered(segment.cohort, segment.segments);
@@ -495,14 +494,34 @@ void HalfFlow::doubt_below_sacked(PathWindow& path) {
   for (std::size_t i = ring.first_ending_after(later_of(tracking_->doubted_below, ring[0].range.begin));
        i < ring.size() && at_or_before(ring[i].range.end, edge); ++i) {
     SentSegment& segment = ring[i];
-    if (segment.is(SentSegment::kSacked) || segment.is(SentSegment::kUncounted) ||
-        segment.is(SentSegment::kDoubtful) || segment.is(SentSegment::kRetransmitted)) {
-      continue;
-    }
-    segment.set(SentSegment::kDoubtful);
-    path.segments_doubtful(segment.cohort, segment.segments);
+    if (!segment.is(SentSegment::kRetransmitted)) doubt(segment, path);
   }
   tracking_->doubted_below = edge;
+}
+
+void HalfFlow::doubt(SentSegment& segment, PathWindow& path) {
+  if (segment.is(SentSegment::kSacked) || segment.is(SentSegment::kUncounted) ||
+      segment.is(SentSegment::kDoubtful)) {
+    return;
+  }
+  segment.set(SentSegment::kDoubtful);
+  path.segments_doubtful(segment.cohort, segment.segments);
+}
+
+/// The idea of RACK (RFC 8985, 6.2): a retransmission that segments sent a quarter of an RTT after it have
+/// overtaken is lost as well. Without this nothing but the sender's timer would tell, long after its cohort
+/// is closed.
+void HalfFlow::doubt_overtaken_retransmissions(PathWindow& path) {
+  auto& resent = tracking_->resent;
+  const Duration reordering = floor_.value().value_or(kLongestReordering) / 4;
+  while (!resent.empty() && resent.front().sent + reordering < tracking_->newest_delivered) {
+    const Resent oldest = resent.front();
+    resent.pop_front();
+    SegmentRing& ring = tracking_->ring;
+    const std::size_t i = ring.first_ending_after(oldest.begin);
+    if (i < ring.size() && ring[i].range.begin == oldest.begin && ring[i].sent == oldest.sent)
+      doubt(ring[i], path);
+  }
 }
 
 /// Acknowledged bytes that never passed here: the capture missed them, or they went another way. Not a loss.
@@ -549,7 +568,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, PathWindow& path) {
     last_ack_ = number;
   }
   AckVerdict verdict;
-  verdict.handshake = take_handshake(ack);
+  verdict.answered = take_handshake(ack);
   if (!started_ || !tracking_) {
     if (precedes(last_ack_, number)) last_ack_ = number;
     return verdict;
@@ -566,13 +585,18 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, PathWindow& path) {
     tracking_->doubted_below = later_of(tracking_->doubted_below, number);
     acknowledge_selectively(ack, progress, path);
   }
-  if (progress.charged > 0) path.delivered(ack.time, Bytes(progress.charged));
+  if (progress.charged > 0) {
+    path.delivered(ack.time, Bytes(progress.charged));
+    doubt_overtaken_retransmissions(path);
+  }
 
   verdict.losses_undone = progress.losses_undone;
   if (!progress.timed) return verdict;
   const Duration rtt = ack.time - progress.timed->sent;
   const bool held_back = !progress.immediate && progress.bytes < 2 * segment_payload(ack.tcp_header_bytes);
-  if (rtt <= Duration::zero() || rtt > kLongestRtt || held_back) return verdict;
+  if (rtt <= Duration::zero() || rtt > kLongestRtt) return verdict;
+  verdict.answered = rtt;
+  if (held_back) return verdict;
   take_rtt(rtt, ack.time);
   verdict.sample = RttSample{
       .sent = progress.timed->sent, .taken = ack.time, .rtt = rtt, .weight = Bytes(progress.charged)};
@@ -584,8 +608,7 @@ bool HalfFlow::left_unmarked(TimePoint now) const {
   return last_marked_ == TimePoint() || now - last_marked_ > std::max<Duration>(2 * smoothed_rtt_, 200ms);
 }
 
-// -- the end
-// ------------------------------------------------------------------------------------------------------
+// -- the end --
 
 void HalfFlow::leave(PathWindow& path) {
   if (!tracking_) return;

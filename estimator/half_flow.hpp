@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -73,9 +74,10 @@ class RttFloor {
 
 /// What an acknowledgment told.
 struct AckVerdict {
-  std::optional<RttSample> sample;    ///< without base and flow, which the caller knows
-  std::optional<Duration> handshake;  ///< this ACK answers the SYN: how long that took
-  std::uint32_t losses_undone = 0;    ///< wire segments that were counted as retransmitted and were spurious
+  std::optional<RttSample> sample;  ///< without base and flow, which the caller knows
+  std::optional<Duration>
+      answered;  ///< how soon the other end answered, held back or not: no RTT, an upper bound
+  std::uint32_t losses_undone = 0;  ///< wire segments that were counted as retransmitted and were spurious
 };
 
 class HalfFlow {
@@ -130,6 +132,11 @@ class HalfFlow {
     CohortId cohort = 0;
     std::uint16_t segments = 0;
   };
+  /// A retransmission in flight, in order of sending.
+  struct Resent {
+    SequenceNumber begin = 0;
+    TimePoint sent;
+  };
   /// Working memory of a direction with data in flight; most flows of a large table have none.
   struct Tracking {
     explicit Tracking(SegmentBudget& budget) : ring(budget), sacked(kMostSackedRanges) {}
@@ -137,6 +144,8 @@ class HalfFlow {
     std::vector<Hole> holes;
     SequenceRangeSet sacked;
     SequenceNumber doubted_below = 0;
+    std::deque<Resent> resent;
+    TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
     std::array<ChargedLoss, 8> losses{};
     std::uint8_t next_loss = 0;
   };
@@ -151,6 +160,7 @@ class HalfFlow {
 
   static constexpr std::size_t kMostHoles = 256;
   static constexpr std::size_t kMostSackedRanges = 256;
+  static constexpr std::size_t kMostResent = 1024;
 
   void start(SequenceNumber at, bool mid_stream);
   [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
@@ -180,6 +190,8 @@ class HalfFlow {
   void acknowledge_selectively(const PacketRecord& ack, AckProgress& progress, PathWindow& path);
   void settle_delivered(SentSegment& segment, AckProgress& progress, PathWindow& path);
   void doubt_below_sacked(PathWindow& path);
+  void doubt_overtaken_retransmissions(PathWindow& path);
+  void doubt(SentSegment& segment, PathWindow& path);
   void close_holes_below(SequenceNumber ack, PathWindow& path);
   [[nodiscard]] std::uint32_t undo_loss(SequenceRange range, PathWindow& path);
   [[nodiscard]] std::uint32_t undo_by_dsack(const PacketRecord& ack, PathWindow& path);

@@ -40,15 +40,13 @@ class PathWindow {
  public:
   PathWindow(Direction direction, TimePoint epoch);
 
-  // -- frames
-  // ---------------------------------------------------------------------------------------------------
+  // -- frames --
   void frame_seen(Bytes charged, bool tcp);
   void data_seen(TimePoint at, bool first_of_flow_in_this_second);
   void ack_seen(TimePoint at);
   void unmarked_data_echoed() { ++ece_echoes_; }
 
-  // -- fate of transmissions
-  // ------------------------------------------------------------------------------------
+  // -- fate of transmissions --
   /// `rtt` of the flow (zero: unknown) says how long the fate may take.
   CohortId segments_sent(TimePoint at, std::uint32_t segments, Duration rtt);
   void charge_sent(TimePoint at, Bytes charged);
@@ -65,8 +63,7 @@ class PathWindow {
   void hole_closed(CohortId cohort);
   void hole_filled_late(CohortId cohort, std::uint32_t segments);
 
-  // -- acknowledgments
-  // ------------------------------------------------------------------------------------------
+  // -- acknowledgments --
   void delivered(TimePoint at, Bytes charged);
   void rtt_sampled(const RttSample& sample);
 

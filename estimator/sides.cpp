@@ -84,50 +84,80 @@ bool Sides::is_inside(const IpAddress& address) const {
   return std::any_of(inside_.begin(), inside_.end(), [&](const Prefix& p) { return p.contains(address); });
 }
 
-Placement Sides::place(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
-                       TimePoint now) {
+std::optional<Placement> Sides::configured(const IpAddress& source, const IpAddress& destination) const {
   const Match from = longest_match(source);
   const Match to = longest_match(destination);
-  if (to.bits > from.bits) return {.site = to.site, .source_inside = true};
-  if (from.bits > to.bits) return {.site = from.site, .source_inside = false};
-
-  const std::uint32_t site = from.bits >= 0 ? from.site : elsewhere_;
+  if (to.bits > from.bits) return Placement{.site = to.site, .source_inside = true};
+  if (from.bits > to.bits) return Placement{.site = from.site, .source_inside = false};
   const bool source_inside = is_inside(source);
-  if (source_inside != is_inside(destination)) return {.site = site, .source_inside = source_inside};
-  Placement inferred = infer(source, destination, opened_by_source, now);
-  inferred.site = site;
-  return inferred;
+  if (source_inside == is_inside(destination)) return std::nullopt;
+  return Placement{.site = from.bits >= 0 ? from.site : elsewhere_, .source_inside = source_inside};
 }
 
-Placement Sides::infer(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
-                       TimePoint now) {
-  // Copies: reaching the second host may evict the first.
-  Host& s = hosts_.reach(source, now);
-  ++s.packets;
-  const Host from = s;
-  Host& d = hosts_.reach(destination, now);
-  ++d.packets;
-  const Host to = d;
-
-  const auto decided = [&](bool source_inside, SideBasis basis) {
-    Host& inside = hosts_.reach(source_inside ? source : destination, now);
-    ++inside.inside;
-    inside.basis = basis;
-    return Placement{.source_inside = source_inside, .basis = basis};
-  };
+Placement Sides::infer(const IpAddress& source, const Host& from, const IpAddress& destination,
+                       const Host& to, bool opened_by_source) {
   if (from.answered > Duration::zero() && to.answered > Duration::zero()) {
-    if (is_nearer(from.answered, to.answered)) return decided(true, SideBasis::nearness);
-    if (is_nearer(to.answered, from.answered)) return decided(false, SideBasis::nearness);
+    if (is_nearer(from.answered, to.answered)) return {.source_inside = true, .basis = SideBasis::nearness};
+    if (is_nearer(to.answered, from.answered)) return {.source_inside = false, .basis = SideBasis::nearness};
   }
   const bool source_private = is_private(source);
-  if (source_private != is_private(destination)) return decided(source_private, SideBasis::private_address);
-  if (opened_by_source) return decided(true, SideBasis::first_syn);
-  return decided(from.packets >= to.packets, SideBasis::commonest);
+  if (source_private != is_private(destination)) {
+    return {.source_inside = source_private, .basis = SideBasis::private_address};
+  }
+  if (opened_by_source) return {.source_inside = true, .basis = SideBasis::first_syn};
+  return {.source_inside = from.packets >= to.packets, .basis = SideBasis::commonest};
 }
 
-void Sides::host_answered(const IpAddress& host, Duration rtt, TimePoint now) {
-  Host& h = hosts_.reach(host, now);
-  if (h.answered == Duration::zero() || rtt < h.answered) h.answered = rtt;
+Placement Sides::place(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
+                       TimePoint now) {
+  if (const auto known = configured(source, destination)) return *known;
+  // Copies: reaching the second host may evict the first.
+  Host from = hosts_.reach(source, now);
+  Host to = hosts_.reach(destination, now);
+  ++from.packets;
+  ++to.packets;
+  Placement placement = infer(source, from, destination, to, opened_by_source);
+  placement.site = site_of_both(source);
+  Host& ours = placement.source_inside ? from : to;
+  ++ours.inside;
+  ours.basis = placement.basis;
+  hosts_.reach(source, now) = from;
+  hosts_.reach(destination, now) = to;
+  return placement;
+}
+
+Placement Sides::place_frame(const IpAddress& source, const IpAddress& destination) {
+  if (const auto known = configured(source, destination)) return *known;
+  const Host* from = hosts_.find(source);
+  const Host* to = hosts_.find(destination);
+  Placement placement =
+      infer(source, from != nullptr ? *from : Host{}, destination, to != nullptr ? *to : Host{}, false);
+  placement.site = site_of_both(source);
+  return placement;
+}
+
+std::uint32_t Sides::site_of_both(const IpAddress& address) const {
+  const Match match = longest_match(address);
+  return match.bits >= 0 ? match.site : elsewhere_;
+}
+
+std::optional<bool> Sides::host_answered(const IpAddress& host, const IpAddress& other, Duration rtt,
+                                         TimePoint now) {
+  Host here = hosts_.reach(host, now);
+  if (here.answered == Duration::zero() || rtt < here.answered) here.answered = rtt;
+  Host there = hosts_.reach(other, now);
+  const Placement placement = infer(host, here, other, there, false);
+  const bool decided = placement.basis == SideBasis::nearness;
+  if (decided) {
+    Host& near = placement.source_inside ? here : there;
+    Host& far = placement.source_inside ? there : here;
+    near.inside = std::max(near.packets, near.inside + 1);
+    near.basis = SideBasis::nearness;
+    far.inside = 0;
+  }
+  hosts_.reach(host, now) = here;
+  hosts_.reach(other, now) = there;
+  return decided ? std::optional(placement.source_inside) : std::nullopt;
 }
 
 SideFinding Sides::finding() const {

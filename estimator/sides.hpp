@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -31,8 +32,12 @@ class Sides {
   /// `opened_by_source`: this packet is a SYN without ACK.
   [[nodiscard]] Placement place(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
                                 TimePoint now);
-  /// `host` answered after `rtt` as seen from the tap.
-  void host_answered(const IpAddress& host, Duration rtt, TimePoint now);
+  /// For a frame of no connection: like `place`, but it says nothing about which hosts are ours.
+  [[nodiscard]] Placement place_frame(const IpAddress& source, const IpAddress& destination);
+  /// `host` answered the other end after `rtt` as seen from the tap. Once both have answered and one is
+  /// clearly nearer: whether that is `host`.
+  [[nodiscard]] std::optional<bool> host_answered(const IpAddress& host, const IpAddress& other, Duration rtt,
+                                                  TimePoint now);
   [[nodiscard]] SideFinding finding() const;
 
  private:
@@ -57,9 +62,14 @@ class Sides {
 
   void add(const Prefix& prefix, std::uint32_t site);
   [[nodiscard]] Match longest_match(const IpAddress& address) const;
+  /// Of a pair whose ends match equally long prefixes: their site, or elsewhere.
+  [[nodiscard]] std::uint32_t site_of_both(const IpAddress& address) const;
   [[nodiscard]] bool is_inside(const IpAddress& address) const;
-  [[nodiscard]] Placement infer(const IpAddress& source, const IpAddress& destination, bool opened_by_source,
-                                TimePoint now);
+  /// Site and side as far as the configuration says; nullopt: the side has to be inferred.
+  [[nodiscard]] std::optional<Placement> configured(const IpAddress& source,
+                                                    const IpAddress& destination) const;
+  [[nodiscard]] static Placement infer(const IpAddress& source, const Host& from,
+                                       const IpAddress& destination, const Host& to, bool opened_by_source);
 
   std::vector<Length> lengths_;  ///< longest first
   std::vector<Prefix> inside_;

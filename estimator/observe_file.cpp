@@ -1,0 +1,48 @@
+#include "estimator/observe_file.hpp"
+
+#include <utility>
+
+#include "estimator/capture.hpp"
+
+namespace weir {
+namespace {
+
+constexpr std::uint64_t kFramesForSides = 200'000;
+constexpr std::uint64_t kFramesPerProgress = 65'536;
+
+}  // namespace
+
+Observation observe_file(const std::filesystem::path& path, EstimatorSettings settings,
+                         const std::function<void(std::uint64_t)>& progress) {
+  SideFinding sides;
+  if (settings.sites.empty() && settings.inside.empty()) {
+    Estimator scout(settings);
+    read_capture_file(
+        path, [&](const Frame& frame) { scout.on_frame(frame); }, nullptr, kFramesForSides);
+    sides = scout.sides();
+    for (const IpAddress& address : sides.inside) {
+      settings.inside.push_back({.address = address, .length = static_cast<std::uint8_t>(address.width())});
+    }
+  }
+
+  const bool inferred = !sides.inside.empty();
+  Observer observer(std::move(settings), path.filename().string());
+  std::uint64_t frames = 0;
+  bool truncated = false;
+  read_capture_file(
+      path,
+      [&](const Frame& frame) {
+        observer.on_frame(frame);
+        if (++frames % kFramesPerProgress == 0 && progress) progress(frames);
+      },
+      &truncated);
+  if (truncated) observer.on_truncated();
+  Observation observation = observer.finish();
+  if (inferred) {
+    observation.sides = std::move(sides);
+    observation.sides_configured = false;
+  }
+  return observation;
+}
+
+}  // namespace weir
