@@ -2,9 +2,10 @@
 
 #include <fstream>
 #include <iterator>
-#include <regex>
 #include <set>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include <gtest/gtest.h>
@@ -34,10 +35,15 @@ std::set<std::string> known_keys() {
 
 /// Keys are documented in tables whose rows begin with | `path` |.
 std::set<std::string> documented_keys() {
-  const std::string text = documentation();
-  const std::regex row("\n\\| `([a-zA-Z_.\\[\\]]+)` \\|");
+  constexpr std::string_view kRow = "| `";
   std::set<std::string> paths;
-  for (std::sregex_iterator it(text.begin(), text.end(), row), end; it != end; ++it) paths.insert((*it)[1]);
+  std::istringstream lines(documentation());
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t end = line.find("` |");
+    if (line.starts_with(kRow) && end != std::string::npos) {
+      paths.insert(line.substr(kRow.size(), end - kRow.size()));
+    }
+  }
   return paths;
 }
 
