@@ -22,19 +22,19 @@ class Minors {
   [[nodiscard]] bool is_free(std::uint32_t minor) const { return !taken_[minor & 0xffffU]; }
   void take(std::uint32_t minor) { taken_[minor & 0xffffU] = true; }
 
-  /// The first free minor at or after `from`, wrapping to the start once.
+  /// The first free minor at `from`, `from` + `step`, ...; else the lowest that is free.
   std::uint32_t take_free(std::uint32_t from, std::uint32_t step = 1) {
     for (std::uint32_t m = from; m <= kLastMinor; m += step) {
       if (is_free(m)) return take(m), m;
     }
-    for (std::uint32_t m = kFirstMinor; m <= kLastMinor; ++m) {
-      if (is_free(m)) return take(m), m;
-    }
+    while (lowest_ <= kLastMinor && !is_free(lowest_)) ++lowest_;
+    if (lowest_ <= kLastMinor) return take(lowest_), lowest_;
     throw std::length_error("more classes than one port can hold (65 500)");
   }
 
  private:
   std::vector<bool> taken_;
+  std::uint32_t lowest_ = kFirstMinor;  // nothing below it is free: minors are never given back
 };
 
 // A handle read from a file may be anything: only ones that we could have given count.

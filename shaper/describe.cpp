@@ -65,7 +65,8 @@ std::string leaf_change_words(const LeafParameters& leaf) {
 }
 
 std::string size_table(const HtbRoot& root) {
-  return root.size_overhead == 0 ? "" : " stab overhead " + std::to_string(root.size_overhead);
+  return root.size_overhead == 0 ? ""
+                                 : " stab linklayer ethernet overhead " + std::to_string(root.size_overhead);
 }
 
 std::string named(Handle handle, const std::string& title) {

@@ -174,7 +174,8 @@ Rate sum(std::span<const Rate> rates) {
 std::vector<Rate> site_guarantees(std::span<const Rate> shaped, std::span<const Rate> floors,
                                   Rate available) {
   std::vector<Rate> least;
-  for (std::size_t i = 0; i < shaped.size(); ++i) least.push_back(std::min(floors[i], shaped[i]));
+  for (std::size_t i = 0; i < shaped.size(); ++i)
+    least.push_back(std::max(std::min(floors[i], shaped[i]), kLeastGuarantee));
 
   std::vector<Rate> rates(shaped.size());
   // Floors that do not fit beside what is reserved (the policy allows floors up to the whole port): all give

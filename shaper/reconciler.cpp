@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <iterator>
-#include <set>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
+
+#include "shaper/invariants.hpp"
 
 namespace weir::shaper {
 namespace {
@@ -24,6 +25,10 @@ KernelFault no_such_port(const std::string& interface) {
   return {.attempt = "find " + interface,
           .error = ENODEV,
           .hint = "no interface has this name here: check wan.interface, and `ip link`"};
+}
+
+KernelFault fault_of(const std::system_error& e) {
+  return {.attempt = e.what(), .error = e.code().value(), .hint = {}};
 }
 
 std::string hint_for(const Refusal& refusal) {
@@ -119,7 +124,7 @@ bool Reconciler::switch_classifier(const Policy& policy, const ClassIds& ids, Ap
     if (writes > 0) report.changes.push_back("load the classifier: " + std::to_string(writes) + " writes");
     return true;
   } catch (const std::system_error& e) {
-    report.fault = KernelFault{.attempt = e.what(), .error = e.code().value(), .hint = {}};
+    report.fault = fault_of(e);
     return false;
   }
 }
@@ -149,44 +154,91 @@ void Reconciler::verify(int index, const Tree& tree, ApplyReport& report) {
       .hint = "the kernel took a change and did something else, or somebody else works on this port"};
 }
 
-void Reconciler::remember(const Policy& policy, const Tree& tree, const std::string& replaced) {
+// While classes of the old policy still stand, their names are kept too: a start in between, or going back to
+// the old policy, finds them again.
+void Reconciler::remember(KnownHandles handles, const Observed& observed, bool and_former,
+                          ApplyReport& report) {
   const auto before = store_.load();
-  PortState state{.handles = names_of(policy, tree.ids), .replaced = replaced};
-  if (before && replaced.empty()) state.replaced = before->replaced;
-  if (before != state) store_.save(state);
+  PortState state{.handles = std::move(handles)};
+  if (before) {
+    state.replaced = before->replaced;
+    if (and_former) state.handles.insert(before->handles.begin(), before->handles.end());
+  }
+  if (observed.is_foreign()) state.replaced = observed.root->kind + " " + tc_name(observed.root->handle);
+  if (before == state) return;
+  try {
+    store_.save(state);
+  } catch (const std::system_error& e) {
+    // The handles can be derived again: no reason to leave the port without its queues.
+    report.changes.push_back(std::string("could not remember the handles: ") + e.what());
+  }
 }
 
 ApplyReport Reconciler::apply(const Policy& policy, std::span<const Rate> shaped) {
   ApplyReport report;
-  const auto link = find_link(report);
-  if (!link) return report;
-  const auto observed = kernel_.observe(link->index);
+  std::optional<int> index;
+  try {
+    if (const auto link = find_link(report)) {
+      index = link->index;
+      converge(*link, policy, shaped, report);
+    }
+  } catch (const std::system_error& e) {
+    report.fault = fault_of(e);
+  } catch (const std::length_error& e) {
+    report.fault = KernelFault{.attempt = "plan " + interface_, .error = E2BIG, .hint = e.what()};
+  }
+  if (report.fault && index && !report.adopted) undo_first_start(*index, report);
+  // The policy before stays in force; what is left of the attempt is seen by the next change of its rates.
+  if (report.fault && applied_ && index == applied_->interface_index) applied_->kernel_is_known = false;
+  return report;
+}
+
+// Where nothing of ours stood, nothing half-made stays: the port goes on with the kernel's own queue.
+void Reconciler::undo_first_start(int index, ApplyReport& report) {
+  try {
+    if (!kernel_.observe(index).is_ours()) return;
+    const std::vector<Change> undo{RemoveRoot{}};
+    const auto result = kernel_.write(index, undo);
+    report.messages += result.accepted;
+    report.changes.push_back(result.refusal ? "could not take back what was made"
+                                            : "took back what was made");
+    store_.remove();
+  } catch (const std::system_error& e) {
+    report.changes.push_back(std::string("could not take back what was made: ") + e.what());
+  }
+}
+
+void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
+                          ApplyReport& report) {
+  const auto observed = kernel_.observe(link.index);
   report.adopted = observed.is_ours();
-  const auto facts = facts_of(*link);
-  if ((report.fault = refuse(policy, observed, facts))) return report;
-
+  const auto facts = facts_of(link);
+  if ((report.fault = refuse(policy, observed, facts))) return;
   auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
-  report.degraded = tree.degraded;
-  const auto changes = diff(observed, tree);
-  if (!run_all(link->index, changes.stages, report)) return report;
-  // Written down as soon as the classes stand: a process killed from here on finds them by name.
-  remember(policy, tree,
-           observed.is_foreign() ? observed.root->kind + " " + tc_name(observed.root->handle) : "");
-  if (!switch_classifier(policy, tree.ids, report)) return report;
-  wait_until_empty(link->index, changes.retired);
-  if (!run_all(link->index, changes.removal, report)) return report;
-  if (!changes.empty()) verify(link->index, tree, report);
-  if (!report.ok()) return report;
-
   auto holds = as_read_back(tree);
-  applied_ = Applied{.interface_index = link->index,
+  if (const auto broken = violated_invariant(holds)) {
+    report.fault = KernelFault{.attempt = "plan " + interface_, .error = EINVAL, .hint = *broken};
+    return;
+  }
+  report.degraded = tree.degraded;
+
+  const auto changes = diff(observed, tree);
+  remember(names_of(policy, tree.ids), observed, true, report);
+  if (!run_all(link.index, changes.stages, report)) return;
+  if (!switch_classifier(policy, tree.ids, report)) return;
+  wait_until_empty(link.index, changes.retired);
+  if (!run_all(link.index, changes.removal, report)) return;
+  if (!changes.empty()) verify(link.index, tree, report);
+  if (!report.ok()) return;
+  remember(names_of(policy, tree.ids), observed, false, report);
+
+  applied_ = Applied{.interface_index = link.index,
                      .policy = policy,
                      .facts = facts,
                      .tree = std::move(tree),
                      .kernel = std::move(holds)};
   last_full_read_.clear();
   counter_reads_ = 0;
-  return report;
 }
 
 std::vector<std::string> Reconciler::plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc) {
@@ -220,44 +272,46 @@ ApplyReport Reconciler::set_rates(std::span<const Rate> shaped) {
         .attempt = "set rates on " + interface_, .error = EINVAL, .hint = "no policy was applied"};
     return report;
   }
-  auto tree = shaper::plan(applied_->policy, shaped, applied_->facts, applied_->tree.ids);
+  auto& now = *applied_;
+  auto tree = shaper::plan(now.policy, shaped, now.facts, now.tree.ids);
+  const auto changes = diff(now.kernel, tree);
+  if (!now.kernel_is_known || changes.structural) return apply(Policy(now.policy), shaped);
+
   report.adopted = true;
   report.degraded = tree.degraded;
-  const auto changes = diff(applied_->kernel, tree);
-  if (!run_all(applied_->interface_index, changes.stages, report)) {
-    // The kernel went on after the change it refused: look at what it holds now and mend that, in this same
-    // tick.
-    const auto refused = std::move(report.fault);
-    const auto written = report.messages;
-    auto repaired = apply(Policy(applied_->policy), shaped);
-    repaired.messages += written;
-    repaired.changes.insert(repaired.changes.begin(), report.changes.begin(), report.changes.end());
-    if (repaired.fault) repaired.fault = refused;
-    return repaired;
+  try {
+    if (run_all(now.interface_index, changes.stages, report)) {
+      now.kernel = as_read_back(tree);
+      now.tree = std::move(tree);
+      return report;
+    }
+  } catch (const std::system_error& e) {
+    report.fault = fault_of(e);
   }
-  applied_->kernel = as_read_back(tree);
-  applied_->tree = std::move(tree);
-  return report;
+  // The kernel went on after the change it refused: look at what it holds now and mend that, in this same
+  // tick.
+  auto repaired = apply(Policy(now.policy), shaped);
+  repaired.messages += report.messages;
+  repaired.changes.insert(repaired.changes.begin(), report.changes.begin(), report.changes.end());
+  return repaired;
 }
 
 ApplyReport Reconciler::clear() {
   ApplyReport report;
   applied_.reset();
-  const auto link = kernel_.link(interface_);
-  if (link) {
-    try {
+  try {
+    if (const auto link = kernel_.link(interface_)) {
       const auto writes = classifier_.remove();
       report.messages += writes;
-      if (writes > 0) report.changes.push_back("remove the classifier from " + interface_);
-    } catch (const std::system_error& e) {
-      report.fault = KernelFault{.attempt = e.what(), .error = e.code().value(), .hint = {}};
-      return report;
+      if (writes > 0) report.changes.push_back("remove the classifier");
+      const auto observed = kernel_.observe(link->index);
+      report.adopted = observed.is_ours();
+      if (observed.is_ours() && !run(link->index, {RemoveRoot{}}, report)) return report;
     }
-    const auto observed = kernel_.observe(link->index);
-    report.adopted = observed.is_ours();
-    if (observed.is_ours() && !run(link->index, {RemoveRoot{}}, report)) return report;
+    store_.remove();
+  } catch (const std::system_error& e) {
+    report.fault = fault_of(e);
   }
-  store_.remove();
   return report;
 }
 

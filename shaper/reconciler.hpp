@@ -49,7 +49,8 @@ class Reconciler {
     Policy policy;
     KernelFacts facts;
     Tree tree;
-    Observed kernel;  ///< what the kernel holds, by all we know
+    Observed kernel;              ///< what the kernel holds, by all we know
+    bool kernel_is_known = true;  ///< false: a later attempt failed half-way
   };
 
   [[nodiscard]] std::optional<LinkFacts> find_link(ApplyReport& report);
@@ -57,12 +58,15 @@ class Reconciler {
   [[nodiscard]] ClassIds handles_for(const Policy& policy);
   [[nodiscard]] std::optional<KernelFault> refuse(const Policy& policy, const Observed& observed,
                                                   const KernelFacts& facts) const;
+  void converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
+                ApplyReport& report);
+  void undo_first_start(int index, ApplyReport& report);
   [[nodiscard]] bool run(int index, const Stage& stage, ApplyReport& report);
   [[nodiscard]] bool run_all(int index, const std::vector<Stage>& stages, ApplyReport& report);
   [[nodiscard]] bool switch_classifier(const Policy& policy, const ClassIds& ids, ApplyReport& report);
   void wait_until_empty(int index, std::span<const Handle> retired);
   void verify(int index, const Tree& tree, ApplyReport& report);
-  void remember(const Policy& policy, const Tree& tree, const std::string& replaced);
+  void remember(KnownHandles handles, const Observed& observed, bool and_former, ApplyReport& report);
   [[nodiscard]] std::map<Handle, ClassStats> tick_stats();
   [[nodiscard]] Bytes charged(const ClassStats& stats) const;
 

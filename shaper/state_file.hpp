@@ -14,7 +14,7 @@ namespace weir::shaper {
 
 struct PortState {
   KnownHandles handles;
-  std::string replaced;  ///< somebody else's root that was thrown out for ours; empty: none
+  std::string replaced = {};  ///< somebody else's root that was thrown out for ours; empty: none
   bool operator==(const PortState&) const = default;
 };
 

@@ -59,11 +59,13 @@ nlmsghdr* start_tc_message(std::span<std::byte> room, std::uint16_t type, int fl
 
 std::vector<const nlmsghdr*> messages_in(std::span<const std::byte> bytes) {
   std::vector<const nlmsghdr*> messages;
-  const auto* message = static_cast<const nlmsghdr*>(static_cast<const void*>(bytes.data()));
-  int left = static_cast<int>(bytes.size());
-  while (mnl_nlmsg_ok(message, left)) {
+  // Not mnl_nlmsg_ok(): it compares lengths as signed numbers and lets one of 2 GB and more pass.
+  while (bytes.size() >= sizeof(nlmsghdr)) {
+    const auto* message = static_cast<const nlmsghdr*>(static_cast<const void*>(bytes.data()));
+    const std::size_t length = message->nlmsg_len;
+    if (length < sizeof(nlmsghdr) || length > bytes.size()) break;
     messages.push_back(message);
-    message = mnl_nlmsg_next(message, &left);
+    bytes = bytes.subspan(std::min(aligned(length), bytes.size()));
   }
   return messages;
 }

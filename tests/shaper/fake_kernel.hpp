@@ -1,0 +1,227 @@
+/// A kernel in memory with HTB's rules, including those that nobody expects; and the other two things that
+/// the reconciler works with. Every message is checked against the tree's invariants at the instant it is
+/// carried out.
+#pragma once
+
+#include <cerrno>
+#include <functional>
+#include <stdexcept>
+#include <utility>
+
+#include "shaper/invariants.hpp"
+#include "shaper/kernel.hpp"
+#include "shaper/reconciler.hpp"
+
+namespace weir::shaper::testing {
+
+class FakeKernel final : public Kernel {
+ public:
+  Observed tree;  ///< what stands on the port
+  bool fq_codel = true;
+  int index = 7;  ///< 0: no such interface
+  std::uint32_t mtu = 1500;
+  std::size_t messages = 0;            ///< seen since the start
+  std::optional<std::size_t> fail_at;  ///< refuse the message with this number
+  std::optional<std::string> first_violation;
+  std::map<Handle, std::uint32_t> queued;  ///< packets in leaf classes
+  std::map<Handle, std::uint64_t> bytes;
+  std::map<Handle, std::uint64_t> packets;
+  int pauses = 0;
+  std::function<void()> on_pause = [] {};
+  std::function<void()> on_write = [] {};
+  std::size_t full_dumps = 0;
+  std::size_t single_questions = 0;
+
+  std::optional<LinkFacts> link(const std::string&) override {
+    return index == 0 ? std::nullopt : std::optional(LinkFacts{.index = index, .mtu = mtu});
+  }
+  Observed observe(int) override { return tree; }
+  bool has_fq_codel(int) override { return fq_codel; }
+
+  // As the real one: after a refusal the rest is carried out all the same.
+  WriteResult write(int, std::span<const Change> changes) override {
+    on_write();
+    WriteResult result;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      const int error =
+          fail_at == messages++ ? EINVAL : std::visit([&](const auto& c) { return take(c); }, changes[i]);
+      if (error == 0) {
+        ++result.accepted;
+      } else if (!result.refusal) {
+        result.refusal = Refusal{.index = i, .error = error, .kernel_says = "fake"};
+      }
+      if (!first_violation) first_violation = violated_invariant(tree);
+    }
+    return result;
+  }
+
+  std::map<Handle, ClassStats> class_stats(int) override {
+    ++full_dumps;
+    std::map<Handle, ClassStats> stats;
+    for (const auto& [handle, cls] : tree.classes) stats.emplace(handle, stats_of(cls));
+    return stats;
+  }
+  std::map<Handle, ClassStats> class_stats(int, std::span<const Handle> only) override {
+    std::map<Handle, ClassStats> stats;
+    for (const Handle handle : only) {
+      ++single_questions;
+      if (const auto it = tree.classes.find(handle); it != tree.classes.end())
+        stats.emplace(handle, stats_of(it->second));
+    }
+    return stats;
+  }
+  std::map<Handle, LeafStats> leaf_stats(int) override {
+    std::map<Handle, LeafStats> stats;
+    for (const auto& [parent, leaf] : tree.leaves)
+      stats.emplace(parent, LeafStats{.kind = leaf.kind, .drops = 3});
+    return stats;
+  }
+  void pause(std::chrono::milliseconds) override {
+    ++pauses;
+    on_pause();
+  }
+
+ private:
+  [[nodiscard]] bool has_children(Handle handle) const {
+    for (const auto& [h, cls] : tree.classes) {
+      if (cls.parent == handle) return true;
+    }
+    return false;
+  }
+
+  ClassStats stats_of(const ObservedClass& cls) {
+    ClassStats stats{.parent = cls.parent, .inner = cls.inner, .htb = cls.htb};
+    stats.bytes = bytes[cls.handle];
+    stats.packets = packets[cls.handle];
+    stats.queued = queued[cls.handle];
+    stats.backlog = queued[cls.handle] * 1514U;
+    return stats;
+  }
+
+  int take(const SetRoot& c) {
+    if (c.how == SetRoot::How::modify) {
+      if (!tree.is_ours()) return ENOENT;
+      tree.root->htb->size_overhead = c.root.size_overhead;
+      return 0;
+    }
+    if (c.how == SetRoot::How::add && tree.root && tree.root->handle != 0) return EEXIST;
+    if (c.how == SetRoot::How::replace && tree.root && tree.root->handle == kRoot) return EINVAL;
+    tree = {};
+    tree.root = ObservedRoot{.kind = "htb", .handle = kRoot, .htb = c.root};
+    return 0;
+  }
+  int take(const RemoveRoot&) {
+    if (!tree.root || tree.root->handle != kRoot) return ENOENT;
+    tree = {};
+    tree.root = ObservedRoot{.kind = "noqueue", .handle = 0, .htb = std::nullopt};
+    return 0;
+  }
+  int take(const SetClass& c) {
+    if (!tree.is_ours()) return ENOENT;
+    const auto have = tree.classes.find(c.handle);
+    if (!c.create) {
+      if (have == tree.classes.end()) return ENOENT;
+      const auto before = have->second.htb;
+      have->second.htb = c.htb;
+      if (have->second.inner) {
+        have->second.htb.quantum = before.quantum;
+        have->second.htb.priority = before.priority;
+      }
+      return 0;
+    }
+    if (have != tree.classes.end()) return EEXIST;
+    ObservedClass cls{.handle = c.handle, .parent = c.parent, .htb = c.htb};
+    if (cls.htb.priority > 7) cls.htb.priority = 7;
+    const auto above = tree.classes.find(c.parent);
+    if (above == tree.classes.end()) {
+      cls.parent = kRoot;  // an unknown parent makes a root class, without an error
+    } else {
+      above->second.inner = true;
+      tree.leaves.erase(c.parent);
+    }
+    tree.classes.emplace(c.handle, cls);
+    return 0;
+  }
+  int take(const RemoveClass& c) {
+    const auto it = tree.classes.find(c.handle);
+    if (it == tree.classes.end()) return ENOENT;
+    if (has_children(c.handle)) return EBUSY;
+    const Handle parent = it->second.parent;
+    tree.classes.erase(it);
+    tree.leaves.erase(c.handle);
+    if (const auto above = tree.classes.find(parent); above != tree.classes.end() && !has_children(parent)) {
+      above->second.inner = false;
+    }
+    return 0;
+  }
+  int take(const SetLeaf& c) {
+    const auto cls = tree.classes.find(c.leaf.parent);
+    if (cls == tree.classes.end()) return ENOENT;
+    if (cls->second.inner) return EINVAL;
+    const std::string kind = kind_of(c.leaf.parameters);
+    if (kind == "fq_codel" && !fq_codel) return ENOENT;
+    const auto have = tree.leaves.find(c.leaf.parent);
+    if (c.create ? have != tree.leaves.end() : have == tree.leaves.end()) return c.create ? EEXIST : ENOENT;
+    if (!c.create && have->second.kind != kind) return EINVAL;
+    tree.leaves[c.leaf.parent] = ObservedLeaf{.handle = c.leaf.handle,
+                                              .parent = c.leaf.parent,
+                                              .kind = kind,
+                                              .parameters = as_read_back(c.leaf.parameters)};
+    return 0;
+  }
+  int take(const RemoveLeaf& c) {
+    const auto have = tree.leaves.find(c.parent);
+    if (have == tree.leaves.end() || have->second.handle != c.handle) return ENOENT;
+    tree.leaves.erase(have);
+    return 0;
+  }
+};
+
+class FakeClassifier final : public TrafficClassifier {
+ public:
+  std::optional<std::pair<Policy, ClassIds>> holds;
+  bool fails = false;
+  std::function<void()> on_switch = [] {};
+
+  std::size_t load(const Policy& policy, const ClassIds& ids) override {
+    if (fails) throw std::system_error(EPERM, std::generic_category(), "load the classifier");
+    std::pair wanted(policy, ids);
+    if (holds == wanted) return 0;
+    on_switch();
+    holds = std::move(wanted);
+    return 1;
+  }
+  bool attached() override { return holds.has_value(); }
+  std::size_t remove() override { return std::exchange(holds, std::nullopt) ? 1 : 0; }
+  std::vector<std::string> plan(const Policy&, const ClassIds&, bool) override { return {"classify"}; }
+};
+
+class FakeStore final : public StateStore {
+ public:
+  std::optional<PortState> state;
+  std::size_t writes = 0;
+  bool fails = false;
+
+  std::optional<PortState> load() override { return state; }
+  void save(const PortState& wanted) override {
+    if (fails) throw std::system_error(ENOSPC, std::generic_category(), "write the state");
+    ++writes;
+    state = wanted;
+  }
+  void remove() override { state.reset(); }
+};
+
+/// All of them around one reconciler; start() is what a restarted process does.
+struct FakePort {
+  FakeKernel kernel;
+  FakeClassifier classifier;
+  FakeStore store;
+  bool replace_foreign = false;
+  std::optional<Reconciler> reconciler;
+
+  FakePort() { start(); }
+  Reconciler& start() { return reconciler.emplace("wan0", replace_foreign, kernel, classifier, store); }
+  Reconciler* operator->() { return &*reconciler; }
+};
+
+}  // namespace weir::shaper::testing
