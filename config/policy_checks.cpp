@@ -1,8 +1,8 @@
 /// What no single value shows: names that clash, sums that do not fit, classes that no packet reaches.
 
 #include <algorithm>
+#include <cmath>
 #include <map>
-#include <numeric>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
@@ -28,7 +28,7 @@ std::string name_of(const std::optional<Placed<std::string>>& name) {
 /// Rates in sums: exact spelling would show bits nobody wrote.
 std::string about(double bps) {
   if (bps < 1e6) return to_string(Rate::bps(static_cast<std::uint64_t>(bps)));
-  return to_string(Rate::kbps(static_cast<std::uint64_t>(bps / 1e3 + 0.5)));
+  return to_string(Rate::kbps(static_cast<std::uint64_t>(std::llround(bps / 1e3))));
 }
 
 double bps_of(Rate rate) {

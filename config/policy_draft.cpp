@@ -151,7 +151,7 @@ class DraftReader {
     return draft;
   }
 
-  static std::vector<Prefix> values_of(std::vector<Placed<Prefix>> prefixes) {
+  static std::vector<Prefix> values_of(const std::vector<Placed<Prefix>>& prefixes) {
     std::vector<Prefix> values;
     values.reserve(prefixes.size());
     for (const auto& prefix : prefixes) values.push_back(prefix.value);
