@@ -25,7 +25,7 @@ inline constexpr Duration kFloorLifetime = 10min;
 // --- queueing delay ---
 inline constexpr Duration kQueueHigh = 8ms;    ///< q_hi at the least
 inline constexpr Duration kQueueTarget = 3ms;  ///< q_t at the least
-inline constexpr Duration kQueueProbe = 4ms;   ///< ends a probe, at the least
+inline constexpr Duration kQueueProbe = 3ms;   ///< ends a probe, at the least
 inline constexpr double kQueueHighOfBase = 0.08;
 inline constexpr double kQueueTargetOfBase = 0.03;
 inline constexpr double kQueueProbeOfBase = 0.04;
@@ -38,6 +38,8 @@ inline constexpr double kDrainLeast = 0.5;
 inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
 inline constexpr int kDrainAttempts = 2;      ///< ineffective ones before the queue counts as somebody else's
 inline constexpr Duration kForeignQueuePause = 60s;
+inline constexpr double kHeld = 0.9;           ///< S / r from which our rate is what limits us
+inline constexpr double kAllDelivered = 1.04;  ///< D / S within 4 % of one: the path carries what we send
 
 // --- verify ---
 inline constexpr Duration kVerifyTime = 5s;
@@ -50,6 +52,8 @@ inline constexpr std::uint32_t kVerifySegments = 50;
 /// Twice +4 %: a token bucket of 10 ms hides the first step, and the second still stays within 6 % of the
 /// capacity.
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
+inline constexpr double kProbePast = 1.02;  ///< of the last capacity measured: where a run slows down
+inline constexpr double kLeastStep = 1.01;
 inline constexpr Duration kProbeRound = 400ms;  ///< of sending, or 3 RTT
 inline constexpr Duration kProbePatience = 2s;  ///< for the senders to fill the raised rate
 inline constexpr double kDemand = 0.95;         ///< S / r from which the site wants more

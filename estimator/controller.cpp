@@ -23,10 +23,11 @@ struct Hold {
 /// The rate is under the capacity until the provider's queue is predicted to be empty.
 struct Drain {
   Capacity capacity;
-  Duration queue_before;
-  TimePoint empty_at;
+  TimePoint busy_since;  ///< first tick in which the bottleneck was seen busy
+  Duration queue_before{};
+  TimePoint empty_at{};
   Rate before;          ///< to go back to if the queue does not answer
-  int ineffective;      ///< drains in a row that did less than half of what they should
+  int ineffective = 0;  ///< drains in a row that did less than half of what they should
   Duration probe_wait;  ///< from the end of the drain to the next probe
 };
 /// The rate was cut for loss: did the loss answer?
@@ -38,8 +39,8 @@ struct Verify {
 /// The rate is raised a step; clean rounds follow one another at once.
 struct Probe {
   Rate run_start;
-  Rate clean;  ///< rate of the last round without evidence
-  std::size_t step;
+  Rate clean;        ///< rate of the last round without evidence
+  std::size_t step;  ///< of kProbeSteps, the next one
 };
 /// A probe met loss: back at a clean rate, waiting for the rest of what it sent, which measures the capacity.
 struct Settle {
@@ -238,13 +239,19 @@ struct SiteController::Impl {
   }
 
   void start_drain(Rate before, const SiteMeasurement& m, TimePoint now) {
-    const auto measured = window.buffered_capacity(queue_since, q_target());
+    auto measured = window.buffered_capacity(queue_since, q_target());
     if (!measured || !limits.adapt) {
       high_ticks = 0;
       return;
     }
+    // A queue that grew was sent faster than it was carried.
+    measured->rate = std::min(measured->rate, window.sent(queue_since - base, now));
     learn_capacity(*measured, PathMode::buffer);
-    drain(Drain{*measured, {}, {}, before, 0, kProbeWaitFirst}, m, now);
+    drain(Drain{.capacity = *measured,
+                .busy_since = queue_since,
+                .before = before,
+                .probe_wait = kProbeWaitFirst},
+          m, now);
   }
 
   void drain(Drain s, const SiteMeasurement& m, TimePoint now) {
@@ -280,16 +287,29 @@ struct SiteController::Impl {
       change_rate(s.capacity.rate * kGain, "the provider's queue has drained", now);
       return hold(now + s.probe_wait);
     }
+    // While the queue stands, what comes out is the capacity, whatever was believed before.
+    const auto measured = window.buffered_capacity(fresh_from, q_target());
     const bool effective = m.queue->q < s.queue_before / 2;
     Drain again = s;
     again.ineffective = effective ? 0 : s.ineffective + 1;
-    if (again.ineffective > kDrainAttempts) {
+    if (again.ineffective > kDrainAttempts && queue_is_foreign(now)) {
       foreign_until = now + kForeignQueuePause;
       change_rate(s.before, "the provider's queue does not answer to our rate: it is somebody else's", now);
       return hold(now + kProbeWaitMost);
     }
-    if (!effective) again.capacity.rate = s.capacity.rate * kDrainShrink;
+    if (measured) again.capacity.rate = std::min(measured->rate, s.capacity.rate);
+    if (!effective) again.capacity.rate = again.capacity.rate * kDrainShrink;
+    learn_capacity(again.capacity, PathMode::buffer);
     drain(again, m, now);
+  }
+
+  /// We are held at our rate and all of it is delivered, and still the queue stands: our packets are not what
+  /// fills it.
+  [[nodiscard]] bool queue_is_foreign(TimePoint now) const {
+    const auto delivered = window.delivered(fresh_from + base);
+    const Rate sent = window.sent(fresh_from, now);
+    return delivered && sent >= decision.rate * kHeld && *delivered <= sent * kAllDelivered &&
+           *delivered >= sent * (2 - kAllDelivered);
   }
 
   void start_probe(TimePoint now) {
@@ -298,8 +318,14 @@ struct SiteController::Impl {
   }
 
   void raise(Probe& s, TimePoint now) {
-    const double step = kProbeSteps[std::min(s.step, kProbeSteps.size() - 1)];
-    change_rate(s.clean * (1.0 + step),
+    Rate next = s.clean * (1.0 + kProbeSteps[s.step]);
+    s.step = std::min(s.step + 1, kProbeSteps.size() - 1);
+    // The last capacity measured may still hold: go just past it first, and on in small steps.
+    if (capacity && s.clean < capacity->rate * kProbePast && next > capacity->rate * kProbePast) {
+      next = std::max(capacity->rate * kProbePast, s.clean * kLeastStep);
+      s.step = 0;
+    }
+    change_rate(next,
                 fmt::format("probing: the site has more to send and {:.1f} Mbit/s went through clean",
                             s.clean.mbps()),
                 now);
@@ -318,7 +344,6 @@ struct SiteController::Impl {
     const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kDemand;
     if (used) {
       s.clean = decision.rate;
-      ++s.step;
       if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
       return raise(s, now);
     }
@@ -338,10 +363,11 @@ struct SiteController::Impl {
   void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
     auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
     if (!measured) measured = Capacity{s.clean, 0.05, now};
-    measured->rate = std::max(measured->rate, s.run_start * kDrainShrink);
+    measured->rate = std::clamp(measured->rate, s.run_start * kDrainShrink, decision.rate);
     learn_capacity(*measured, PathMode::buffer);
     const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
-    drain(Drain{*measured, {}, {}, s.run_start, 0, wait}, m, now);
+    drain(Drain{.capacity = *measured, .busy_since = fresh_from, .before = s.run_start, .probe_wait = wait},
+          m, now);
   }
 
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {

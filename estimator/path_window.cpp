@@ -15,8 +15,6 @@ constexpr Duration kLongestWait = 10s;
 /// Before any RTT is known the fate of a segment is waited for this long.
 constexpr Duration kUnknownRtt = 450ms;
 constexpr Duration kMaturityMargin = 100ms;
-/// A live tap hands frames over in blocks, up to this much later: a cohort is not complete before.
-constexpr Duration kCaptureDelay = 20ms;
 
 constexpr Duration kDeliveryWindow = 500ms;
 /// Under this share of the bytes TCP says nothing about the rest.
@@ -227,7 +225,7 @@ void PathWindow::rtt_sampled(const RttSample& sample) {
 /// whose losses are the part that is missing.
 bool PathWindow::is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const {
   const TimePoint end = begin_of(id) + kCohortLength;
-  if (now < end + kCaptureDelay) return false;
+  if (now < end) return false;
   const Duration rtt = std::max(cohort.rtt, summary_ ? summary_->p95 : Duration::zero());
   if (now >= end + std::min(2 * rtt + kMaturityMargin, kLongestWait)) return true;
   const auto resolved = static_cast<double>(cohort.delivered + cohort.lost_after);

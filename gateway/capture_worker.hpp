@@ -71,6 +71,7 @@ class CaptureWorker {
   void open_source(TimePoint now);
   void wait(TimePoint until);
   void read_frames();
+  void close_ticks_until(TimePoint frame_time);
   void close_tick(TimePoint now);
   void tell_down(std::string why);
 
