@@ -116,7 +116,7 @@ class LiveObservation {
   bool wait() const {
     std::array<pollfd, 2> watched{{{.fd = capture_.descriptor(), .events = POLLIN, .revents = 0},
                                    {.fd = stop_.descriptor(), .events = POLLIN, .revents = 0}}};
-    constexpr int kTickMs = static_cast<int>(std::chrono::milliseconds(kCohortLength).count());
+    constexpr int kTickMs = static_cast<int>(kCohortLength / std::chrono::milliseconds(1));
     ::poll(watched.data(), watched.size(), kTickMs);
     return (watched[1].revents & POLLIN) != 0;
   }

@@ -124,7 +124,9 @@ TEST_F(CaptureWorkerTest, TicksComeTenTimesASecondAlignedToTheClock) {
     const TimePoint when = tick->result.outbound[0].at;
     // Late is the scheduler's doing, early would be ours.
     EXPECT_LT(when.time_since_epoch() % kCohortLength, kCohortLength / 2);
-    if (before) EXPECT_GE(when - *before, kCohortLength / 2);
+    if (before) {
+      EXPECT_GE(when - *before, kCohortLength / 2);
+    }
     before = when;
   }
 }

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "estimator/estimator.hpp"
+#include "gateway/clock.hpp"
 #include "gateway/port.hpp"
 #include "gateway/rate_law.hpp"
 

@@ -1,9 +1,11 @@
 #include "gateway/http_server.hpp"
 
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <future>
 #include <thread>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -157,7 +159,10 @@ constexpr const char* kGet = "GET /a HTTP/1.1\r\nHost: weir\r\n\r\n";
 
 TEST_F(HttpServerTest, AnswersOnBothSockets) {
   start();
-  for (RawClient client : {RawClient::unix_socket(socket), RawClient::tcp(port)}) {
+  std::vector<RawClient> clients;
+  clients.push_back(RawClient::unix_socket(socket));
+  clients.push_back(RawClient::tcp(port));
+  for (RawClient& client : clients) {
     client.send(kGet);
     const std::string response = client.response();
     EXPECT_TRUE(response.starts_with("HTTP/1.1 200 OK\r\n")) << response;
@@ -380,7 +385,7 @@ TEST_F(HttpServerTest, TheSocketFileIsTakenFromTheDeadNotFromTheLiving) {
   start();
   EXPECT_EQ(std::filesystem::status(socket).permissions(), std::filesystem::perms(0660));
   boost::asio::io_context other;
-  HttpServer rival(other, [](const ApiRequest&) { return ApiResponse{.allow = {}}; });
+  HttpServer rival(other, [](const ApiRequest&) { return ApiResponse{.body = {}, .allow = {}}; });
   EXPECT_THROW(rival.listen_unix(socket), std::system_error);
   RawClient client = RawClient::unix_socket(socket);
   client.send(kGet);
@@ -395,7 +400,7 @@ TEST_F(HttpServerTest, TheSocketFileIsTakenFromTheDeadNotFromTheLiving) {
 TEST_F(HttpServerTest, ListeningFailuresNameTheAttempt) {
   start();
   boost::asio::io_context other;
-  HttpServer rival(other, [](const ApiRequest&) { return ApiResponse{.allow = {}}; });
+  HttpServer rival(other, [](const ApiRequest&) { return ApiResponse{.body = {}, .allow = {}}; });
   try {
     rival.listen_unix(folder.path() / "missing" / "weir.sock");
     FAIL() << "bound a socket in a folder that is not there";

@@ -47,7 +47,7 @@ TEST(Meter, TellsTickAndSecond) {
   EXPECT_FALSE(meter.of_last_tick());
   EXPECT_EQ(meter.of_last_second(), Rate());
   for (int i = 0; i <= 30; ++i) {
-    const std::uint64_t bytes = i <= 20 ? 125'000U * static_cast<unsigned>(i) : 2'500'000U;
+    const std::uint64_t bytes = i <= 20 ? 125'000U * static_cast<std::uint64_t>(i) : 2'500'000U;
     meter.read(Bytes(bytes), at(0.1 * i).steady);
     if (i == 20) {
       EXPECT_NEAR(meter.of_last_tick()->mbps(), 10.0, 0.01);
@@ -91,7 +91,7 @@ TEST(PolicyLibrary, ReplacesAtomically) {
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}), "third");
   std::size_t files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(library.last_good().parent_path())) {
-    files += entry.is_regular_file() ? 1 : 0;
+    files += entry.is_regular_file() ? 1U : 0U;
   }
   EXPECT_EQ(files, 1U) << "nothing is left beside it";
 }
