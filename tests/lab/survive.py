@@ -39,8 +39,9 @@ class Scene:
                        "to the far site": Hellos(lab, across_provider=True, port=4784)}
         self.sessions = {"to the provider's router": RoutingSession(lab),
                          "to the far site": RoutingSession(lab, across_provider=True)}
-        self.bulk = [Bulk(lab, flows=4, source=REST, port=5201).start(),
-                     Bulk(lab, flows=4, source=REPLICATION, port=5202).start()]
+        self.bulk = Bulk(lab, flows=8, source=REST, port=5201).start()
+        # Left with its small guarantee: its own losses make gaps of a round trip, so it is not asked about any.
+        self.background = Bulk(lab, flows=4, source=REPLICATION, port=5202).start()
         self.stream = Stream(lab, source=INTERACTIVE, dscp=AF41, pps=1000, size=200)
         self.load_began = time.monotonic()
         wait_until(self._is_saturated, 15, "the box to be saturated")
@@ -114,13 +115,13 @@ def check_no_packet_noticed(scene: Scene) -> None:
                        account["sent"] == account["received"] and account["repeated"] == account["reordered"] == 0,
                        f"{account['sent']} sent, {account['missing']} missing, {account['repeated']} repeated, "
                        f"{account['reordered']} out of order, longest silence {account['longest_silence_ms']:.0f} ms")
-    for bulk in scene.bulk:
-        result = bulk.stop()
-        whole = [b for begin, end, b in result.received_intervals if end - begin > 0.05][20:-1]  # slow start aside
-        median = statistics.median(whole)
-        scene.checks.check("iperf3 sees no gap", min(whole) >= GAP_SHARE * median,
-                           f"{len(whole)} intervals of 100 ms, median {median / 1000:.0f} kB, least "
-                           f"{min(whole) / 1000:.0f} kB")
+    scene.background.stop()
+    intervals = [b for begin, end, b in scene.bulk.stop().received_intervals if end - begin > 0.05]
+    whole = intervals[20:-1]  # slow start aside
+    median = statistics.median(whole)
+    scene.checks.check("iperf3 sees no gap", min(whole) >= GAP_SHARE * median,
+                       f"{len(whole)} intervals of 100 ms, median {median / 1000:.0f} kB, least "
+                       f"{min(whole) / 1000:.0f} kB")
 
 
 def check_sessions(scene: Scene, names: list[str], when: str) -> None:
@@ -137,7 +138,7 @@ def check_sessions(scene: Scene, names: list[str], when: str) -> None:
 
 def check_narrowed_path(scene: Scene) -> None:
     """Saturation beyond the box, too: the path suddenly carries less than is shaped, and the rate has to come down."""
-    bulk = [Bulk(scene.lab, flows=8, source=REST, port=5211).start()]
+    bulk = Bulk(scene.lab, flows=8, source=REST, port=5211).start()
     time.sleep(1)
     scene.lab.provider().set_rate(NARROW_MBIT * 1e6)
     name = scene.lab.far_site().name
@@ -145,8 +146,7 @@ def check_narrowed_path(scene: Scene) -> None:
                "the shaped rate to come down")
     time.sleep(3)
     check_sessions(scene, ["to the provider's router"], "after the path narrowed")
-    for b in bulk:
-        b.stop()
+    bulk.stop()
 
 
 def main() -> int:

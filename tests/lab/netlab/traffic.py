@@ -48,13 +48,13 @@ class BulkResult:
 class Bulk:
     """`flows` flows of one iperf3 pair from the site to a far site, TCP unless `udp_bps` says how fast to send UDP.
 
-    `reverse`: from the far site to ours. Flows start together and run until stop(), at most `seconds`.
+    `flow_bps` paces each TCP flow. `reverse`: from the far site to ours. Flows start together and run until stop(), at most `seconds`.
     """
 
     def __init__(self, lab: Lab, flows: int = 1, congestion: str = "cubic", source: str = REPLICATION,
                  far: str | None = None, far_host: int = 1, port: int = 5201, seconds: float = 600.0,
                  dscp: int | None = None, udp_bps: float | None = None, size: int | None = None,
-                 reverse: bool = False, interval: float = 0.1):
+                 flow_bps: float | None = None, reverse: bool = False, interval: float = 0.1):
         self._lab, self._far_name = lab, far
         site: FarSite = lab.far_site(far)
         v6 = ":" in source
@@ -70,6 +70,8 @@ class Bulk:
             self._client_command += ["-u", "-b", f"{udp_bps / flows:.0f}"]
         if size is not None:
             self._client_command += ["-l", str(size)]
+        if flow_bps is not None:
+            self._client_command += ["--fq-rate", f"{flow_bps:.0f}"]
         if dscp is not None:
             self._client_command += ["-S", str(dscp << 2)]
         if reverse:

@@ -43,12 +43,15 @@ def interface_counters(namespace: Namespace, interface: str) -> dict:
 
 
 class KernelChanges:
-    """Every change of qdiscs, classes, filters, links and addresses in the gateway, as the kernel announces it."""
+    """Every change of qdiscs, classes, filters, addresses and routes in the gateway, as the kernel announces it.
+
+    Not of links: a tap that is opened is announced as a link whose count of listeners changed, which nobody wrote.
+    """
 
     def __init__(self, lab: Lab):
         self._lab = lab
         self._monitors = [lab.spawn(lab.gateway, "tc-monitor", ["tc", "monitor"]),
-                          lab.spawn(lab.gateway, "ip-monitor", ["ip", "monitor", "link", "address", "rule"])]
+                          lab.spawn(lab.gateway, "ip-monitor", ["ip", "monitor", "address", "route", "rule"])]
         wait_until(self._hears, 10, "the monitors to listen")
 
     def mark(self) -> tuple[int, int]:
@@ -60,7 +63,8 @@ class KernelChanges:
 
     def _hears(self) -> bool:
         """Makes a change of the lab's own, on a link nobody cares for, and looks for it in both records."""
-        self._lab.gateway.ip("link add heard type dummy\nlink set heard up\n")
+        self._lab.gateway.ip("link add heard type veth peer name heard-too\nlink set heard up\n"
+                             "address add 192.0.2.1/32 dev heard\n")
         self._lab.gateway.run(["tc", "qdisc", "add", "dev", "heard", "root", "bfifo"])
         self._lab.gateway.ip("link delete heard\n")
         return all("heard" in monitor.output() for monitor in self._monitors)
