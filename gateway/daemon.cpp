@@ -50,8 +50,10 @@ class Every {
     timer_.async_wait([this](const boost::system::error_code& error) {
       if (error) return;
       action_();
-      // From now on and not from when it was due: after a stall one turn is enough.
-      timer_.expires_after(interval_);
+      // On the beat, but after a stall one turn is enough.
+      const auto next = timer_.expiry() + interval_;
+      const auto now = std::chrono::steady_clock::now();
+      timer_.expires_at(next > now ? next : now + interval_);
       wait();
     });
   }

@@ -165,8 +165,8 @@ void SiteLoop::step(Site& site, const SiteMeasurement& outbound, const SiteMeasu
   if (decision.rate != rate_before) {
     events_.record(EventKind::rate_changed, decision.rate < rate_before ? Severity::info : Severity::debug,
                    site.name,
-                   fmt::format("{:.2f} -> {:.2f} Mbit/s ({}): {}", rate_before.mbps(), decision.rate.mbps(),
-                               to_string(decision.state), decision.reason),
+                   fmt::format("{}: {:.1f} Mbit/s -> {}", to_string(decision.state), rate_before.mbps(),
+                               decision.reason),
                    now.wall);
   }
   const bool outage = decision.state == ControlState::outage;

@@ -22,13 +22,14 @@ constexpr std::string_view kGreen = "\033[32m";
 constexpr std::string_view kYellow = "\033[33m";
 constexpr std::string_view kPlain = "\033[0m";
 
-/// The value behind a chain of keys; null when any link is missing.
-json::value at(const json::value& from, std::initializer_list<std::string_view> keys) {
+/// The value behind a chain of keys, within `from`; a null of its own when any link is missing.
+const json::value& at(const json::value& from, std::initializer_list<std::string_view> keys) {
+  static const json::value kMissing;
   const json::value* here = &from;
   for (const std::string_view key : keys) {
     const json::object* object = here->if_object();
     here = object == nullptr ? nullptr : object->if_contains(key);
-    if (here == nullptr) return nullptr;
+    if (here == nullptr) return kMissing;
   }
   return *here;
 }
@@ -91,7 +92,7 @@ std::string time_span(const json::value& in_seconds) {
 }
 
 std::string capacity(const json::value& site) {
-  const json::value found = at(site, {"capacity"});
+  const json::value& found = at(site, {"capacity"});
   if (!found.is_object()) return "unknown";
   return fmt::format("{} ({} - {})", rate(at(found, {"bps"})), rate(at(found, {"low_bps"})),
                      rate(at(found, {"high_bps"})));
@@ -170,7 +171,7 @@ class Renderer {
     for (const json::value& d : list(at(status_, {"degraded"}))) {
       out += paint(kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
     }
-    if (const json::value error = at(status_, {"policy", "reload_error"}); error.is_string()) {
+    if (const json::value& error = at(status_, {"policy", "reload_error"}); error.is_string()) {
       out += paint(kRed, "RELOAD FAILED") + "  " + text(error) + "\n";
     }
     return out + "\n" + sites();

@@ -18,7 +18,7 @@ wan: {{interface: wan0, rate: 622mbit}}
 sites:
   - name: coast
     subnets: [10.20.0.0/16]
-    rate: {{floor: {floor}mbit, ceiling: 600mbit, start: 100mbit}}
+    rate: {{floor: {floor}mbit, ceiling: 600mbit, start: {start}mbit}}
     policy: usual
 {more}
 policies:
@@ -28,7 +28,8 @@ policies:
 )";
 
 std::string policy_text(int floor = 45, const std::string& more = "") {
-  return fmt::format(kPolicy, fmt::arg("floor", floor), fmt::arg("more", more));
+  return fmt::format(kPolicy, fmt::arg("floor", floor), fmt::arg("start", std::max(floor, 100)),
+                     fmt::arg("more", more));
 }
 
 std::string another_site(const std::string& name, const std::string& subnet) {

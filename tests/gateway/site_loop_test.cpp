@@ -113,14 +113,14 @@ TEST_F(SiteLoopTest, AResultOfAnotherPolicyIsIgnored) {
 
 TEST_F(SiteLoopTest, EveryChangeOfRateLeavesAnEventWithItsReason) {
   laws[0].decision.rate = Rate::mbps(69);
-  laws[0].decision.reason = "2.1 % of 41 210 segments were lost beyond this box";
+  laws[0].decision.reason = "69.0 Mbit/s, -31 %: 2.1 % of 41 210 segments were lost beyond this box";
   tick(0.1);
   const auto found = events.after(0, 10);
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(found[0]->kind, EventKind::rate_changed);
   EXPECT_EQ(found[0]->site, "coast");
   EXPECT_EQ(found[0]->text,
-            "100.00 -> 69.00 Mbit/s (hold): 2.1 % of 41 210 segments were lost beyond this box");
+            "hold: 100.0 Mbit/s -> 69.0 Mbit/s, -31 %: 2.1 % of 41 210 segments were lost beyond this box");
   EXPECT_EQ(found[0]->severity, Severity::info);
 }
 
