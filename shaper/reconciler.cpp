@@ -5,6 +5,7 @@
 #include <iterator>
 #include <stdexcept>
 #include <system_error>
+#include <unordered_map>
 #include <utility>
 
 #include "shaper/invariants.hpp"
@@ -215,8 +216,7 @@ void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
   const auto facts = facts_of(link);
   if ((report.fault = refuse(policy, observed, facts))) return;
   auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
-  auto holds = as_read_back(tree);
-  if (const auto broken = violated_invariant(holds)) {
+  if (const auto broken = violated_invariant(as_read_back(tree))) {
     report.fault = KernelFault{.attempt = "plan " + interface_, .error = EINVAL, .hint = *broken};
     return;
   }
@@ -232,12 +232,9 @@ void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
   if (!report.ok()) return;
   remember(names_of(policy, tree.ids), observed, false, report);
 
-  applied_ = Applied{.interface_index = link.index,
-                     .policy = policy,
-                     .facts = facts,
-                     .tree = std::move(tree),
-                     .kernel = std::move(holds)};
-  last_full_read_.clear();
+  applied_ =
+      Applied{.interface_index = link.index, .policy = policy, .facts = facts, .tree = std::move(tree)};
+  last_read_.clear();
   counter_reads_ = 0;
 }
 
@@ -273,15 +270,13 @@ ApplyReport Reconciler::set_rates(std::span<const Rate> shaped) {
     return report;
   }
   auto& now = *applied_;
+  if (!now.kernel_is_known) return apply(Policy(now.policy), shaped);
   auto tree = shaper::plan(now.policy, shaped, now.facts, now.tree.ids);
-  const auto changes = diff(now.kernel, tree);
-  if (!now.kernel_is_known || changes.structural) return apply(Policy(now.policy), shaped);
-
+  const auto batch = rate_changes(now.tree, tree);
   report.adopted = true;
   report.degraded = tree.degraded;
   try {
-    if (run_all(now.interface_index, changes.stages, report)) {
-      now.kernel = as_read_back(tree);
+    if (batch.empty() || run(now.interface_index, batch, report)) {
       now.tree = std::move(tree);
       return report;
     }
@@ -329,30 +324,28 @@ Bytes Reconciler::charged(const ClassStats& stats) const {
   return link.charged(stats.bytes, stats.packets);
 }
 
-std::map<Handle, ClassStats> Reconciler::tick_stats() {
+void Reconciler::read_counters() {
   const bool full = applied_->tree.classes.size() <= kClassesPerDump || counter_reads_ % kReadsPerDump == 0;
   ++counter_reads_;
   if (full) {
-    last_full_read_ = kernel_.class_stats(applied_->interface_index);
-    return last_full_read_;
+    last_read_ = kernel_.class_stats(applied_->interface_index);
+    return;
   }
-  auto stats = last_full_read_;
   for (auto& [handle, fresh] : kernel_.class_stats(applied_->interface_index, applied_->tree.ids.site)) {
-    stats[handle] = fresh;
+    last_read_[handle] = fresh;
   }
-  return stats;
 }
 
 std::vector<SiteCounters> Reconciler::site_counters() {
   if (!applied_) return {};
-  const auto stats = tick_stats();
-  std::map<Handle, std::uint64_t> waiting;
-  for (const auto& [handle, cls] : stats) waiting[cls.parent] += cls.backlog;
+  read_counters();
+  std::unordered_map<Handle, std::uint64_t> waiting;
+  for (const auto& [handle, cls] : last_read_) waiting[cls.parent] += cls.backlog;
 
   std::vector<SiteCounters> counters;
   for (const Handle handle : applied_->tree.ids.site) {
     SiteCounters site;
-    if (const auto it = stats.find(handle); it != stats.end()) {
+    if (const auto it = last_read_.find(handle); it != last_read_.end()) {
       site.sent = charged(it->second);
       site.packets = it->second.packets;
       site.backlog = Bytes(waiting[handle]);

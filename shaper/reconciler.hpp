@@ -49,8 +49,7 @@ class Reconciler {
     Policy policy;
     KernelFacts facts;
     Tree tree;
-    Observed kernel;              ///< what the kernel holds, by all we know
-    bool kernel_is_known = true;  ///< false: a later attempt failed half-way
+    bool kernel_is_known = true;  ///< it holds `tree`, by all we know; false: a later attempt failed half-way
   };
 
   [[nodiscard]] std::optional<LinkFacts> find_link(ApplyReport& report);
@@ -67,7 +66,7 @@ class Reconciler {
   void wait_until_empty(int index, std::span<const Handle> retired);
   void verify(int index, const Tree& tree, ApplyReport& report);
   void remember(KnownHandles handles, const Observed& observed, bool and_former, ApplyReport& report);
-  [[nodiscard]] std::map<Handle, ClassStats> tick_stats();
+  void read_counters();
   [[nodiscard]] Bytes charged(const ClassStats& stats) const;
 
   std::string interface_;
@@ -78,7 +77,7 @@ class Reconciler {
   std::optional<bool> has_fq_codel_;  ///< of this kernel, once asked
   std::optional<Applied> applied_;
   std::uint64_t counter_reads_ = 0;
-  std::map<Handle, ClassStats> last_full_read_;
+  std::map<Handle, ClassStats> last_read_;  ///< of the counters; leaves of large trees may be a second old
 };
 
 }  // namespace weir::shaper

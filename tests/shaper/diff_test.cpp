@@ -226,6 +226,33 @@ TEST(Diff, KeepsTheInvariantsAtEveryInstant) {
   }
 }
 
+// The quick way from rates to rates does what the thorough one does, in an order as safe.
+TEST(RateChanges, AgreeWithTheDiffOfTheKernel) {
+  std::mt19937 random(31);
+  const auto rate = [&] {
+    return Rate::kbps(std::uniform_int_distribution<std::uint64_t>(1'000, 600'000)(random));
+  };
+  FakeKernel kernel;
+  auto before = tree_of(two_sites(), {Rate::mbps(100), Rate::mbps(50)});
+  converge(kernel, before);
+  for (int round = 0; round < 300; ++round) {
+    const auto after = tree_of(two_sites(), {rate(), round % 3 == 0 ? Rate::mbps(50) : rate()});
+    const auto batch = rate_changes(before, after);
+    EXPECT_EQ(batch.size(), diff(kernel.tree, after).count());
+    carry_out(kernel, {batch});
+    ASSERT_EQ(kernel.first_violation, std::nullopt) << "round " << round;
+    ASSERT_TRUE(diff(kernel.tree, after).empty()) << "round " << round;
+    before = after;
+  }
+  EXPECT_TRUE(rate_changes(before, before).empty());
+}
+
+TEST(RateChanges, RefuseTreesThatDifferInMore) {
+  EXPECT_THROW(static_cast<void>(rate_changes(tree_of(sample_policy(), {Rate::mbps(100)}),
+                                              tree_of(two_sites(), {Rate::mbps(100), Rate::mbps(50)}))),
+               std::invalid_argument);
+}
+
 TEST(Invariants, AreSeenWhenBroken) {
   const auto tree = as_read_back(tree_of(sample_policy(), {Rate::mbps(100)}));
   const Handle site = make_handle(kMajor, 0x10);
