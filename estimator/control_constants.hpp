@@ -62,7 +62,11 @@ inline constexpr Duration kProbeWaitFirst = 1s;  ///< after a cut, or a run that
 inline constexpr Duration kProbeWaitLeast = 2s;  ///< after an aborted run; doubles up to the most
 inline constexpr Duration kProbeWaitMost = 8s;
 inline constexpr double kProbeJitter = 0.2;
-inline constexpr double kProbeGained = 1.05;    ///< a run that raised the rate so far starts the waits anew
+inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so far starts the waits anew
+/// More than a probe's own step can lose, at less than what went through clean before it: the path itself has
+/// changed.
+inline constexpr double kFallen = 0.9;
+inline constexpr double kFallenLoss = 0.05;
 inline constexpr double kProbeLossOdds = 0.02;  ///< chance of that many losses at the usual ratio that aborts
 
 // --- outage, blindness ---

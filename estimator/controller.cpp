@@ -384,6 +384,17 @@ struct SiteController::Impl {
     const bool all = mature && *mature >= s.until;
     if (!all && now - s.until < 3 * base + Duration(kOutageLeast)) return;
     const auto measured = window.policed_capacity(s.from, s.until, loss_test.harmless());
+    const LossCount count = window.loss(s.from, s.until);
+    if (measured && measured->rate < s.run_start * kFallen && count.ratio() > kFallenLoss) {
+      learn_capacity(*measured, PathMode::policer);
+      change_rate(
+          measured->rate * kGain,
+          fmt::format("{:.2f} % of {} segments of the probe were lost: the path now carries {:.1f} Mbit/s",
+                      100 * count.ratio(), count.segments, measured->rate.mbps()),
+          now);
+      state = Verify{s.run_start, count.ratio(), 1};
+      return;
+    }
     Rate target = s.run_start;
     if (measured) {
       learn_capacity(*measured, PathMode::policer);
