@@ -363,7 +363,9 @@ struct SiteController::Impl {
   void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
     auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
     if (!measured) measured = Capacity{s.clean, 0.05, now};
-    measured->rate = std::clamp(measured->rate, s.run_start * kDrainShrink, decision.rate);
+    // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
+    // noisy.
+    measured->rate = std::clamp(measured->rate, s.run_start, decision.rate);
     learn_capacity(*measured, PathMode::buffer);
     const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
     drain(Drain{.capacity = *measured, .busy_since = fresh_from, .before = s.run_start, .probe_wait = wait},
