@@ -110,21 +110,25 @@ class Demo:
         self.screen.column_names()
         phase = Phase(title, time.monotonic())
         self.phases.append(phase)
+        self.last = time.monotonic(), self.provider.read()
         counts_at_settled = None
-        for n in range(1, int(seconds) + 1):
-            self.show_one_second(phase.begin + n)
-            if n == SETTLE_S:
-                counts_at_settled = self.provider.read()
+        while self.last[0] < phase.begin + seconds - 0.5:
+            self.show_one_second(phase.begin)
+            if counts_at_settled is None and self.last[0] >= phase.begin + SETTLE_S - 0.5:
+                counts_at_settled = self.last[1]
         phase.end = time.monotonic()
-        settled = self.provider.read().since(counts_at_settled)
+        settled = self.last[1].since(counts_at_settled)
         phase.offered, phase.dropped = settled.offered_packets, settled.drops
         phase.ef = self.requests.read(phase.begin + SETTLE_S, phase.end - 0.3)
         phase.shaped_bps = self.seconds[-1].shaped_bps
 
-    def show_one_second(self, until: float) -> None:
-        begin, before = time.monotonic(), self.provider.read()
-        time.sleep(max(0.0, until - begin))
-        end, passed = time.monotonic(), self.provider.read().since(before)
+    def show_one_second(self, phase_begin: float) -> None:
+        begin, before = self.last
+        # The next whole second of the phase: a late line does not make the next one short.
+        until = phase_begin + round(begin - phase_begin) + 1
+        time.sleep(max(0.0, until - time.monotonic()))
+        self.last = end, counts = time.monotonic(), self.provider.read()
+        passed = counts.since(before)
         ef = self.requests.read(begin - 0.3, end - 0.3)["rtt_ms"]  # the youngest answers are still under way
         shaped = self.sampler.samples[-1].shaped_bps if self.sampler and self.sampler.samples else None
         second = Second(end, passed.forwarded_bytes * 8 / (end - begin), passed.loss, ef.get("p50"), ef.get("p99"),
@@ -173,7 +177,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nstopped; everything the demo made is gone again", flush=True)
         return 130
-    except LabError as error:
+    except (LabError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     return 0

@@ -71,7 +71,7 @@ def check_interrupted(checks: Checks, phase: str, headline: str, weir_binary: st
     code = demo.end()
     left = demo.leftovers()
     checks.check(f"Ctrl-C {phase}: ends at once and leaves nothing", reached and code == 130 and not left,
-                 f"exit {code} {' '.join(left)}")
+                 f"exit {code} {' '.join(left)}" + (f" after '{demo.lines[-1]}'" if code != 130 else ""))
 
 
 def check_whole(checks: Checks, weir_binary: str | None) -> None:

@@ -36,7 +36,7 @@ class Case:
 
 CASES = [Case("beyond 1 %, cubic", "cubic", beyond=0.01),
          Case("beyond 1 %, bbr", "bbr", beyond=0.01),
-         Case("before 1 %, cubic", "cubic", before=0.01),
+         Case("before 0.5 %, cubic", "cubic", before=0.005),
          Case("beyond 2 % in runs of 5, bbr", "bbr", beyond=0.02, burst=5),
          Case("0.5 % on either side, bbr", "bbr", beyond=0.005, before=0.005)]
 HEADER = ["path", "kernel", "estimated", "off %", "retransmitted", "spurious", "holes", "SYN", "made beyond",
@@ -64,7 +64,7 @@ def run_case(case: Case, seconds: float, rtt_ms: float, weir_binary: str | None,
     estimated = sum(counted[k] for k in ("retransmitted", "spurious", "hole_fill", "syn_retransmitted"))
     checks.check(f"{case.name}: the sum is the kernel's within 2 %", abs(estimated - kernel) <= SUM_TOLERANCE * kernel,
                  f"{estimated} against {kernel}")
-    checks.check(f"{case.name}: enough losses to judge", kernel >= 500, str(kernel))
+    checks.check(f"{case.name}: enough losses to judge", kernel >= 300, str(kernel))
     checks.check(f"{case.name}: the capture lost nothing", capture["dropped_frames"] == 0)
     for place, found, made in (("beyond", counted["retransmitted"], made_beyond),
                                ("before", counted["hole_fill"], made_before)):

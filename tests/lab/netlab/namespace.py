@@ -198,7 +198,7 @@ class Process:
     def errors(self) -> str:
         return self.stderr_path.read_text(errors="replace").strip()
 
-    def ask(self, line: str, timeout: float = 5.0) -> dict:
+    def ask(self, line: str, timeout: float = 10.0) -> dict:
         """One command to a tool that answers each line with a line of JSON."""
         assert self._talks and self._popen.stdin and self._popen.stdout
         try:

@@ -67,7 +67,7 @@ class _UnixConnection(http.client.HTTPConnection):
 class Api:
     """The daemon's API over its Unix socket, one connection kept. Not thread-safe."""
 
-    def __init__(self, path: Path, timeout: float = 2.0):
+    def __init__(self, path: Path, timeout: float = 5.0):
         self._connection = _UnixConnection(path, timeout)
 
     def get(self, path: str) -> tuple[int, str]:

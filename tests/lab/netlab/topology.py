@@ -16,6 +16,7 @@ queue and never let it grow beyond a few packets a flow, as no real network does
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,6 +152,8 @@ class Lab:
                                  check=False)
         if mounted.returncode != 0:
             raise LabError(f"mount a bpf file system on {self.bpf_dir}: {mounted.stderr.strip()}")
+        # Everything that the lab starts inherits this: what else the machine does should not pass for the network.
+        os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0), -5))
         for namespace in self._namespaces():
             namespace.create()
             self._settle(namespace)

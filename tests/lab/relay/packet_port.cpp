@@ -84,12 +84,26 @@ void put_tag_back(FrameSlot& slot, const std::array<std::byte, 4>& tag) {
 
 }  // namespace
 
+struct PacketPort::Batch {
+  std::array<mmsghdr, kBatch> messages{};
+  std::array<iovec, kBatch> areas{};
+  std::array<Ancillary, kBatch> ancillary{};
+
+  Batch() {
+    for (std::size_t i = 0; i < kBatch; ++i) {
+      messages[i].msg_hdr.msg_iov = &areas[i];
+      messages[i].msg_hdr.msg_iovlen = 1;
+    }
+  }
+};
+
 Nanoseconds monotonic_now() {
   return clock_now(CLOCK_MONOTONIC);
 }
 
 PacketPort::PacketPort(const std::string& interface)
-    : descriptor_(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    : descriptor_(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)),
+      batch_(std::make_unique<Batch>()) {
   if (descriptor_ < 0) fail("open a packet socket");
   const unsigned index = if_nametoindex(interface.c_str());
   if (index == 0) fail("find interface " + interface);
@@ -116,20 +130,13 @@ PacketPort::~PacketPort() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
-PacketPort::PacketPort(PacketPort&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), oversized_(other.oversized_) {}
-
 std::size_t PacketPort::receive_into(DelayLine& line) {
   std::size_t total = 0;
   while (const std::size_t batch = std::min(kBatch, line.room())) {
-    std::array<mmsghdr, kBatch> messages{};
-    std::array<iovec, kBatch> areas{};
-    std::array<Ancillary, kBatch> ancillary;
+    auto& [messages, areas, ancillary] = *batch_;
     for (std::size_t i = 0; i < batch; ++i) {
       const auto area = line.free_slot(i).receive_area();
       areas[i] = {.iov_base = area.data(), .iov_len = area.size()};
-      messages[i].msg_hdr.msg_iov = &areas[i];
-      messages[i].msg_hdr.msg_iovlen = 1;
       messages[i].msg_hdr.msg_control = ancillary[i].bytes.data();
       messages[i].msg_hdr.msg_controllen = ancillary[i].bytes.size();
     }
@@ -167,13 +174,12 @@ std::size_t PacketPort::send_from(DelayLine& line, std::size_t count) {
   std::size_t taken = 0;
   while (count > 0) {
     const std::size_t batch = std::min(kBatch, count);
-    std::array<mmsghdr, kBatch> messages{};
-    std::array<iovec, kBatch> areas{};
+    auto& [messages, areas, ancillary] = *batch_;
     for (std::size_t i = 0; i < batch; ++i) {
       const auto frame = line.waiting_frame(i).frame();
       areas[i] = {.iov_base = frame.data(), .iov_len = frame.size()};
-      messages[i].msg_hdr.msg_iov = &areas[i];
-      messages[i].msg_hdr.msg_iovlen = 1;
+      messages[i].msg_hdr.msg_control = nullptr;
+      messages[i].msg_hdr.msg_controllen = 0;
     }
     const int sent = sendmmsg(descriptor_, messages.data(), static_cast<unsigned>(batch), MSG_DONTWAIT);
     // A refused frame is lost as on any full link; the next one gets its own chance.

@@ -1,11 +1,12 @@
 /// A network interface as whole Ethernet frames: an AF_PACKET socket of its own.
 ///
-/// Move-only owner of the socket. The constructor throws std::system_error naming the attempt. Not
+/// Owns the socket. The constructor throws std::system_error naming the attempt. Not
 /// thread-safe.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "delay_line.hpp"
@@ -16,8 +17,8 @@ class PacketPort {
  public:
   explicit PacketPort(const std::string& interface);
   ~PacketPort();
-  PacketPort(PacketPort&& other) noexcept;
-  PacketPort& operator=(PacketPort&&) = delete;
+  PacketPort(const PacketPort&) = delete;
+  PacketPort& operator=(const PacketPort&) = delete;
 
   [[nodiscard]] int descriptor() const { return descriptor_; }
 
@@ -35,7 +36,10 @@ class PacketPort {
   [[nodiscard]] std::uint64_t oversized() const { return oversized_; }
 
  private:
+  struct Batch;  // what recvmmsg and sendmmsg want, laid out once
+
   int descriptor_ = -1;
+  std::unique_ptr<Batch> batch_;
   std::uint64_t oversized_ = 0;
 };
 

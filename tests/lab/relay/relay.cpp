@@ -40,9 +40,10 @@ using std::chrono::milliseconds;
 
 /// Frames due within this time of each other leave together: bounds the wake-ups, and so the CPU, at any
 /// packet rate.
-constexpr Nanoseconds kGrain = microseconds(100);
-/// The longest sleep while frames wait: the sockets are emptied at least this often.
-constexpr Nanoseconds kLongestSleep = milliseconds(2);
+constexpr Nanoseconds kGrain = microseconds(200);
+/// While frames wait, newer ones may stay in the socket: they are due later anyway. But no longer than this,
+/// or the socket's buffer would have to hold them all.
+constexpr Nanoseconds kFetchInterval = milliseconds(2);
 
 struct DirectionCounts {
   std::uint64_t forwarded = 0;
@@ -57,7 +58,8 @@ struct Direction {
   PacketPort* from;
   PacketPort* to;
   DelayLine line;
-  DirectionCounts counts;
+  DirectionCounts counts{};
+  Nanoseconds fetched{};
 };
 
 [[nodiscard]] Nanoseconds from_ms(double ms) {
@@ -66,7 +68,10 @@ struct Direction {
 }
 
 void forward_what_is_due(Direction& d) {
-  d.from->receive_into(d.line);
+  if (d.line.empty() || monotonic_now() - d.fetched >= kFetchInterval) {
+    d.from->receive_into(d.line);
+    d.fetched = monotonic_now();
+  }
   const Nanoseconds now = monotonic_now();
   const std::size_t due = d.line.due(now);
   if (due == 0) return;
@@ -83,7 +88,7 @@ void forward_what_is_due(Direction& d) {
   for (Direction& d : directions)
     if (const auto due = d.line.next_due(); due && (!next || *due < *next)) next = due;
   if (!next) return std::nullopt;
-  return std::clamp(*next - monotonic_now(), kGrain, kLongestSleep);
+  return std::clamp(*next - monotonic_now(), kGrain, kFetchInterval);
 }
 
 /// Sleeps until the next deadline, or an arrival in a direction that holds nothing, or a command. True: a
@@ -186,9 +191,8 @@ int main(int argc, char** argv) {
   try {
     PacketPort port_a(a);
     PacketPort port_b(b);
-    std::array<Direction, 2> directions{
-        Direction{&port_a, &port_b, DelayLine(slots, from_ms(a_to_b_ms)), {}},
-        Direction{&port_b, &port_a, DelayLine(slots, from_ms(b_to_a_ms)), {}}};
+    std::array<Direction, 2> directions{Direction{&port_a, &port_b, DelayLine(slots, from_ms(a_to_b_ms))},
+                                        Direction{&port_b, &port_a, DelayLine(slots, from_ms(b_to_a_ms))}};
     wake_up_on_time();
     relay(directions);
     return 0;
