@@ -13,7 +13,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::uint32_t kEthernetHeader = 14;
-constexpr double kPriorityZeroMultiple = 3.0;
 constexpr std::uint8_t kElsewherePriority = 3;
 // HTB gives siblings of one priority turns of `quantum` bytes. A whole site's worth is ten frames a round, so
 // that a round stays short, and a class has at least one frame of it.
@@ -123,13 +122,8 @@ class TreeBuilder {
     }
   }
 
-  // Priority 0 goes first whenever it wants to borrow: without a ceiling, traffic that is marked so by
-  // mistake would take the whole site.
   [[nodiscard]] static Rate class_ceiling(const ClassPolicy& cls, Rate guarantee, Rate site_ceil) {
-    const bool unlimited = cls.ceiling == RateOrShare(Share{1.0});
-    const Rate own =
-        cls.priority == 0 && unlimited ? guarantee * kPriorityZeroMultiple : resolve(cls.ceiling, site_ceil);
-    return std::max(std::min(whole_bytes(own), site_ceil), guarantee);
+    return std::max(std::min(whole_bytes(resolve(cls.ceiling, site_ceil)), site_ceil), guarantee);
   }
 
   // From the share, not from the rate: a quantum that does not follow every rate change need not be written

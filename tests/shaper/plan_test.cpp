@@ -60,14 +60,14 @@ TEST(Plan, PutsTheBuiltInClassesBesideTheSites) {
   EXPECT_GT(elsewhere.htb.priority, control.htb.priority);
 }
 
-TEST(Plan, BoundsPriorityZeroWithoutACeilingToThreeTimesItsGuarantee) {
+TEST(Plan, HonoursTheCeilingOfEveryPriority) {
   const auto tree = plan_for(sample_policy(), {Rate::mbps(100)});
   EXPECT_EQ(named(tree, "dc-coast/voice").htb.rate, Rate::mbps(5));
   EXPECT_EQ(named(tree, "dc-coast/voice").htb.ceil, Rate::mbps(15));
 
-  auto explicit_ceiling = sample_policy();
-  explicit_ceiling.class_sets[0].classes[0].ceiling = Share{0.5};
-  EXPECT_EQ(named(plan_for(explicit_ceiling, {Rate::mbps(100)}), "dc-coast/voice").htb.ceil, Rate::mbps(50));
+  auto unbounded = sample_policy();
+  unbounded.class_sets[0].classes[0].ceiling = Share{1.0};
+  EXPECT_EQ(named(plan_for(unbounded, {Rate::mbps(100)}), "dc-coast/voice").htb.ceil, Rate::mbps(100));
 }
 
 TEST(Plan, GivesAClassWithoutAGuaranteeTheLeastThatHtbTakes) {

@@ -27,6 +27,8 @@ inline ClassSet replicated_site() {
   ClassSet set{.name = "replicated-site", .classes = {}};
   set.classes.push_back(make_class("voice", 0.05, 0));
   set.classes.back().match = {dscp({46})};
+  set.classes.back().ceiling =
+      Share{0.15};  // what the policy file's reader makes of no ceiling at priority 0
   set.classes.push_back(make_class("interactive", 0.25, 1));
   set.classes.back().match = {dscp({34, 36})};
   set.classes.push_back(make_class("replication", 0.10, 3));
