@@ -18,8 +18,9 @@ using namespace std::chrono_literals;
 
 /// Segments in flight remembered over all flows; 32 bytes each, so that the whole stays within 32 MB.
 constexpr std::size_t kMostSegments = 1U << 20U;
-/// Frames of an interval reach a live tap up to this late; cohorts end this much before the first tick.
-constexpr Duration kTapDelay = 20ms;
+/// Cohorts end this much before ticks: the answers of near hosts are in by then, and the cohort is ripe a
+/// tick sooner.
+constexpr Duration kCohortsEndBeforeTicks = 20ms;
 /// A frame whose stamp is this far ahead of the last one has a broken stamp.
 constexpr Duration kLargestStep = std::chrono::hours(24);
 
@@ -338,7 +339,7 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
 
 TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   Impl& my = *impl_;
-  my.begin_at(now - kTapDelay);
+  my.begin_at(now - kCohortsEndBeforeTicks);
   if (capture_lost) {
     const bool adjoins = my.gap.end >= my.last_tick;
     my.gap = {.begin = adjoins ? my.gap.begin : my.last_tick, .end = now};

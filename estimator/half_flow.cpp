@@ -473,28 +473,16 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, AckProgress& pro
   if (any_new) doubt_below_sacked(path);
 }
 
-/// RFC 6675's IsLost by bytes: more than two segments' worth SACKed above. Here it only holds maturity back;
-/// whether the segment was lost is told by its retransmission, or by 2 RTT without one (path_window).
+/// Whatever lies below the highest SACKed bytes is late. That alone is no loss, it only holds maturity back:
+/// whether it was lost is told by its retransmission, or by 2 RTT without an answer (path_window).
 void HalfFlow::doubt_below_sacked(PathWindow& path) {
-  const auto& sacked = tracking_->sacked.ranges();
   SegmentRing& ring = tracking_->ring;
-  if (sacked.empty() || ring.empty()) return;
-  const std::uint32_t enough = 2 * segment_payload(20);
-  std::uint32_t above = 0;
-  SequenceNumber edge = ring[0].range.begin;
-  for (auto range = sacked.rbegin(); range != sacked.rend(); ++range) {
-    above += range->size();
-    if (above > enough) {
-      edge = range->end - (above - enough);
-      edge = later_of(edge, range->begin);
-      break;
-    }
-  }
+  if (tracking_->sacked.empty() || ring.empty()) return;
+  const SequenceNumber edge = tracking_->sacked.ranges().back().begin;
   if (!precedes(tracking_->doubted_below, edge)) return;
   for (std::size_t i = ring.first_ending_after(later_of(tracking_->doubted_below, ring[0].range.begin));
        i < ring.size() && at_or_before(ring[i].range.end, edge); ++i) {
-    SentSegment& segment = ring[i];
-    if (!segment.is(SentSegment::kRetransmitted)) doubt(segment, path);
+    if (!ring[i].is(SentSegment::kRetransmitted)) doubt(ring[i], path);
   }
   tracking_->doubted_below = edge;
 }

@@ -15,6 +15,7 @@ constexpr Duration kLongestWait = 10s;
 /// Before any RTT is known the fate of a segment is waited for this long.
 constexpr Duration kUnknownRtt = 450ms;
 constexpr Duration kMaturityMargin = 100ms;
+constexpr double kResolvedShare = 0.95;
 
 constexpr Duration kDeliveryWindow = 500ms;
 /// Under this share of the bytes TCP says nothing about the rest.
@@ -218,19 +219,21 @@ void PathWindow::rtt_sampled(const RttSample& sample) {
 
 // -- the end of a tick --
 
-/// >= 95 % resolved and nothing in suspense, or older than 2 RTT + 100 ms.
+/// All resolved, or >= 95 % after an RTT with nothing in suspense, or older than 2 RTT + 100 ms.
 ///
 /// "In suspense" matters: at 4 % of loss the other 96 % are acknowledged one RTT after the cohort, while the
 /// lost ones still wait for their retransmission. Counting by the 95 % alone would emit exactly the cohorts
-/// whose losses are the part that is missing.
+/// whose losses are the part that is missing. Within the first RTT the rest is merely in flight, and may yet
+/// be lost.
 bool PathWindow::is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const {
   const TimePoint end = begin_of(id) + kCohortLength;
   if (now < end) return false;
   const Duration rtt = std::max(cohort.rtt, summary_ ? summary_->p95 : Duration::zero());
   if (now >= end + std::min(2 * rtt + kMaturityMargin, kLongestWait)) return true;
-  const auto resolved = static_cast<double>(cohort.delivered + cohort.lost_after);
-  return cohort.doubtful == 0 && cohort.holes_open == 0 &&
-         resolved >= 0.95 * static_cast<double>(cohort.sent);
+  if (cohort.doubtful > 0 || cohort.holes_open > 0) return false;
+  const std::uint32_t resolved = cohort.delivered + cohort.lost_after;
+  if (resolved >= cohort.sent) return true;
+  return now >= end + cohort.rtt && resolved >= kResolvedShare * cohort.sent;
 }
 
 /// Segments with SACKed bytes of their flow above them that were neither delivered nor sent again in 2 RTT
@@ -278,42 +281,48 @@ Duration PathWindow::delivery_window() const {
   return std::max(kDeliveryWindow, 2 * base_);
 }
 
+/// The ticks that a delivered rate is taken over: from the first ACK of a busy period on, whose own bytes had
+/// arrived before and do not count. Silence with nothing in flight ends the period.
+///
+///   ticks     | idle | data, no ACK yet | first ACK  a1 a2 a3 ... |  ...  | this one |
+///   kept                                             |------------|-------|----------|
+void PathWindow::keep_for_delivery(TickSums tick) {
+  if (!tick.data && tick.delivered == Bytes() && in_flight_ == 0) {
+    ticks_.clear();
+    return;
+  }
+  if (ticks_.empty()) {
+    if (!tick.first_delivery) return;
+    tick.begin = *tick.first_delivery;
+    tick.delivered = tick.delivered - tick.first_delivery_bytes;
+  }
+  ticks_.push_back(tick);
+}
+
 /// How much of all bytes TCP stands for; nothing when it is too little to speak for the rest.
 std::optional<double> PathWindow::bytes_per_tcp_byte() const {
-  Bytes sent;
-  Bytes sent_tcp;
+  Bytes sent = ticks_.empty() ? tick_.sent : Bytes();
+  Bytes sent_tcp = ticks_.empty() ? tick_.sent_tcp : Bytes();
   for (const TickSums& tick : ticks_) {
     sent += tick.sent;
     sent_tcp += tick.sent_tcp;
   }
   const auto all = static_cast<double>(sent.count());
   const auto tcp = static_cast<double>(sent_tcp.count());
+  if (all == 0.0) return scale_;  // nothing but ACKs of what was sent before
   if (tcp == 0.0 || tcp < kLeastTcpShare * all) return std::nullopt;
   return all / tcp;
 }
 
-/// D over the last max(0.5 s, 2 base), or since acknowledgments began to flow when that is less.
-///
-///   ticks     | idle | first active      | ...      | this one |
-///   ACKs                   a1 a2 a3 ...
-///   window                 ^ begins with a1, whose own bytes arrived before it and do not count
+/// D over the last max(0.5 s, 2 base), or since acknowledgments began to flow when that is less, but an RTT
+/// at least.
 std::optional<Delivery> PathWindow::delivery_over_window(TimePoint now, double scale) const {
-  const bool began_within = ticks_.front().begin > now - delivery_window();
-  TimePoint begin = ticks_.front().begin;
+  if (ticks_.empty()) return std::nullopt;
   Bytes delivered;
-  Bytes before_window;
-  bool any = false;
-  for (const TickSums& tick : ticks_) {
-    delivered += tick.delivered;
-    if (any || !tick.first_delivery) continue;
-    any = true;
-    if (!began_within) continue;
-    begin = *tick.first_delivery;
-    before_window = tick.first_delivery_bytes;
-  }
-  const Duration over = now - begin;
-  if (!any || over < std::max(base_, kCohortLength)) return std::nullopt;
-  return Delivery{.rate = Rate::of(delivered - before_window, over) * scale, .over = over};
+  for (const TickSums& tick : ticks_) delivered += tick.delivered;
+  const Duration over = now - ticks_.front().begin;
+  if (over < std::max(base_, kCohortLength)) return std::nullopt;
+  return Delivery{.rate = Rate::of(delivered, over) * scale, .over = over};
 }
 
 std::optional<QueueDelay> PathWindow::queue_of_tick() {
@@ -381,18 +390,14 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   }
   m.rtt = summary_;
 
-  // Silence with nothing in flight ends a busy period: the next rate is counted from its own first ACK.
   tick_.end = now;
-  if (!tick_.data && tick_.delivered == Bytes() && in_flight_ == 0) {
-    ticks_.clear();
-  } else {
-    ticks_.push_back(tick_);
-  }
+  keep_for_delivery(tick_);
   while (!ticks_.empty() && ticks_.front().end <= now - delivery_window()) ticks_.pop_front();
-  if (const auto scale = bytes_per_tcp_byte()) {
-    m.delivered = delivery_over_window(now, *scale);
+  scale_ = bytes_per_tcp_byte();
+  if (scale_) {
+    m.delivered = delivery_over_window(now, *scale_);
     m.delivered_bytes =
-        Bytes(static_cast<std::uint64_t>(static_cast<double>(tick_.delivered.count()) * *scale));
+        Bytes(static_cast<std::uint64_t>(static_cast<double>(tick_.delivered.count()) * *scale_));
   }
 
   if (capture_lost) void_open_cohorts(now);

@@ -105,6 +105,7 @@ class PathWindow {
   [[nodiscard]] Cohort finish(const OpenCohort& cohort, CohortId id) const;
   void collect_mature(TimePoint now, std::vector<Cohort>& into);
   void void_open_cohorts(TimePoint now);
+  void keep_for_delivery(TickSums tick);
   [[nodiscard]] std::optional<double> bytes_per_tcp_byte() const;
   [[nodiscard]] std::optional<Delivery> delivery_over_window(TimePoint now, double scale) const;
   [[nodiscard]] Duration delivery_window() const;
@@ -120,6 +121,7 @@ class PathWindow {
 
   TickSums tick_;
   std::deque<TickSums> ticks_;
+  std::optional<double> scale_;  ///< all bytes per TCP byte, at the end of the last tick
   std::uint64_t in_flight_ = 0;  ///< transmissions without a fate yet
   std::vector<RttSample>
       samples_;  ///< in order of taking, not older than half a second; thinned when too many

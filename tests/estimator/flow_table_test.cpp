@@ -1,0 +1,136 @@
+#include "estimator/flow_table.hpp"
+
+#include <gtest/gtest.h>
+
+#include "wire.hpp"
+
+namespace weir {
+namespace {
+
+using namespace weir::test;
+
+TcpSpec syn_from(std::uint32_t attacker) {
+  TcpSpec s{.flags = kTcpSyn};
+  s.source.bytes = {static_cast<std::uint8_t>(11 + (attacker >> 24U)),
+                    static_cast<std::uint8_t>(attacker >> 16U), static_cast<std::uint8_t>(attacker >> 8U),
+                    static_cast<std::uint8_t>(attacker)};
+  s.destination = address("10.20.0.9");
+  return s;
+}
+
+TEST(FlowTable, FindsBothDirectionsOfAConnection) {
+  FlowTable table(10, 1000);
+  const auto retire = [](Flow&) { FAIL(); };
+  PacketRecord there;
+  there.source = address("10.1.0.1");
+  there.destination = address("10.20.0.1");
+  there.source_port = 1;
+  there.destination_port = 2;
+  PacketRecord back = there;
+  std::swap(back.source, back.destination);
+  std::swap(back.source_port, back.destination_port);
+  const auto first = table.find_or_create(there, retire);
+  const auto second = table.find_or_create(back, retire);
+  EXPECT_TRUE(first.created);
+  EXPECT_FALSE(second.created);
+  EXPECT_EQ(first.flow, second.flow);
+  EXPECT_NE(first.sender, second.sender);
+}
+
+TEST(FlowTable, IPv4AndIPv6WithEqualBytesAreDifferent) {
+  PacketRecord v4;
+  v4.source = address("1.2.3.4");
+  PacketRecord v6 = v4;
+  v6.source.family = v6.destination.family = Family::v6;
+  End sender = 0;
+  EXPECT_FALSE(key_of(v4, sender) == key_of(v6, sender));
+}
+
+// A flood of SYNs fills the table many times over: it stays bounded, and who was established stays measured.
+TEST(FlowTable, ASynFloodCostsNoEstablishedFlowItsMeasurement) {
+  EstimatorSettings settings = one_site();
+  settings.max_flows = 1000;
+  Wire wire(std::move(settings));
+  wire.open(0);
+  std::uint32_t seq = 0;
+  for (std::uint32_t i = 0; i < 100'000; ++i) {
+    const double ms = 30.0 + i * 0.1;
+    wire.send(ms, syn_from(i));
+    if (i % 100 == 0) {
+      wire.data(ms, seq, 1000);
+      wire.ack(ms + 20, seq + 1000);
+      seq += 1000;
+    }
+    if (i % 1000 == 999) static_cast<void>(wire.tick(ms));
+  }
+  EXPECT_EQ(wire.estimator.totals().flows, 1000U);
+  EXPECT_EQ(wire.outbound().fresh, 1000U);
+  EXPECT_EQ(wire.outbound().unknown, 0U);
+}
+
+TEST(FlowTable, WhenNobodyMayGiveWayNewcomersAreRefused) {
+  EstimatorSettings settings = one_site();
+  settings.max_flows = 4;
+  Wire wire(std::move(settings));
+  for (std::uint16_t port = 1; port <= 6; ++port) {
+    TcpSpec there = wire.out(0, 100);
+    there.source_port = port;
+    TcpSpec back = wire.in(100);
+    back.destination_port = port;
+    wire.send(port, there);
+    wire.send(port + 0.5, back);
+  }
+  static_cast<void>(wire.tick(100));
+  EXPECT_EQ(wire.estimator.totals().flows, 4U);
+  EXPECT_EQ(wire.estimator.totals().flows_refused, 4U);
+  EXPECT_EQ(wire.outbound().data, 4U);
+}
+
+TEST(FlowTable, IdleFlowsExpireButNotAFarOnes) {
+  Wire wire;
+  wire.open(0);
+  wire.data(30, 0);
+  for (int tick = 1; tick <= 150; ++tick) static_cast<void>(wire.tick(tick * 100.0));
+  wire.ack(15'030, 1000);  // an RTT of 15 s
+  wire.data(15'040, 1000);
+  EXPECT_EQ(wire.outbound().fresh, 2U);
+  EXPECT_EQ(wire.outbound().unknown, 0U);
+  for (int tick = 160; tick <= 800; ++tick) static_cast<void>(wire.tick(tick * 100.0));
+  EXPECT_EQ(wire.estimator.totals().flows, 0U);
+}
+
+TEST(FlowTable, TheBudgetOfSegmentsHoldsOverAllFlows) {
+  SegmentBudget budget{.limit = 64, .used = 0};
+  {
+    SegmentRing a(budget);
+    SegmentRing b(budget);
+    std::size_t taken = 0;
+    for (std::uint32_t i = 0; i < 100; ++i)
+      taken += a.push_back({.range = {i, i + 1}, .sent = at_ms(1)}) ? 1U : 0U;
+    for (std::uint32_t i = 0; i < 100; ++i)
+      taken += b.push_back({.range = {i, i + 1}, .sent = at_ms(1)}) ? 1U : 0U;
+    EXPECT_LE(taken, 64U);
+    EXPECT_LE(budget.used, 64U);
+    EXPECT_EQ(a[0].range.begin, 0U);
+    EXPECT_EQ(a.first_ending_after(5), 5U);
+  }
+  EXPECT_EQ(budget.used, 0U);
+}
+
+// More in flight than a ring holds: bytes are still counted once, losses found, nothing grows.
+TEST(FlowTable, AVastWindowIsFollowedWithinTheRing) {
+  Wire wire;
+  wire.open(0);
+  constexpr std::uint32_t kSegments = 40'000;
+  for (std::uint32_t i = 0; i < kSegments; ++i) wire.data(30 + i * 0.001, i * 1000);
+  TickResult closed = wire.tick(100);
+  wire.ack(130, kSegments * 1000);
+  closed = wire.tick(200);
+  ASSERT_TRUE(closed.outbound[0].delivered_bytes);
+  EXPECT_NEAR(static_cast<double>(closed.outbound[0].delivered_bytes->count()), kSegments * 1054.0,
+              0.6 * kSegments * 1054.0);
+  EXPECT_EQ(wire.outbound().fresh, kSegments);
+}
+
+}  // namespace
+}  // namespace weir

@@ -1,0 +1,267 @@
+#include "estimator/parse.hpp"
+
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "packet_builder.hpp"
+
+namespace weir {
+namespace {
+
+using namespace weir::test;
+
+ParseOutcome parse(const Bytes8& bytes, std::uint32_t wire, PacketRecord& record, int link_type = 1) {
+  return parse_frame(as_frame(bytes, at_ms(1), wire, link_type), record);
+}
+
+ParseOutcome parse(const Bytes8& bytes, PacketRecord& record, int link_type = 1) {
+  return parse(bytes, static_cast<std::uint32_t>(bytes.size()), record, link_type);
+}
+
+// IP (tos 0xb8, ttl 64, id 4242, flags [DF], proto TCP (6), length 76)
+//   10.1.0.1.40000 > 10.20.0.1.5001: Flags [P.], seq 1000:1004, ack 77, win 501,
+//   options [nop,nop,TS val 9 ecr 8,nop,nop,sack 1 {100:200}], length 4 ... built by the builder
+TEST(Parse, ReadsEveryFieldOfATcpSegment) {
+  TcpSpec s{.seq = 1000,
+            .ack = 77,
+            .flags = kTcpAck | kTcpPsh,
+            .window = 501,
+            .payload = 4,
+            .traffic_class = 0xb8,
+            .ip_id = 4242,
+            .sack = {{100, 200}, {300, 400}},
+            .timestamps = true,
+            .tsval = 9,
+            .tsecr = 8};
+  PacketRecord r;
+  ASSERT_EQ(parse(ethernet_frame(s), r), ParseOutcome::tcp);
+  EXPECT_EQ(r.source, address("10.1.0.1"));
+  EXPECT_EQ(r.destination, address("10.20.0.1"));
+  EXPECT_EQ(r.source_port, 40000);
+  EXPECT_EQ(r.destination_port, 5001);
+  EXPECT_EQ(r.sequence, 1000U);
+  EXPECT_EQ(r.acknowledgment, 77U);
+  EXPECT_EQ(r.window, 501);
+  EXPECT_EQ(r.payload, 4U);
+  EXPECT_EQ(r.traffic_class, 0xb8);
+  EXPECT_EQ(r.ip_id, 4242);
+  EXPECT_TRUE(r.has(kTcpPsh));
+  EXPECT_TRUE(r.has_timestamp);
+  EXPECT_EQ(r.timestamp_value, 9U);
+  EXPECT_EQ(r.timestamp_echo, 8U);
+  ASSERT_EQ(r.sack_count, 2);
+  EXPECT_EQ(r.sack[1], (SequenceRange{300, 400}));
+  EXPECT_EQ(r.frame_bytes, 14U + ip_length(s));
+  EXPECT_EQ(r.headers_bytes, r.frame_bytes - 4U);
+}
+
+// IP 10.1.0.1.40000 > 10.20.0.1.5001: Flags [S], seq 5, win 64240, options [mss 1460], length 0
+// (a frame as it came from a wire, padded to 60 bytes: the padding is no payload)
+TEST(Parse, PaddingIsNotPayload) {
+  Bytes8 frame = ethernet_frame({.seq = 5, .flags = kTcpSyn, .mss = 1460});
+  frame.resize(60);
+  PacketRecord r;
+  ASSERT_EQ(parse(frame, r), ParseOutcome::tcp);
+  EXPECT_EQ(r.payload, 0U);
+  EXPECT_EQ(r.mss_option, 1460);
+  EXPECT_EQ(r.frame_bytes, 60U);
+}
+
+// 02:00:00:00:00:01 > 02:02:00:02:02:00, ethertype IPv4, IP 192.0.2.1.443 > 198.51.100.7.51234: Flags [.],
+//   seq 305419896, ack 2596069104, win 229, length 0
+TEST(Parse, ReadsAHandWrittenFrame) {
+  const Bytes8 frame = from_hex(
+      "020200020200 020000000001 0800"
+      "4500 0028 1c46 4000 4006 0000 c0000201 c6336407"
+      "01bb c822 12345678 9abcdef0 5010 00e5 0000 0000");
+  PacketRecord r;
+  ASSERT_EQ(parse(frame, r), ParseOutcome::tcp);
+  EXPECT_EQ(r.source, address("192.0.2.1"));
+  EXPECT_EQ(r.destination, address("198.51.100.7"));
+  EXPECT_EQ(r.destination_port, 51234);
+  EXPECT_EQ(r.sequence, 0x12345678U);
+  EXPECT_EQ(r.acknowledgment, 0x9abcdef0U);
+  EXPECT_EQ(r.ip_id, 0x1c46);
+}
+
+TEST(Parse, KnowsTheLinkTypesOfPortsAndFiles) {
+  const TcpSpec s{.seq = 7, .payload = 10};
+  const Bytes8 ip = ip_packet(s);
+  struct Case {
+    const char* name;
+    int link_type;
+    Bytes8 header;
+  };
+  const std::vector<Case> cases = {
+      {"EN10MB", 1, from_hex("020200020200 020000000001 0800")},
+      {"RAW as in files", 101, {}},
+      {"RAW as in BSD", 12, {}},
+      {"IPV4", 228, {}},
+      {"LINUX_SLL", 113, from_hex("0000 0001 0006 020000000001 0000 0800")},
+      {"LINUX_SLL2", 276, from_hex("0800 0000 00000002 0001 00 06 0200000000010000")},
+      {"NULL", 0, from_hex("02000000")},
+      {"LOOP", 108, from_hex("00000002")},
+  };
+  for (const Case& c : cases) {
+    Bytes8 frame = c.header;
+    put_all(frame, ip);
+    PacketRecord r;
+    EXPECT_EQ(parse(frame, r, c.link_type), ParseOutcome::tcp) << c.name;
+    EXPECT_EQ(r.payload, 10U) << c.name;
+    // One unit: every link counts as if it were Ethernet.
+    EXPECT_EQ(r.frame_bytes, 14U + ip_length(s)) << c.name;
+  }
+  PacketRecord r;
+  EXPECT_EQ(parse(ip, r, 9999), ParseOutcome::opaque);
+}
+
+// 802.1Q vlan 7; 802.1ad vlan 100, 802.1Q vlan 7; MPLS (label 16, [S]); PPPoE [ses 0x1] inside vlan 7
+TEST(Parse, LooksThroughTagsLabelsAndSessions) {
+  const TcpSpec s{.payload = 3};
+  const std::vector<std::pair<const char*, Bytes8>> headers = {
+      {"vlan", from_hex("020200020200 020000000001 8100 0007 0800")},
+      {"qinq", from_hex("020200020200 020000000001 88a8 0064 8100 0007 0800")},
+      {"mpls", from_hex("020200020200 020000000001 8847 00010040 00011140")},
+      {"pppoe in vlan", from_hex("020200020200 020000000001 8100 0007 8864 11 00 0001 0035 0021")},
+  };
+  for (const auto& [name, header] : headers) {
+    Bytes8 frame = header;
+    put_all(frame, ip_packet(s));
+    PacketRecord r;
+    EXPECT_EQ(parse(frame, r), ParseOutcome::tcp) << name;
+    EXPECT_EQ(r.payload, 3U) << name;
+    EXPECT_EQ(r.frame_bytes, header.size() + ip_length(s)) << name;
+  }
+}
+
+// IP6 2001:db8::1.40000 > 2001:db8:20::1.5001: hop-by-hop, destination options, then TCP
+TEST(Parse, WalksIp6ExtensionHeaders) {
+  const TcpSpec s{.source = address("2001:db8::1"), .destination = address("2001:db8:20::1"), .payload = 5};
+  Bytes8 packet = ip_packet(s);
+  packet[6] = std::byte{0};  // hop-by-hop first
+  const std::uint32_t inner = static_cast<std::uint32_t>(tcp_header(s).size()) + 5 + 24;
+  packet[4] = static_cast<std::byte>(inner >> 8U);
+  packet[5] = static_cast<std::byte>(inner);
+  const Bytes8 extensions = from_hex("3c 00 0104 00000000  06 01 0104 00000000 0000000000000000");
+  packet.insert(packet.begin() + 40, extensions.begin(), extensions.end());
+  PacketRecord r;
+  ASSERT_EQ(parse(ethernet(0x86dd, packet), r), ParseOutcome::tcp);
+  EXPECT_EQ(r.payload, 5U);
+  EXPECT_EQ(r.protocol, 6);
+  EXPECT_EQ(r.source, address("2001:db8::1"));
+
+  packet[6] = std::byte{44};  // a fragment: counted by its addresses, not tracked
+  EXPECT_EQ(parse(ethernet(0x86dd, packet), r), ParseOutcome::ip);
+}
+
+// IP (frag offset 0, flags [+]) and (frag offset 1480): bytes of their addresses, no segments
+TEST(Parse, FragmentsAreBytesWithoutSegments) {
+  Bytes8 packet = ip_packet({.payload = 100});
+  for (unsigned field : {0x2000U, 0x00b9U}) {
+    packet[6] = static_cast<std::byte>(field >> 8U);
+    packet[7] = static_cast<std::byte>(field & 0xffU);
+    PacketRecord r;
+    EXPECT_EQ(parse(ethernet(0x0800, packet), r), ParseOutcome::ip);
+    EXPECT_EQ(r.source, address("10.1.0.1"));
+    EXPECT_GT(r.frame_bytes, 100U);
+  }
+}
+
+// IP bad-len 0: a super-packet of 100 kB whose total length field cannot hold it
+TEST(Parse, TotalLengthZeroIsTheFramesOwnLength) {
+  TcpSpec s{.payload = 100'000, .zero_total_length = true};
+  PacketRecord r;
+  ASSERT_EQ(parse(ethernet_frame(s), 14 + 40 + 100'000, r), ParseOutcome::tcp);
+  EXPECT_EQ(r.payload, 100'000U);
+  s.source = address("2001:db8::1");
+  s.destination = address("2001:db8::2");
+  ASSERT_EQ(parse(ethernet_frame(s), 14 + 60 + 100'000, r), ParseOutcome::tcp);
+  EXPECT_EQ(r.payload, 100'000U);
+}
+
+TEST(Parse, SnapLengthBehindTheHeadersCostsNothing) {
+  const TcpSpec s{.payload = 1448, .timestamps = true};
+  Bytes8 frame = ethernet_frame(s);
+  frame.resize(14 + 20 + 32);
+  PacketRecord r;
+  ASSERT_EQ(parse(frame, 14 + ip_length(s), r), ParseOutcome::tcp);
+  EXPECT_EQ(r.payload, 1448U);
+  frame.resize(14 + 20 + 8);  // the TCP header itself is cut
+  EXPECT_EQ(parse(frame, 14 + ip_length(s), r), ParseOutcome::ip);
+}
+
+TEST(Parse, ContradictionsAreMalformed) {
+  PacketRecord r;
+  Bytes8 frame = ethernet_frame({.payload = 4});
+  auto with = [&](std::size_t at, unsigned value) {
+    Bytes8 f = frame;
+    f[at] = static_cast<std::byte>(value);
+    return parse(f, r);
+  };
+  EXPECT_EQ(with(14, 0x65), ParseOutcome::malformed);            // version 6 under ethertype IPv4
+  EXPECT_EQ(with(14, 0x44), ParseOutcome::malformed);            // header of 16 bytes
+  EXPECT_EQ(with(17, 10), ParseOutcome::malformed);              // total length below the header
+  EXPECT_EQ(with(14 + 20 + 12, 0x40), ParseOutcome::malformed);  // data offset of 16
+  EXPECT_EQ(with(14 + 20 + 12, 0xf0), ParseOutcome::malformed);  // data offset behind the packet's end
+  EXPECT_EQ(parse({}, r), ParseOutcome::malformed);
+}
+
+TEST(Parse, BrokenOptionsEndTheWalkAndNothingElse) {
+  TcpSpec s{.mss = 1460, .timestamps = true};
+  Bytes8 frame = ethernet_frame(s);
+  const std::size_t options = 14 + 20 + 20;
+  frame[options + 6] = std::byte{8};
+  frame[options + 7] = std::byte{1};  // an option of length 1
+  PacketRecord r;
+  ASSERT_EQ(parse(frame, r), ParseOutcome::tcp);
+  EXPECT_EQ(r.mss_option, 1460);
+  EXPECT_FALSE(r.has_timestamp);
+}
+
+// Every prefix of every kind of frame: an outcome, and under the sanitizer no read behind the end.
+TEST(Parse, TakesEveryTruncationOfEveryFrame) {
+  std::vector<std::pair<int, Bytes8>> frames;
+  const TcpSpec v4{.payload = 20, .sack = {{1, 2}, {3, 4}, {5, 6}}, .mss = 1460, .timestamps = true};
+  TcpSpec v6 = v4;
+  v6.source = address("2001:db8::1");
+  v6.destination = address("2001:db8::2");
+  for (const TcpSpec& s : {v4, v6}) {
+    frames.emplace_back(1, ethernet_frame(s));
+    frames.emplace_back(101, ip_packet(s));
+    Bytes8 tagged = from_hex("020200020200 020000000001 88a8 0064 8100 0007 8847 00010140");
+    put_all(tagged, ip_packet(s));
+    frames.emplace_back(1, tagged);
+    Bytes8 pppoe = from_hex("020200020200 020000000001 8864 11 00 0001 0035 0021");
+    put_all(pppoe, ip_packet(s));
+    frames.emplace_back(1, pppoe);
+  }
+  for (const auto& [link_type, whole] : frames) {
+    for (std::size_t length = 0; length <= whole.size(); ++length) {
+      // A copy of exactly this length, so that the sanitizer sees one byte too far.
+      const Bytes8 cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
+      PacketRecord r;
+      const ParseOutcome outcome = parse(cut, static_cast<std::uint32_t>(whole.size()), r, link_type);
+      EXPECT_LE(static_cast<int>(outcome), static_cast<int>(ParseOutcome::malformed));
+      EXPECT_LE(r.sack_count, 4);
+    }
+  }
+}
+
+TEST(Parse, TakesAnyBytes) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 20'000; ++round) {
+    Bytes8 bytes = ethernet_frame({.payload = 8, .sack = {{1, 2}}, .timestamps = true});
+    for (int flips = 0; flips < 6; ++flips) bytes[random() % bytes.size()] = static_cast<std::byte>(random());
+    bytes.resize(random() % (bytes.size() + 1));
+    PacketRecord r;
+    const ParseOutcome outcome = parse(bytes, r);
+    if (outcome == ParseOutcome::tcp) {
+      EXPECT_GE(r.tcp_header_bytes, 20);
+      EXPECT_GE(r.frame_bytes, r.headers_bytes + r.payload);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace weir
