@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netlab import Buffer, FarSite, Lab, Policer, Spec, wait_until
-from netlab.namespace import LabError, need_root
+from netlab.namespace import LabError, need_root, unwind_when_terminated
 from netlab.product import RateSample, RateSampler, Weir, policy_text
 from netlab.provider import ProviderCounts
 from netlab.report import Checks, sparkline, table, write_csv, write_json
@@ -258,12 +258,15 @@ def run_case(case: Case, arguments: argparse.Namespace) -> Result:
 def run_in_parallel(cases: list[Case], arguments: argparse.Namespace) -> list[Result]:
     """Each case in a process of its own, at most `--parallel` at a time; their labs never meet."""
     waiting, running, results = list(cases), [], []
+    unwind_when_terminated()
     try:
         while waiting or running:
             while waiting and len(running) < arguments.parallel:
                 case = waiting.pop(0)
                 log = open(arguments.out / f"{case.name}.log", "w")
-                command = [sys.executable, __file__, "--case", json.dumps(vars(case)), "--out", str(arguments.out)]
+                # Should this process be killed outright, the labs of its children still come down.
+                command = ["setpriv", "--pdeathsig", "TERM", sys.executable, __file__,
+                           "--case", json.dumps(vars(case)), "--out", str(arguments.out)]
                 if arguments.weir:
                     command += ["--weir", arguments.weir]
                 running.append((case, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)))

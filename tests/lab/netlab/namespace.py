@@ -79,9 +79,7 @@ def on_every_exit(action: Callable[[], None]) -> int:
     global _next_key
     if _next_key == 0:
         atexit.register(_run_exit_actions)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, _leave_on_signal)
+        unwind_when_terminated()
     _next_key += 1
     _at_exit[_next_key] = action
     return _next_key
@@ -89,6 +87,13 @@ def on_every_exit(action: Callable[[], None]) -> int:
 
 def cancel_exit_action(key: int) -> None:
     _at_exit.pop(key, None)
+
+
+def unwind_when_terminated() -> None:
+    """Makes SIGTERM and SIGHUP end the program the way an exception does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave_on_signal)
 
 
 def _leave_on_signal(number: int, _frame: object) -> None:
