@@ -41,7 +41,8 @@ def check_capacity(checks: Checks, provider: Policer | Buffer, what: str, short_
                          f"{measured / 1e6:.3f} Mbit/s, {measured / target - 1:+.2%}")
         account, truth = stream.stop(), provider.read()
         missing = account["sent"] - account["received"] - account["refused"]
-        checks.check(f"{what}: every missing packet is a drop it counted", missing == truth.drops,
+        # The port's own multicast announcements may fall victim, too: not ours, but counted.
+        checks.check(f"{what}: every missing packet is a drop it counted", missing <= truth.drops <= missing + 5,
                      f"{missing} missing, {truth.drops} counted, {account['refused']} refused by the sender's host")
 
 

@@ -48,7 +48,8 @@ class BulkResult:
 class Bulk:
     """`flows` flows of one iperf3 pair from the site to a far site, TCP unless `udp_bps` says how fast to send UDP.
 
-    `flow_bps` paces each TCP flow. `reverse`: from the far site to ours. Flows start together and run until stop(), at most `seconds`.
+    `flow_bps` paces each TCP flow. `reverse`: from the far site to ours. Flows start together and run until stop(), at
+    most `seconds`.
     """
 
     def __init__(self, lab: Lab, flows: int = 1, congestion: str = "cubic", source: str = REPLICATION,
