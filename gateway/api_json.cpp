@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/json_text.hpp"
+#include "gateway/port.hpp"
 
 namespace weir::gateway {
 namespace {
@@ -102,10 +103,6 @@ json::value number_or_null(float number, int digits) {
 }
 
 }  // namespace
-
-std::string handle_text(std::uint32_t handle) {
-  return fmt::format("{:x}:{:x}", handle >> 16U, handle & 0xffffU);
-}
 
 json::array degraded_json(std::span<const Degradation> degraded) {
   json::array all;

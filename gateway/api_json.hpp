@@ -22,7 +22,4 @@ namespace weir::gateway {
 /// Arrays of equal length, one value per sample, oldest first.
 [[nodiscard]] boost::json::object history_json(std::string_view site, std::span<const HistorySample> samples);
 
-/// "7e17:11", as tc prints it.
-[[nodiscard]] std::string handle_text(std::uint32_t handle);
-
 }  // namespace weir::gateway

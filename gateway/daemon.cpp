@@ -144,6 +144,7 @@ class Daemon {
     try {
       kernel_watch_.emplace(loop_, gateway_.policy().wan.interface, shaper_.netlink_port(),
                             [this](const std::string& what) {
+                              spdlog::debug("the kernel tells: {}", what);
                               gateway_.on_kernel_change(what, instant_now());
                               capture_->retry_now();  // the port may be back
                             });

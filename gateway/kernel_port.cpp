@@ -1,5 +1,7 @@
 #include <system_error>
 
+#include <fmt/format.h>
+
 #include "gateway/port.hpp"
 
 namespace weir::gateway {
@@ -30,6 +32,11 @@ std::string describe(const shaper::KernelFault& fault) {
   std::string text = fault.attempt + ": " + std::generic_category().message(fault.error);
   if (!fault.hint.empty()) text += " (" + fault.hint + ")";
   return text;
+}
+
+std::string handle_text(shaper::Handle handle) {
+  const unsigned minor = handle & 0xffffU;
+  return minor == 0 ? fmt::format("{:x}:", handle >> 16U) : fmt::format("{:x}:{:x}", handle >> 16U, minor);
 }
 
 std::unique_ptr<Port> kernel_port(shaper::PortShaper& shaper) {

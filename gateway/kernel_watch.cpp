@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "gateway/port.hpp"
+
 namespace weir::gateway {
 namespace {
 
@@ -21,18 +23,13 @@ int duplicate_of(int descriptor) {
   return copy;
 }
 
-std::string handle_text(shaper::Handle handle) {
-  const unsigned minor = handle & 0xffffU;
-  return minor == 0 ? fmt::format("{:x}:", handle >> 16U) : fmt::format("{:x}:{:x}", handle >> 16U, minor);
-}
-
 }  // namespace
 
 bool concerns_us(const shaper::KernelEvent& event, const std::string& interface, std::uint32_t own_port) {
   if (event.kind == Kind::overrun) return true;
+  // Also the kernel's answers to our own questions about classes, ten times a second: it tells them
+  // everybody.
   if (event.origin != 0 && event.origin == own_port) return false;
-  // The kernel also tells everybody the answers to our own questions about classes, ten times a second.
-  if (event.kind == Kind::class_changed) return false;
   // A port that was removed may have lost its name already; a renamed one has two.
   return event.interface.empty() || event.interface == interface || event.former_name == interface;
 }

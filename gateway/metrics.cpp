@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "gateway/api.hpp"
-#include "gateway/api_json.hpp"
+#include "gateway/port.hpp"
 
 namespace weir::gateway {
 namespace {

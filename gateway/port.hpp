@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/policy.hpp"
+#include "shaper/class_ids.hpp"
 #include "shaper/port_shaper.hpp"
 
 namespace weir::gateway {
@@ -33,6 +34,9 @@ class Port {
 
 /// "create class 7e17:10 on wan0: No such device (load the module sch_htb)".
 [[nodiscard]] std::string describe(const shaper::KernelFault& fault);
+
+/// "7e17:11", of a qdisc "7e17:", as tc prints them.
+[[nodiscard]] std::string handle_text(shaper::Handle handle);
 
 /// `shaper` must outlive the port.
 [[nodiscard]] std::unique_ptr<Port> kernel_port(shaper::PortShaper& shaper);

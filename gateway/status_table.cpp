@@ -190,7 +190,7 @@ class Renderer {
 
   std::string sites() const {
     Table table("", {"SITE", "SHAPED", "CAPACITY (bit/s)", "STATE", "MODE", "LOST BEYOND", "BEFORE",
-                     "RTT BASE / P95", "SENT", "DELIVERED", "AGE"});
+                     "RTT BASE / P95", "SENT", "DELIVERED", "WANTS MORE", "AGE"});
     for (const json::value& site : list(at(status_, {"sites"}))) {
       const std::string state = text(at(site, {"state"}));
       table.row({{text(at(site, {"name"})), kBold},
@@ -201,8 +201,9 @@ class Renderer {
                  {percent(at(site, {"loss", "beyond"}))},
                  {percent(at(site, {"loss", "before"}))},
                  {rtt(site)},
-                 {rate(at(site, {"sent_bps"})) + (truth(at(site, {"demand"})) ? " +" : "")},
+                 {rate(at(site, {"sent_bps"}))},
                  {rate(at(site, {"delivered_bps"}))},
+                 {truth(at(site, {"demand"})) ? "yes" : "no"},
                  {time_span(at(site, {"since_s"}))}},
                 below(site));
     }
