@@ -14,6 +14,7 @@ constexpr std::size_t kMostSlots = 36'000;  // an hour
 constexpr std::size_t kLeastBufferWindows = 3;
 constexpr double kLeastBufferShare = 0.1;
 constexpr std::size_t kLeastLossWindows = 5;
+constexpr double kLargestSpread = 0.5;
 
 /// How loss follows the load over the busy windows: the least-squares slope of lost on sent segments, beside
 /// the mean.
@@ -25,7 +26,8 @@ constexpr std::size_t kLeastLossWindows = 5;
 struct LossLaw {
   double mean = 0.0;
   double slope = 0.0;
-  double sigmas = 0.0;  ///< by which the slope exceeds the mean
+  double error = 0.0;  ///< standard error of the slope
+  [[nodiscard]] bool exceeds_mean_by(double sigmas) const { return slope - mean > sigmas * error; }
 };
 
 struct Point {
@@ -57,8 +59,7 @@ struct Point {
     const double r = p.lost - lost - law.slope * (p.sent - sent);
     residual += r * r;
   }
-  const double error = std::sqrt(residual / (n - 2.0) / sxx);
-  if (error > 0.0) law.sigmas = (law.slope - law.mean) / error;
+  law.error = std::sqrt(residual / (n - 2.0) / sxx);
   return law;
 }
 
@@ -78,10 +79,15 @@ template <typename T>
 /// Thresholds from 47 captures with a known truth (docs/ESTIMATOR.md). The weaker law is enough where the
 /// delivered rate stands at one level whenever there is loss.
 [[nodiscard]] bool grows_with_load(const LossLaw& law, double spread_of_rates) {
-  const bool strong = law.slope > 3.0 * law.mean && law.slope > 0.05 && law.sigmas > 2.0;
+  const bool strong = law.slope > 3.0 * law.mean && law.slope > 0.05 && law.exceeds_mean_by(2.0);
   const bool steady =
-      law.slope > 2.0 * law.mean && law.slope > 0.05 && law.sigmas > 4.0 && spread_of_rates < 0.2;
+      law.slope > 2.0 * law.mean && law.slope > 0.05 && law.exceeds_mean_by(4.0) && spread_of_rates < 0.2;
   return strong || steady;
+}
+
+/// The slope may as well be that of a policer as that of random loss: too few congested windows to tell.
+[[nodiscard]] bool is_undecided(const LossLaw& law) {
+  return law.slope + 2.0 * law.error > 3.0 * law.mean;
 }
 
 }  // namespace
@@ -201,6 +207,8 @@ CapacityFinding CapacityObserver::finding() const {
     finding.windows = static_cast<std::uint32_t>(rates.size());
     if (!queues.empty()) finding.queue = quantile(std::move(queues), 0.5);
     if (mode == CapacityMode::lossy) return;
+    // Rates that differ by more than half are no one level: say what it is, but no number.
+    if (spread(rates) > kLargestSpread) return;
     finding.rate = Rate::bps(static_cast<std::uint64_t>(quantile(rates, 0.5)));
     finding.low = Rate::bps(static_cast<std::uint64_t>(quantile(rates, 0.25)));
     finding.high = Rate::bps(static_cast<std::uint64_t>(quantile(rates, 0.75)));
@@ -218,10 +226,14 @@ CapacityFinding CapacityObserver::finding() const {
   for (const Point& p : points) loads.push_back(p.sent);
   const double usual = quantile(std::move(loads), 0.5);
   const double rate_spread = spread(losing);
-  bool grows = grows_with_load(fit(points), rate_spread);
+  const LossLaw whole = fit(points);
   std::erase_if(points, [&](const Point& p) { return p.sent > 2.0 * usual; });
-  grows = grows || grows_with_load(fit(points), rate_spread);
-  conclude(grows ? CapacityMode::policer : CapacityMode::lossy, losing, std::move(queue_when_losing));
+  const LossLaw without_bursts = fit(points);
+  if (grows_with_load(whole, rate_spread) || grows_with_load(without_bursts, rate_spread)) {
+    conclude(CapacityMode::policer, losing, std::move(queue_when_losing));
+  } else if (!is_undecided(without_bursts)) {
+    conclude(CapacityMode::lossy, losing, std::move(queue_when_losing));
+  }
   return finding;
 }
 

@@ -69,7 +69,7 @@ class FlowTable {
   [[nodiscard]] SegmentBudget& budget() { return budget_; }
 
  private:
-  static constexpr std::size_t kChunk = 1024;
+  static constexpr std::size_t kChunk = 256;
   static constexpr std::size_t kVictimsLookedAt = 32;
 
   [[nodiscard]] Flow& at(std::uint32_t slot) { return chunks_[slot / kChunk][slot % kChunk]; }

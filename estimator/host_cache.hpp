@@ -1,6 +1,6 @@
 /// A bounded table from address to value: four-way sets, the least recently used of a set gives way.
 ///
-/// Pure, fixed memory, no allocation after construction: strangers' addresses cannot make it grow.
+/// Pure, fixed memory, one allocation: strangers' addresses cannot make it grow.
 #pragma once
 
 #include <array>
@@ -36,14 +36,13 @@ namespace weir {
 template <typename Value>
 class HostCache {
  public:
-  /// `capacity` is rounded up to a power of two.
+  /// `capacity` is rounded up to a power of two. The memory is taken with the first entry.
   explicit HostCache(std::size_t capacity) {
-    std::size_t sets = 1;
-    while (sets * kWays < capacity) sets *= 2;
-    entries_.resize(sets * kWays);
+    while (capacity_ < capacity) capacity_ *= 2;
   }
 
   [[nodiscard]] Value* find(const IpAddress& address) {
+    if (entries_.empty()) return nullptr;
     Entry* set = set_of(address);
     for (std::size_t i = 0; i < kWays; ++i) {
       if (set[i].used && set[i].address == address) return &set[i].value;
@@ -53,6 +52,7 @@ class HostCache {
 
   /// The value of `address`, fresh when it had none.
   [[nodiscard]] Value& reach(const IpAddress& address, TimePoint now) {
+    if (entries_.empty()) entries_.resize(capacity_);
     Entry* set = set_of(address);
     Entry* oldest = set;
     for (std::size_t i = 0; i < kWays; ++i) {
@@ -84,6 +84,7 @@ class HostCache {
   [[nodiscard]] Entry* set_of(const IpAddress& address) {
     return &entries_[(hash_of(address) * kWays) & (entries_.size() - 1)];
   }
+  std::size_t capacity_ = kWays;
   std::vector<Entry> entries_;
 };
 

@@ -306,7 +306,8 @@ namespace {
       return fmt::format("no: {} of loss that does not answer to the rate; slowing down would not help",
                          percent(c.loss));
     case CapacityMode::unknown:
-      return "no sign of it: the path was not seen full";
+      return c.loss > 0.0 ? "cannot be told: too little loss to see whether it follows the load"
+                          : "no sign of it: the path was not seen full";
   }
   return "unknown";
 }

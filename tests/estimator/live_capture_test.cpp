@@ -1,0 +1,188 @@
+// The live tap on a veth pair in a network namespace of this test's own (it ends with the thread that made
+// it).
+#include <cstdlib>
+#include <functional>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "estimator/capture.hpp"
+
+#include "wire.hpp"
+
+namespace weir {
+namespace {
+
+using namespace weir::test;
+using namespace std::chrono_literals;
+
+TimePoint monotonic_now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return TimePoint(std::chrono::seconds(t.tv_sec) + Duration(t.tv_nsec));
+}
+
+/// Sends raw frames out of an interface.
+class Injector {
+ public:
+  explicit Injector(const char* interface) : fd_(socket(AF_PACKET, SOCK_RAW, 0)) {
+    to_.sll_family = AF_PACKET;
+    to_.sll_ifindex = static_cast<int>(if_nametoindex(interface));
+  }
+  ~Injector() { close(fd_); }
+  Injector(const Injector&) = delete;
+  Injector& operator=(const Injector&) = delete;
+  void send(const Bytes8& frame) {
+    ASSERT_EQ(sendto(fd_, frame.data(), frame.size(), 0, reinterpret_cast<const sockaddr*>(&to_), sizeof to_),
+              static_cast<ssize_t>(frame.size()));
+  }
+
+ private:
+  int fd_;
+  sockaddr_ll to_{};
+};
+
+/// Frames until `wanted` came or two seconds are over.
+std::vector<PacketRecord> collect(LiveCapture& capture, std::size_t wanted) {
+  std::vector<PacketRecord> records;
+  const TimePoint end = monotonic_now() + 2s;
+  while (records.size() < wanted && monotonic_now() < end) {
+    pollfd waiting{.fd = capture.descriptor(), .events = POLLIN, .revents = 0};
+    poll(&waiting, 1, 100);
+    capture.dispatch(1000, [&](const Frame& frame) {
+      PacketRecord record;
+      if (parse_frame(frame, record) == ParseOutcome::tcp) records.push_back(record);
+    });
+  }
+  return records;
+}
+
+class LiveCaptureTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root, for a network namespace of its own";
+  }
+  /// Runs `body` in a namespace with v0 and v1 joined and up.
+  static void in_namespace(const std::function<void()>& body) {
+    std::thread([&] {
+      if (unshare(CLONE_NEWNET) != 0) GTEST_SKIP() << "the kernel gives no network namespace";
+      if (std::system("ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up") !=
+          0) {
+        GTEST_SKIP() << "no veth here";
+      }
+      body();
+    }).join();
+  }
+};
+
+Bytes8 tagged(const TcpSpec& s, const char* tags) {
+  Bytes8 frame = from_hex("020200020200 020000000001");
+  put_all(frame, from_hex(tags));
+  put_all(frame, from_hex("0800"));
+  put_all(frame, ip_packet(s));
+  return frame;
+}
+
+// On egress the tag stands in the frame, on ingress the kernel has moved it into the metadata: both must pass
+// the filter and be read.
+TEST_F(LiveCaptureTest, TheDefaultFilterPassesTaggedFramesWhereverTheTagIs) {
+  in_namespace([] {
+    LiveCapture leaving("v0", LiveCapture::Options{});
+    LiveCapture arriving("v1", LiveCapture::Options{});
+    Injector injector("v0");
+    injector.send(ethernet_frame({.seq = 1}));
+    injector.send(tagged({.seq = 2}, "8100 0007"));
+    injector.send(tagged({.seq = 3}, "88a8 0064 8100 0007"));
+    for (LiveCapture* capture : {&leaving, &arriving}) {
+      const std::vector<PacketRecord> records = collect(*capture, 3);
+      ASSERT_EQ(records.size(), 3U) << (capture == &leaving ? "leaving" : "arriving");
+      for (std::uint32_t i = 0; i < 3; ++i) EXPECT_EQ(records[i].sequence, i + 1);
+    }
+  });
+}
+
+TEST_F(LiveCaptureTest, TheNarrowFilterPassesOneTagAsWell) {
+  in_namespace([] {
+    const LiveCapture::Options narrow{.filter = "tcp or (vlan and tcp)"};
+    LiveCapture leaving("v0", narrow);
+    LiveCapture arriving("v1", narrow);
+    Injector injector("v0");
+    injector.send(ethernet_frame({.seq = 1}));
+    injector.send(tagged({.seq = 2}, "8100 0007"));
+    EXPECT_EQ(collect(leaving, 2).size(), 2U);
+    EXPECT_EQ(collect(arriving, 2).size(), 2U);
+  });
+}
+
+TEST_F(LiveCaptureTest, FramesComeSoonAndOnTheMonotonicClock) {
+  in_namespace([] {
+    LiveCapture capture("v0", LiveCapture::Options{.filter = "tcp"});  // not the kernel's own IPv6 chatter
+    Injector injector("v0");
+    const TimePoint before = monotonic_now();
+    injector.send(ethernet_frame({.seq = 1}));
+    const TimePoint after = monotonic_now();
+    const std::vector<PacketRecord> records = collect(capture, 1);
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_GE(records[0].time, before - 1ms);
+    EXPECT_LE(records[0].time, after + 1ms);
+    EXPECT_EQ(capture.counters().received, 1U);
+    EXPECT_EQ(capture.counters().dropped, 0U);
+  });
+}
+
+TEST_F(LiveCaptureTest, ARingThatOverflowsSaysHowMuchWasLost) {
+  in_namespace([] {
+    LiveCapture capture("v0", LiveCapture::Options{.filter = "tcp", .ring_bytes = 1U << 20U});
+    Injector injector("v0");
+    const Bytes8 frame = ethernet_frame({.seq = 1});
+    for (int i = 0; i < 50'000; ++i) injector.send(frame);
+    std::size_t seen = 0;
+    for (std::size_t more = 1; more > 0; seen += more) {
+      more = capture.dispatch(100'000, [](const Frame&) {});
+    }
+    const CaptureCounters counters = capture.counters();
+    EXPECT_GT(counters.dropped, 0U);
+    EXPECT_LE(seen + counters.dropped, 50'000U);
+    EXPECT_GE(seen + counters.dropped, 49'000U);  // the last block may not have been closed yet
+  });
+}
+
+TEST_F(LiveCaptureTest, FaultsNameTheAttemptAndTheInterface) {
+  in_namespace([] {
+    try {
+      LiveCapture capture("nosuch0", LiveCapture::Options{});
+      FAIL() << "opened an interface that is not there";
+    } catch (const std::runtime_error& e) {
+      EXPECT_NE(std::string(e.what()).find("nosuch0"), std::string::npos) << e.what();
+    }
+    try {
+      LiveCapture capture("v0", LiveCapture::Options{.filter = "no such filter"});
+      FAIL() << "compiled nonsense";
+    } catch (const std::runtime_error& e) {
+      EXPECT_NE(std::string(e.what()).find("filter on v0"), std::string::npos) << e.what();
+    }
+    LiveCapture capture("v0", LiveCapture::Options{});
+    ASSERT_EQ(std::system("ip link del v0"), 0);
+    const auto until_gone = [&] {
+      for (int i = 0; i < 100; ++i) {
+        pollfd waiting{.fd = capture.descriptor(), .events = POLLIN, .revents = 0};
+        poll(&waiting, 1, 20);
+        capture.dispatch(100, [](const Frame&) {});
+      }
+    };
+    EXPECT_THROW(until_gone(), std::runtime_error);
+  });
+}
+
+}  // namespace
+}  // namespace weir
