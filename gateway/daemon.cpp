@@ -96,7 +96,6 @@ class Daemon {
       // A third of the interval: one turn may come late without the manager's losing patience.
       watchdog.emplace(loop_, *interval / 3, [this] { feed_watchdog(); });
     }
-    notifier_.ready(summary());
     loop_.run();
     return stop();
   }
@@ -132,12 +131,18 @@ class Daemon {
             },
         .on_change =
             [this](CaptureChange change) {
-              asio::post(loop_,
-                         [this, change = std::move(change)] { gateway_.on_capture(change, instant_now()); });
+              asio::post(loop_, [this, change = std::move(change)] { handle_capture_change(change); });
             },
     };
     capture_.emplace(live_capture_on(gateway_.policy().wan.interface), std::move(listener),
                      estimator_settings(gateway_.policy()), gateway_.estimator_generation());
+  }
+
+  void handle_capture_change(const CaptureChange& change) {
+    gateway_.on_capture(change, instant_now());
+    // Ready once it is known whether the rates will follow; either way the tree stands and forwarding goes
+    // on.
+    if (!std::exchange(told_ready_, true)) notifier_.ready(summary());
   }
 
   void watch_kernel() {
@@ -238,6 +243,7 @@ class Daemon {
   std::optional<KernelWatch> kernel_watch_;
   std::uint64_t capture_progress_ = 0;
   unsigned seconds_ = 0;
+  bool told_ready_ = false;
 };
 
 }  // namespace

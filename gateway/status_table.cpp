@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <sstream>
 #include <string_view>
 #include <vector>
 
@@ -41,17 +42,20 @@ std::optional<double> number(const json::value& value) {
 }
 
 /// Text of a stranger may hold escape sequences; a terminal must not obey them.
-std::string text(const json::value& value) {
-  const json::string* found = value.if_string();
-  if (found == nullptr) return "-";
+std::string printable(std::string_view from) {
   std::string safe;
-  for (const char c : *found) {
+  for (const char c : from) {
     if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)
       safe += c;
     else if (c == '\n')
       safe += ' ';
   }
   return safe;
+}
+
+std::string text(const json::value& value) {
+  const json::string* found = value.if_string();
+  return found == nullptr ? std::string("-") : printable({found->data(), found->size()});
 }
 
 bool truth(const json::value& value) {
@@ -172,7 +176,10 @@ class Renderer {
       out += paint(kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
     }
     if (const json::value& error = at(status_, {"policy", "reload_error"}); error.is_string()) {
-      out += paint(kRed, "RELOAD FAILED") + "  " + text(error) + "\n";
+      std::istringstream lines(std::string(error.get_string()));
+      for (std::string line; std::getline(lines, line);) {
+        out += paint(kRed, "POLICY FILE") + "  " + printable(line) + "\n";
+      }
     }
     return out + "\n" + sites();
   }

@@ -211,6 +211,16 @@ TEST(StatusTable, LinesUpAndLeavesOutEscapes) {
   EXPECT_EQ(line_of("dc-küste").find("46.1 M"), line_of("SITE").find("SHAPED") + 1) << page;
 }
 
+TEST(StatusTable, AFileProblemKeepsItsLines) {
+  const json::value status =
+      json::parse(R"({"policy":{"reload_error":"p.yaml:2:1: unknown key 'x'\n    x: 1\n    ^\n"}})");
+  const std::string page = render_status(status, nullptr, {.colour = false});
+  EXPECT_NE(
+      page.find("POLICY FILE  p.yaml:2:1: unknown key 'x'\nPOLICY FILE      x: 1\nPOLICY FILE      ^\n"),
+      std::string::npos)
+      << page;
+}
+
 TEST(StatusTable, ColoursStatesOnATerminal) {
   const std::string page = render_status(json::parse(kStatus), nullptr, {.colour = true});
   EXPECT_NE(page.find("\033[32mhold\033[0m"), std::string::npos);
