@@ -75,12 +75,17 @@ std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoin
     if (c.lost_beyond > harmless * static_cast<double>(c.segments)) lossy.push_back(&c);
   }
   if (lossy.empty()) return std::nullopt;
-  if (lossy.size() > 1) lossy.erase(lossy.begin());
+  const auto share = [](const Cohort* c) {
+    return static_cast<double>(c->lost_beyond) / static_cast<double>(c->segments);
+  };
+  const auto worst =
+      std::max_element(lossy.begin(), lossy.end(), [&](auto x, auto y) { return share(x) < share(y); });
+  if (worst != lossy.begin()) lossy.erase(lossy.begin());
   std::vector<double> rates;
   double sum = 0.0;
   double weight = 0.0;
   for (const Cohort* c : lossy) {
-    const double p = std::min(1.0, static_cast<double>(c->lost_beyond) / static_cast<double>(c->segments));
+    const double p = std::min(1.0, share(c));
     rates.push_back(static_cast<double>(sent(c->begin, c->begin + kCohortLength).bps()) * (1.0 - p));
     sum += rates.back() * c->lost_beyond;
     weight += c->lost_beyond;

@@ -50,7 +50,8 @@ class ControlWindow {
 
   /// Policer: S (1 - p) over the cohorts sent in [from, to) that lost more than `harmless`, weighted by their
   /// losses: the more a cohort lost, the longer the limit was really reached in it. The first still lived on
-  /// the bucket's tokens (or on the old capacity) and is left out when there are others.
+  /// the bucket's tokens, or on the old capacity, and is left out when a later one lost a larger share; when
+  /// it lost the most it is the best there is, since the senders may have collapsed after it.
   [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to, double harmless) const;
   /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
   /// there are others: an emptied bottleneck delivers what we send, not what it can.
