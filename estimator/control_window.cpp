@@ -9,7 +9,7 @@
 namespace weir::control {
 namespace {
 
-/// Mean of samples with their standard error relative to it.
+/// A rate with the standard error of the samples around it.
 Capacity pool(const std::vector<double>& rates, double mean, TimePoint measured) {
   double square = 0.0;
   for (const double r : rates) square += (r - mean) * (r - mean);
@@ -81,16 +81,16 @@ std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoin
   const auto worst =
       std::max_element(lossy.begin(), lossy.end(), [&](auto x, auto y) { return share(x) < share(y); });
   if (worst != lossy.begin()) lossy.erase(lossy.begin());
+  const double enough = share(*std::max_element(lossy.begin(), lossy.end(),
+                                                [&](auto x, auto y) { return share(x) < share(y); })) /
+                        2;
   std::vector<double> rates;
-  double sum = 0.0;
-  double weight = 0.0;
   for (const Cohort* c : lossy) {
+    if (share(c) < enough) continue;
     const double p = std::min(1.0, share(c));
     rates.push_back(static_cast<double>(sent(c->begin, c->begin + kCohortLength).bps()) * (1.0 - p));
-    sum += rates.back() * c->lost_beyond;
-    weight += c->lost_beyond;
   }
-  return pool(rates, sum / weight, lossy.back()->begin);
+  return pool(rates, *std::max_element(rates.begin(), rates.end()), lossy.back()->begin);
 }
 
 std::optional<Rate> ControlWindow::delivered(TimePoint from) const {

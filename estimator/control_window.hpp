@@ -48,10 +48,10 @@ class ControlWindow {
   /// D over the ticks that began at `from` or later; nullopt when unknown.
   [[nodiscard]] std::optional<Rate> delivered(TimePoint from) const;
 
-  /// Policer: S (1 - p) over the cohorts sent in [from, to) that lost more than `harmless`, weighted by their
-  /// losses: the more a cohort lost, the longer the limit was really reached in it. The first still lived on
-  /// the bucket's tokens, or on the old capacity, and is left out when a later one lost a larger share; when
-  /// it lost the most it is the best there is, since the senders may have collapsed after it.
+  /// Policer: the most that S (1 - p) reached in a cohort sent in [from, to) that lost more than `harmless`,
+  /// among those that lost at least half the largest share: what is dropped is what exceeds the limit, but
+  /// senders that have collapsed leave it idle for a part of a cohort. The first still lived on the bucket's
+  /// tokens, or on the old capacity, and is left out when a later one lost a larger share.
   [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to, double harmless) const;
   /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
   /// there are others: an emptied bottleneck delivers what we send, not what it can.

@@ -321,8 +321,8 @@ struct SiteController::Impl {
     Rate next = s.clean * (1.0 + kProbeSteps[s.step]);
     s.step = std::min(s.step + 1, kProbeSteps.size() - 1);
     // The last capacity measured may still hold: go just past it first, and on in small steps.
-    if (capacity && s.clean < capacity->rate * kProbePast && next > capacity->rate * kProbePast) {
-      next = std::max(capacity->rate * kProbePast, s.clean * kLeastStep);
+    if (capacity && s.clean < capacity->high * kProbePast && next > capacity->high * kProbePast) {
+      next = std::max(capacity->high * kProbePast, s.clean * kLeastStep);
       s.step = 0;
     }
     change_rate(next,
