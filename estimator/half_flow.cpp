@@ -16,7 +16,6 @@ constexpr Duration kLongestReordering = 3ms;
 constexpr Duration kDuplicateWithin = 1s;
 constexpr Duration kDuplicateByTimestampWithin = 1ms;
 constexpr Duration kBackToBack = 1ms;
-constexpr Duration kFloorHalfWindow = std::chrono::minutes(5);
 constexpr Duration kLongestRtt = 60s;
 /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
 constexpr std::int32_t kReach = 1 << 30;
@@ -25,24 +24,6 @@ constexpr std::uint8_t kStraysBeforeRestart = 3;
 constexpr std::uint32_t kMtuLessIpHeader = 1480;
 
 }  // namespace
-
-// -- RttFloor --
-
-void RttFloor::add(Duration rtt, TimePoint at) {
-  if (at - turned_ > kFloorHalfWindow) {
-    previous_ = at - turned_ > 2 * kFloorHalfWindow ? Duration::zero() : current_;
-    current_ = Duration::zero();
-    turned_ = at;
-  }
-  if (current_ == Duration::zero() || rtt < current_) current_ = rtt;
-}
-
-std::optional<Duration> RttFloor::value() const {
-  if (current_ == Duration::zero()) {
-    return previous_ == Duration::zero() ? std::nullopt : std::optional(previous_);
-  }
-  return previous_ == Duration::zero() ? current_ : std::min(current_, previous_);
-}
 
 // -- a segment cut into the parts that share a fate --
 

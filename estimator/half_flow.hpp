@@ -15,6 +15,7 @@
 #include "config/units.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
+#include "estimator/rtt_floor.hpp"
 #include "estimator/segment_ring.hpp"
 #include "estimator/sequence.hpp"
 
@@ -58,18 +59,6 @@ struct DataSegment {
 struct CaptureGap {
   TimePoint begin;
   TimePoint end;
-};
-
-/// The smallest value over the last five to ten minutes: routes change.
-class RttFloor {
- public:
-  void add(Duration rtt, TimePoint at);
-  [[nodiscard]] std::optional<Duration> value() const;
-
- private:
-  Duration current_{};
-  Duration previous_{};
-  TimePoint turned_;
 };
 
 /// What an acknowledgment told.

@@ -10,8 +10,8 @@
 
 #include "config/address.hpp"
 #include "config/units.hpp"
-#include "estimator/half_flow.hpp"
 #include "estimator/host_cache.hpp"
+#include "estimator/rtt_floor.hpp"
 
 namespace weir {
 
