@@ -1,7 +1,7 @@
 /// The product's units, each a type of its own: a rate is never confused with a byte count or a time.
 ///
-/// One unit: every rate in Weir (floor, ceiling, shaped rate, capacity, sent, delivered) counts the bits that HTB
-/// charges: the frame from its Ethernet header on, plus the link layer's overhead, per wire segment.
+/// One unit: every rate in Weir (floor, ceiling, shaped rate, capacity, sent, delivered) counts the bits that
+/// HTB charges: the frame from its Ethernet header on, plus the link layer's overhead, per wire segment.
 /// `LinkLayer::charged` is the one place that knows the conversion.
 ///
 /// Pure, constexpr, no errors: arithmetic saturates at zero where a difference would go below it.
@@ -16,8 +16,8 @@ namespace weir {
 
 using Duration = std::chrono::nanoseconds;
 
-/// The clock of everything that is measured. It has no now(): time is an argument everywhere but in gateway/, which
-/// maps CLOCK_MONOTONIC (live) or the capture's own stamps (files) onto it.
+/// The clock of everything that is measured. It has no now(): time is an argument everywhere but in gateway/,
+/// which maps CLOCK_MONOTONIC (live) or the capture's own stamps (files) onto it.
 struct WeirClock {
   using duration = Duration;
   using rep = duration::rep;
@@ -49,7 +49,9 @@ class Bytes {
     return *this;
   }
   friend constexpr Bytes operator+(Bytes a, Bytes b) { return Bytes(a.count_ + b.count_); }
-  friend constexpr Bytes operator-(Bytes a, Bytes b) { return Bytes(a.count_ - std::min(a.count_, b.count_)); }
+  friend constexpr Bytes operator-(Bytes a, Bytes b) {
+    return Bytes(a.count_ - std::min(a.count_, b.count_));
+  }
 
  private:
   std::uint64_t count_ = 0;
@@ -72,8 +74,9 @@ class Rate {
   [[nodiscard]] constexpr std::uint64_t bytes_per_second() const { return bps_ / 8; }
   /// The bytes that pass in `d` at this rate.
   [[nodiscard]] constexpr Bytes in(Duration d) const {
-    return d > Duration::zero() ? Bytes(static_cast<std::uint64_t>(static_cast<double>(bps_) / 8.0 * seconds(d)))
-                                : Bytes();
+    return d > Duration::zero()
+               ? Bytes(static_cast<std::uint64_t>(static_cast<double>(bps_) / 8.0 * seconds(d)))
+               : Bytes();
   }
   /// The time that `bytes` take at this rate; zero for a zero rate.
   [[nodiscard]] constexpr Duration time_for(Bytes bytes) const {
@@ -102,14 +105,17 @@ class Rate {
 struct LinkLayer {
   enum class Kind : std::uint8_t { ethernet, atm, ppp };
   Kind kind = Kind::ethernet;
-  std::int16_t overhead = 0;  ///< bytes added to each wire segment (may be negative: PPP has no Ethernet header)
-  std::uint16_t mpu = 0;      ///< least charged bytes of one segment
+  std::int16_t overhead =
+      0;                  ///< bytes added to each wire segment (may be negative: PPP has no Ethernet header)
+  std::uint16_t mpu = 0;  ///< least charged bytes of one segment
 
   auto operator<=>(const LinkLayer&) const = default;
 
-  /// Charged bytes of `segments` wire segments that together hold `frame_bytes` from their Ethernet headers on.
+  /// Charged bytes of `segments` wire segments that together hold `frame_bytes` from their Ethernet headers
+  /// on.
   [[nodiscard]] constexpr Bytes charged(std::uint64_t frame_bytes, std::uint64_t segments = 1) const {
-    const auto with_overhead = static_cast<std::int64_t>(frame_bytes) + overhead * static_cast<std::int64_t>(segments);
+    const auto with_overhead =
+        static_cast<std::int64_t>(frame_bytes) + overhead * static_cast<std::int64_t>(segments);
     auto bytes = std::max(with_overhead, static_cast<std::int64_t>(mpu * segments));
     if (kind == Kind::atm) bytes = (bytes + 47) / 48 * 53;  // 48 payload bytes ride in each 53-byte cell
     return Bytes(static_cast<std::uint64_t>(std::max<std::int64_t>(bytes, 0)));

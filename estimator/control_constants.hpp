@@ -43,8 +43,10 @@ inline constexpr double kAllDelivered = 1.04;  ///< D / S within 4 % of one: the
 
 // --- verify ---
 inline constexpr Duration kVerifyTime = 5s;
-inline constexpr double kVerifyOdds = 4.6;      ///< |log likelihood ratio| that decides: 100 to 1
-inline constexpr double kVerifyAnswered = 0.6;  ///< remaining share of the loss below which the cut helped
+inline constexpr double kVerifyOdds = 4.6;     ///< |log likelihood ratio| that decides: 100 to 1
+inline constexpr double kVerifyHelped = 0.85;  ///< remaining share of the loss below which the cut helped
+inline constexpr double kMostHarmless =
+    0.05;  ///< more than that is congestion until six cuts have not helped
 inline constexpr int kMostCuts = 6;
 inline constexpr std::uint32_t kVerifySegments = 50;
 
@@ -59,7 +61,7 @@ inline constexpr Duration kProbePatience = 2s;  ///< for the senders to fill the
 inline constexpr double kDemand = 0.95;         ///< S / r from which the site wants more
 inline constexpr Duration kDemandWindow = 500ms;
 inline constexpr Duration kProbeWaitFirst = 500ms;  ///< after a cut, or a run that gained or found no demand
-inline constexpr Duration kProbeWaitLeast = 2s;  ///< after an aborted run; doubles up to the most
+inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; doubles up to the most
 inline constexpr Duration kProbeWaitMost = 8s;
 inline constexpr double kProbeJitter = 0.2;
 inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so far starts the waits anew

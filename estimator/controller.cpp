@@ -220,8 +220,10 @@ struct SiteController::Impl {
     if (odds < kVerifyOdds && !late) return;
     const double remaining =
         (count.ratio() - loss_test.floor()) / std::max(1e-9, s.loss_before - loss_test.floor());
-    if (remaining < kVerifyAnswered) {
-      if (s.cuts < kMostCuts && loss_test.fires()) return cut_for_loss(s.before, s.cuts, now);
+    // Less than before, or more than any path loses by itself: not down far enough yet.
+    const bool helped = remaining < kVerifyHelped || count.ratio() > kMostHarmless;
+    if (helped && s.cuts < kMostCuts) {
+      if (loss_test.fires()) return cut_for_loss(s.before, s.cuts, now);
       if (late) return hold(now + kProbeWaitFirst);
       return;
     }

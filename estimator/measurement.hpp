@@ -1,11 +1,12 @@
 /// What the estimator tells the controller: one SiteMeasurement per site and direction, ten times a second.
 ///
-/// Pure values, copied between threads. Rates and charged bytes in the one unit (config/units.hpp). Segment counts are
-/// wire segments: a super-packet of n MSS counts n.
+/// Pure values, copied between threads. Rates and charged bytes in the one unit (config/units.hpp). Segment
+/// counts are wire segments: a super-packet of n MSS counts n.
 ///
 ///        send time ->   |  cohort i  | cohort i+1 | cohort i+2 |
 ///                        100 ms of sending each; a loss is charged to the cohort its bytes were *sent* in
-///        known at ->            i is mature (>= 95 % resolved, or older than 2 RTT + 100 ms) ...^ emitted once
+///        known at ->            i is mature (>= 95 % resolved, or older than 2 RTT + 100 ms) ...^ emitted
+///        once
 #pragma once
 
 #include <cstdint>
@@ -20,57 +21,59 @@ inline constexpr Duration kCohortLength = std::chrono::milliseconds(100);
 
 /// The fate of the TCP segments that one site was sent in one 100 ms interval. Emitted once, when mature.
 struct Cohort {
-  TimePoint begin;                 ///< first instant of the interval of *send* time
-  std::uint32_t segments = 0;      ///< resolved segments n: ACKed, SACKed or lost
-  std::uint32_t lost_beyond = 0;   ///< k: lost on the WAN side of the tap, spurious ones already taken off
-  std::uint32_t lost_before = 0;   ///< holes: bytes first seen below the high-water mark (LAN, our own queues)
-  Bytes sent;                      ///< charged bytes of the TCP segments sent in it, retransmissions included
+  TimePoint begin;                ///< first instant of the interval of *send* time
+  std::uint32_t segments = 0;     ///< resolved segments n: ACKed, SACKed or lost
+  std::uint32_t lost_beyond = 0;  ///< k: lost on the WAN side of the tap, spurious ones already taken off
+  std::uint32_t lost_before = 0;  ///< holes: bytes first seen below the high-water mark (LAN, our own queues)
+  Bytes sent;                     ///< charged bytes of the TCP segments sent in it, retransmissions included
   bool operator==(const Cohort&) const = default;
 };
 
 /// The provider's queue as the tap sees it: RTT over each flow's own base, over the ticks's fresh samples.
 struct QueueDelay {
-  Duration q{};                    ///< weighted 20th percentile of RTT - base(flow)
-  Duration p10{};                  ///< spread of the same samples
+  Duration q{};    ///< weighted 20th percentile of RTT - base(flow)
+  Duration p10{};  ///< spread of the same samples
   Duration p90{};
   std::uint32_t samples = 0;
   std::uint32_t flows = 0;
-  TimePoint sent_from;             ///< oldest and newest send time among the samples
+  TimePoint sent_from;  ///< oldest and newest send time among the samples
   TimePoint sent_to;
   bool operator==(const QueueDelay&) const = default;
 };
 
 struct RttSummary {
-  Duration base{};                 ///< weighted median of the flows' bases
+  Duration base{};  ///< weighted median of the flows' bases
   Duration p50{};
   Duration p95{};
-  std::uint32_t samples = 0;       ///< over the last 10 s
+  std::uint32_t samples = 0;  ///< over the last 10 s
   bool operator==(const RttSummary&) const = default;
 };
 
 /// What the path handed over: TCP bytes newly ACKed or SACKed, scaled to all protocols by sent / sent_tcp.
 struct Delivery {
   Rate rate;
-  Duration over{};                 ///< length of the sliding window: max(0.5 s, 2 base)
+  Duration over{};  ///< length of the sliding window: max(0.5 s, 2 base)
   bool operator==(const Delivery&) const = default;
 };
 
 /// One site, one direction, one tick.
 struct SiteMeasurement {
-  TimePoint at;                    ///< end of the tick
-  Duration interval{};             ///< its length
-  bool valid = true;               ///< false: the capture lost frames or stalled; nothing in here is evidence
-  Bytes sent;                      ///< charged bytes that left in the tick, all protocols that the tap saw
-  Bytes sent_tcp;                  ///< of these, TCP
-  std::vector<Cohort> mature;      ///< cohorts that became mature in this tick, oldest first
+  TimePoint at;                ///< end of the tick
+  Duration interval{};         ///< its length
+  bool valid = true;           ///< false: the capture lost frames or stalled; nothing in here is evidence
+  Bytes sent;                  ///< charged bytes that left in the tick, all protocols that the tap saw
+  Bytes sent_tcp;              ///< of these, TCP
+  std::vector<Cohort> mature;  ///< cohorts that became mature in this tick, oldest first
   std::optional<Delivery> delivered;  ///< nullopt: unknown (TCP under 5 % of the bytes, or no ACKs)
-  std::optional<Bytes> delivered_bytes;  ///< the same scaled bytes, newly ACKed or SACKed within this tick alone
-  std::optional<QueueDelay> queue; ///< nullopt: no fresh sample in this tick
+  std::optional<Bytes>
+      delivered_bytes;              ///< the same scaled bytes, newly ACKed or SACKed within this tick alone
+  std::optional<QueueDelay> queue;  ///< nullopt: no fresh sample in this tick
   std::optional<RttSummary> rtt;
-  std::uint32_t ece_echoes = 0;    ///< ACKs with ECE for data that left us ECT and not CE
-  std::uint32_t flows = 0;         ///< flows with data in the last second
-  std::optional<TimePoint> last_ack;        ///< newest ACK from any remote
-  std::optional<TimePoint> unanswered_since;  ///< oldest data sent after last_ack; nullopt: nothing is waiting
+  std::uint32_t ece_echoes = 0;       ///< ACKs with ECE for data that left us ECT and not CE
+  std::uint32_t flows = 0;            ///< flows with data in the last second
+  std::optional<TimePoint> last_ack;  ///< newest ACK from any remote
+  std::optional<TimePoint>
+      unanswered_since;  ///< oldest data sent after last_ack; nullopt: nothing is waiting
   bool operator==(const SiteMeasurement&) const = default;
 };
 

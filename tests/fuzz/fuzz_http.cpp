@@ -1,4 +1,5 @@
-/// Any bytes as a request line's target: the answer is always a whole response, JSON or metrics, never a crash.
+/// Any bytes as a request line's target: the answer is always a whole response, JSON or metrics, never a
+/// crash.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -14,10 +15,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const History history;
   GatewayStatus status;
   status.sites.emplace_back().name = "dc-coast";
-  const ApiView view{.status = status,
-                     .classes = {},
-                     .events = events,
-                     .history_of = [](std::string_view site) { return site == "dc-coast" ? &history : nullptr; }};
+  const ApiView view{
+      .status = status, .classes = {}, .events = events, .history_of = [](std::string_view site) {
+        return site == "dc-coast" ? &history : nullptr;
+      }};
   const std::string_view target(reinterpret_cast<const char*>(data), size);
   const ApiResponse response = respond({.method = "GET", .target = target}, view);
   if (response.status < 200 || response.status > 599) std::abort();
