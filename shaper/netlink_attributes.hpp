@@ -24,11 +24,8 @@ template <std::size_t Most>
 class Attributes {
  public:
   /// Those behind a fixed header of `header_bytes` in `message`.
-  Attributes(const nlmsghdr* message, std::size_t header_bytes) {
-    if (mnl_nlmsg_get_payload_len(message) >= header_bytes) {
-      mnl_attr_parse(message, static_cast<unsigned>(header_bytes), &Attributes::keep, this);
-    }
-  }
+  Attributes(const nlmsghdr* message, std::size_t header_bytes)
+      : Attributes(behind_header(message, aligned(header_bytes))) {}
   /// Those inside `nest`; none if it is nullptr.
   explicit Attributes(const nlattr* nest) {
     if (nest != nullptr) mnl_attr_parse_nested(nest, &Attributes::keep, this);
@@ -74,6 +71,13 @@ class Attributes {
   }
 
  private:
+  // Not mnl_attr_parse(): it rounds a message's length up and may read three bytes past its end.
+  static std::span<const std::byte> behind_header(const nlmsghdr* message, std::size_t header_bytes) {
+    const std::span payload(static_cast<const std::byte*>(mnl_nlmsg_get_payload(message)),
+                            mnl_nlmsg_get_payload_len(message));
+    return payload.subspan(std::min(header_bytes, payload.size()));
+  }
+
   static int keep(const nlattr* attribute, void* self) {
     const auto type = static_cast<std::size_t>(mnl_attr_get_type(attribute));
     if (type <= Most) static_cast<Attributes*>(self)->found_[type] = attribute;

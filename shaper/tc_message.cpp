@@ -16,6 +16,8 @@
 namespace weir::shaper {
 namespace {
 
+constexpr int kMostErrno = 4095;  // MAX_ERRNO, include/linux/err.h
+
 std::optional<tcmsg> tc_header(const nlmsghdr* message, std::uint16_t type) {
   tcmsg header{};
   if (message->nlmsg_type != type || mnl_nlmsg_get_payload_len(message) < sizeof header) return std::nullopt;
@@ -74,6 +76,8 @@ KernelAnswer answer_to(const nlmsghdr* message) {
   if (mnl_nlmsg_get_payload_len(message) < sizeof(nlmsgerr)) return {.error = EBADMSG, .text = {}};
   nlmsgerr header{};
   std::memcpy(&header, mnl_nlmsg_get_payload(message), sizeof header);
+  // An errno is negated in here; anything else is not from a kernel, and INT_MIN has no negative.
+  if (header.error > 0 || header.error < -kMostErrno) return {.error = EBADMSG, .text = {}};
   KernelAnswer answer{.error = -header.error, .text = {}};
   if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0) return answer;
   // The request stands in front of the attributes, unless the kernel was asked to cap it.

@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -150,6 +151,10 @@ TEST(Decoding, ReadsTheKernelsWordsBehindAnError) {
   EXPECT_EQ(answer_to(message).text, "device is in use");
   message->nlmsg_flags = NLM_F_ACK_TLVS;  // now it claims that 4000 bytes of request stand in between
   EXPECT_EQ(answer_to(message).text, "");
+  for (const int nonsense : {1, EBUSY, -4096, std::numeric_limits<int>::min()}) {
+    error->error = nonsense;
+    EXPECT_EQ(answer_to(message).error, EBADMSG) << nonsense;
+  }
   message->nlmsg_len = sizeof(nlmsghdr) + 2;
   EXPECT_EQ(answer_to(message).error, EBADMSG);
 }
