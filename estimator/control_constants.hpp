@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "config/units.hpp"
@@ -22,6 +23,11 @@ inline constexpr Duration kDispersionWindow = 60s;
 inline constexpr double kDispersionLosses = 20;  ///< fewer say nothing about Var/mean
 inline constexpr Duration kFloorLifetime = 10min;
 
+// --- capacity between two losses ---
+inline constexpr Duration kLossTiming = 4ms;           ///< what both ends together may be off: two slots
+inline constexpr Duration kLeastBetweenLosses = 20ms;  ///< shorter windows are off by more than a fifth
+inline constexpr std::size_t kMostLossEnds = 400;
+
 // --- queueing delay ---
 inline constexpr Duration kQueueHigh = 8ms;    ///< q_hi at the least
 inline constexpr Duration kQueueTarget = 3ms;  ///< q_t at the least
@@ -35,8 +41,12 @@ inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as
 // --- drain ---
 inline constexpr Duration kDrainTime = 300ms;  ///< T: the queue is to be gone after about that, or 2 base
 inline constexpr double kDrainLeast = 0.5;
-inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
-inline constexpr int kDrainAttempts = 2;      ///< ineffective ones before the queue counts as somebody else's
+/// Where the capacity is known and the queue no surprise there is no haste: the rate stays within a tenth of
+/// it.
+inline constexpr double kDrainGently = 0.96;
+inline constexpr double kCapacitySpread = 0.05;  ///< a measured capacity is never trusted further than that
+inline constexpr double kDrainShrink = 0.97;     ///< C when a drain did less than half of what it should
+inline constexpr int kDrainAttempts = 2;  ///< ineffective ones before the queue counts as somebody else's
 inline constexpr Duration kForeignQueuePause = 60s;
 inline constexpr double kHeld = 0.9;           ///< S / r from which our rate is what limits us
 inline constexpr double kAllDelivered = 1.04;  ///< D / S within 4 % of one: the path carries what we send
@@ -56,12 +66,14 @@ inline constexpr std::uint32_t kVerifySegments = 50;
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
 inline constexpr double kProbePast = 1.02;  ///< of the last capacity measured: where a run slows down
 inline constexpr double kLeastStep = 1.01;
+inline constexpr double kProbeNear = 1.08;      ///< of the last capacity measured: the first two steps
 inline constexpr Duration kProbeRound = 400ms;  ///< of sending, or 3 RTT
 inline constexpr Duration kProbePatience = 2s;  ///< for the senders to fill the raised rate
 inline constexpr double kDemand = 0.95;         ///< S / r from which the site wants more
+inline constexpr double kProbeUsed = 0.97;      ///< S / r from which a round has tried its rate
 inline constexpr Duration kDemandWindow = 500ms;
 inline constexpr Duration kProbeWaitFirst = 500ms;  ///< after a cut, or a run that gained or found no demand
-inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; doubles up to the most
+inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; then the most
 inline constexpr Duration kProbeWaitMost = 8s;
 inline constexpr double kProbeJitter = 0.2;
 inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so far starts the waits anew
@@ -76,6 +88,7 @@ inline constexpr Duration kOutageLeast = 1s;
 inline constexpr Duration kBlindAfter = 10s;
 
 inline constexpr Duration kMemory = 12s;       ///< of ticks and cohorts
+inline constexpr Duration kSlotMemory = 4s;    ///< of the cohorts' slots: evidence is judged sooner
 inline constexpr Duration kShownWindow = 10s;  ///< behind the loss ratios that people see
 
 }  // namespace weir::control

@@ -31,6 +31,10 @@ void ControlWindow::add(const ControlInput& input, TimePoint now) {
   if (m.valid) cohorts_.insert(cohorts_.end(), m.mature.begin(), m.mature.end());
   while (!ticks_.empty() && ticks_.front().end < now - kMemory) ticks_.pop_front();
   while (!cohorts_.empty() && cohorts_.front().begin < now - kMemory) cohorts_.pop_front();
+  for (auto c = cohorts_.rbegin();
+       c != cohorts_.rend() && !(c->begin < now - kSlotMemory && c->slots.empty()); ++c) {
+    if (c->begin < now - kSlotMemory) c->slots = {};
+  }
 }
 
 Rate ControlWindow::sent(TimePoint from, TimePoint to) const {
@@ -68,29 +72,55 @@ std::optional<TimePoint> ControlWindow::mature_until() const {
   return cohorts_.back().begin + kCohortLength;
 }
 
-std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoint to, double harmless) const {
-  std::vector<const Cohort*> lossy;
+/// Sums of the slots in front of a slot's middle, so that a difference holds half of each end.
+struct ControlWindow::Loss {
+  TimePoint at;
+  double bytes = 0.0;
+  double sent = 0.0;
+  double delivered = 0.0;
+};
+
+std::vector<ControlWindow::Loss> ControlWindow::losses(TimePoint from, TimePoint to) const {
+  std::vector<Loss> found;
+  Loss sum;
   for (const Cohort& c : cohorts_) {
-    if (c.begin < from || c.begin >= to || c.segments == 0) continue;
-    if (c.lost_beyond > harmless * static_cast<double>(c.segments)) lossy.push_back(&c);
+    if (c.begin < from || c.begin >= to) continue;
+    sum.at = c.begin + kSlotLength / 2;
+    for (const Slot& slot : c.slots) {
+      for (int half = 0; half < 2; ++half) {
+        sum.bytes += 0.5 * slot.bytes;
+        sum.sent += 0.5 * slot.sent;
+        sum.delivered += 0.5 * slot.delivered;
+        if (half == 0 && slot.lost > 0) found.push_back(sum);
+      }
+      sum.at += kSlotLength;
+    }
   }
-  if (lossy.empty()) return std::nullopt;
-  const auto share = [](const Cohort* c) {
-    return static_cast<double>(c->lost_beyond) / static_cast<double>(c->segments);
-  };
-  const auto worst =
-      std::max_element(lossy.begin(), lossy.end(), [&](auto x, auto y) { return share(x) < share(y); });
-  if (worst != lossy.begin()) lossy.erase(lossy.begin());
-  const double enough = share(*std::max_element(lossy.begin(), lossy.end(),
-                                                [&](auto x, auto y) { return share(x) < share(y); })) /
-                        2;
-  std::vector<double> rates;
-  for (const Cohort* c : lossy) {
-    if (share(c) < enough) continue;
-    const double p = std::min(1.0, share(c));
-    rates.push_back(static_cast<double>(sent(c->begin, c->begin + kCohortLength).bps()) * (1.0 - p));
+  return found;
+}
+
+std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoint to) const {
+  std::vector<Loss> ends = losses(from, to);
+  // Enough pairs to choose from: the work is bounded.
+  const std::size_t stride = ends.size() / kMostLossEnds + 1;
+  std::optional<Capacity> best;
+  double best_surely = 0.0;
+  for (std::size_t i = 0; i < ends.size(); i += stride) {
+    for (std::size_t j = i + stride; j < ends.size(); j += stride) {
+      const Duration over = ends[j].at - ends[i].at;
+      const double sent = ends[j].sent - ends[i].sent;
+      if (over < kLeastBetweenLosses || sent <= 0) continue;
+      const double arrived = (ends[j].delivered - ends[i].delivered) / sent;
+      const double bits = 8 * (ends[j].bytes - ends[i].bytes) * std::min(arrived, 1.0);
+      const double surely = bits / seconds(over + kLossTiming);
+      if (surely <= best_surely) continue;
+      best_surely = surely;
+      best = Capacity{.rate = Rate::bps(static_cast<std::uint64_t>(bits / seconds(over))),
+                      .relative_error = seconds(kLossTiming) / seconds(over + kLossTiming),
+                      .measured = ends[j].at};
+    }
   }
-  return pool(rates, *std::max_element(rates.begin(), rates.end()), lossy.back()->begin);
+  return best;
 }
 
 std::optional<Rate> ControlWindow::delivered(TimePoint from) const {

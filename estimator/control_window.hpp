@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <optional>
+#include <vector>
 
 #include "estimator/controller.hpp"
 #include "estimator/measurement.hpp"
@@ -48,16 +49,20 @@ class ControlWindow {
   /// D over the ticks that began at `from` or later; nullopt when unknown.
   [[nodiscard]] std::optional<Rate> delivered(TimePoint from) const;
 
-  /// Policer: the most that S (1 - p) reached in a cohort sent in [from, to) that lost more than `harmless`,
-  /// among those that lost at least half the largest share: what is dropped is what exceeds the limit, but
-  /// senders that have collapsed leave it idle for a part of a cohort. The first still lived on the bucket's
-  /// tokens, or on the old capacity, and is left out when a later one lost a larger share.
-  [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to, double harmless) const;
+  /// Policer: what got through between two losses sent in [from, to). At both of them the bucket was empty,
+  /// so that in between exactly the limit passed, whatever the bucket holds and however the senders collapse;
+  /// less only where they were silent for longer than the bucket takes to fill. So the most counts, each
+  /// shortened by what the timing of its ends may be off. (The same holds for a full drop-tail buffer.)
+  /// nullopt: no two losses far enough apart.
+  [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to) const;
   /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
   /// there are others: an emptied bottleneck delivers what we send, not what it can.
   [[nodiscard]] std::optional<Capacity> buffered_capacity(TimePoint from, Duration target) const;
 
  private:
+  struct Loss;
+  [[nodiscard]] std::vector<Loss> losses(TimePoint from, TimePoint to) const;
+
   struct Tick {
     TimePoint begin;
     TimePoint end;

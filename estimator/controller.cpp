@@ -26,9 +26,10 @@ struct Drain {
   TimePoint busy_since;  ///< first tick in which the bottleneck was seen busy
   Duration queue_before{};
   TimePoint empty_at{};
-  Rate before;          ///< to go back to if the queue does not answer
-  int ineffective = 0;  ///< drains in a row that did less than half of what they should
-  Duration probe_wait;  ///< from the end of the drain to the next probe
+  Rate before;                 ///< to go back to if the queue does not answer
+  double least = kDrainLeast;  ///< share of C to go down to at the most
+  int ineffective = 0;         ///< drains in a row that did less than half of what they should
+  Duration probe_wait;         ///< from the end of the drain to the next probe
 };
 /// The rate was cut for loss: did the loss answer?
 struct Verify {
@@ -190,9 +191,8 @@ struct SiteController::Impl {
     const LossCount count = window.loss(evidence_since, now);
     // The cohort in which the losses began was only partly at the limit: wait for the next one.
     if (window.mature_until() < evidence_since + 2 * kCohortLength) return;
-    auto measured = window.policed_capacity(evidence_since, now, loss_test.harmless());
+    const auto measured = window.policed_capacity(evidence_since, now);
     if (!measured || !limits.adapt) return loss_test.restart();
-    if (const auto d = window.delivered(evidence_since + base)) measured->rate = std::max(measured->rate, *d);
     learn_capacity(*measured, PathMode::policer);
     const double p = count.ratio();
     const double evidence = loss_test.evidence();
@@ -248,12 +248,22 @@ struct SiteController::Impl {
     }
     // A queue that grew was sent faster than it was carried.
     measured->rate = std::min(measured->rate, window.sent(queue_since - base, now));
+    // A path that stood still for a moment shows a queue and a low D, too.
+    const bool expected = capacity && !contradicts(*measured, *capacity);
+    if (expected) measured->rate = std::max(measured->rate, capacity->rate * kDrainShrink);
     learn_capacity(*measured, PathMode::buffer);
     drain(Drain{.capacity = *measured,
                 .busy_since = queue_since,
                 .before = before,
+                .least = expected ? kDrainGently : kDrainLeast,
                 .probe_wait = kProbeWaitFirst},
           m, now);
+  }
+
+  /// Lower than what is known by more than its own spread.
+  [[nodiscard]] static bool contradicts(const Capacity& measured, const CapacityEstimate& known) {
+    const double spread = std::max(kCapacitySpread, 2 * measured.relative_error);
+    return measured.rate < known.rate * (1.0 - spread);
   }
 
   void drain(Drain s, const SiteMeasurement& m, TimePoint now) {
@@ -266,7 +276,7 @@ struct SiteController::Impl {
     if (std::isfinite(growth))
       q = std::max(q, from_seconds(seconds(q) + std::min(growth, 1.0) * seconds(age)));
     const double time = std::max(seconds(kDrainTime), 2 * seconds(base));
-    const double depth = std::max(kDrainLeast, 1.0 - seconds(q) / time);
+    const double depth = std::max(s.least, 1.0 - seconds(q) / time);
     const Rate target = c.rate * (kGain * depth);
     change_rate(
         target,
@@ -343,7 +353,7 @@ struct SiteController::Impl {
     const Duration round = std::max<Duration>(kProbeRound, 3 * base);
     const auto mature = window.mature_until();
     const bool judged = mature && *mature >= fresh_from + round;
-    const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kDemand;
+    const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kProbeUsed;
     if (used) {
       s.clean = decision.rate;
       if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
@@ -368,9 +378,15 @@ struct SiteController::Impl {
     // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
     // noisy.
     measured->rate = std::clamp(measured->rate, s.run_start, decision.rate);
+    // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
+    const bool near = capacity && decision.rate <= capacity->rate * kProbeNear;
     learn_capacity(*measured, PathMode::buffer);
     const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
-    drain(Drain{.capacity = *measured, .busy_since = fresh_from, .before = s.run_start, .probe_wait = wait},
+    drain(Drain{.capacity = *measured,
+                .busy_since = fresh_from,
+                .before = s.run_start,
+                .least = near ? kDrainGently : kDrainLeast,
+                .probe_wait = wait},
           m, now);
   }
 
@@ -387,7 +403,7 @@ struct SiteController::Impl {
     const auto mature = window.mature_until();
     const bool all = mature && *mature >= s.until;
     if (!all && now - s.until < 3 * base + Duration(kOutageLeast)) return;
-    const auto measured = window.policed_capacity(s.from, s.until, loss_test.harmless());
+    const auto measured = window.policed_capacity(s.from, s.until);
     const LossCount count = window.loss(s.from, s.until);
     if (measured && measured->rate < s.run_start * kFallen && count.ratio() > kFallenLoss) {
       learn_capacity(*measured, PathMode::policer);
@@ -405,8 +421,7 @@ struct SiteController::Impl {
       target = std::max(target, measured->rate * kGain);
     }
     const Duration wait = wait_after_run(s.run_start, target);
-    // A bucket's tokens made the last clean rounds look better than the path is: keep the gain off them too.
-    change_rate(std::min(target, std::max(decision.rate * kGain, s.run_start)),
+    change_rate(target,
                 measured ? fmt::format("the path dropped what exceeded {:.1f} Mbit/s", measured->rate.mbps())
                          : std::string("the probe met loss"),
                 now);
@@ -453,14 +468,14 @@ struct SiteController::Impl {
     capacity = CapacityEstimate{c.rate, c.rate * (1 - error), c.rate * (1 + error), c.measured};
   }
 
-  /// 2, 4, 8 s while probes find nothing; from the beginning once one gained something.
+  /// 2, then 8 s while probes find nothing; from the beginning once one gained something.
   Duration wait_after_run(Rate start, Rate end) {
     if (end >= start * kProbeGained) {
       probe_wait = kProbeWaitLeast;
       return kProbeWaitFirst;
     }
     const Duration wait = jittered(probe_wait);
-    probe_wait = std::min<Duration>(2 * probe_wait, kProbeWaitMost);
+    probe_wait = kProbeWaitMost;
     return wait;
   }
 

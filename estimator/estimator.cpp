@@ -16,7 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Segments in flight remembered over all flows; 32 bytes each, so that the whole stays within 32 MB.
+/// Segments in flight remembered over all flows; 24 bytes each, so that the whole stays within 24 MB.
 constexpr std::size_t kMostSegments = 1U << 20U;
 /// Cohorts end this much before ticks: the answers of near hosts are in by then, and the cohort is ripe a
 /// tick sooner.
@@ -159,7 +159,7 @@ void Estimator::Impl::take_ip(const PacketRecord& record) {
   const Placement at = sides.place_frame(record.source, record.destination);
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
-      .frame_seen(settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
+      .frame_seen(record.time, settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
 }
 
 void Estimator::Impl::take_tcp(const PacketRecord& record) {
@@ -180,7 +180,7 @@ void Estimator::Impl::take_tcp(const PacketRecord& record) {
   const std::uint32_t frames = std::max(segments, 1U);
   const Bytes charged = settings.link_layer.charged(
       record.frame_bytes + static_cast<std::uint64_t>(frames - 1) * record.headers_bytes, frames);
-  window_of(flow, sender).frame_seen(charged, true);
+  window_of(flow, sender).frame_seen(record.time, charged, true);
 
   if (record.has(kTcpSyn)) {
     open_anew_if_reused(flow, record, sender);

@@ -209,11 +209,12 @@ void HalfFlow::open_hole(SequenceRange hole, TimePoint at, PathWindow& path) {
   auto& holes = tracking_->holes;
   if (holes.size() >= kMostHoles) {
     // The oldest leaves S together with all below it: "unknown" from now on.
-    path.hole_closed(holes.front().cohort);
+    path.hole_closed(holes.front().opened);
     low_ = later_of(low_, holes.front().range.end);
     holes.erase(holes.begin());
   }
-  holes.push_back({.range = hole, .opened = at, .cohort = path.hole_opened(at)});
+  holes.push_back({.range = hole, .opened = at});
+  path.hole_opened(at);
 }
 
 /// The ring is full (or the budget of all flows spent): give up the oldest fate.
@@ -222,8 +223,8 @@ void HalfFlow::make_room(PathWindow& path) {
   if (ring.empty()) return;
   SentSegment& oldest = ring[0];
   if (!oldest.is(SentSegment::kSacked) && !oldest.is(SentSegment::kUncounted)) {
-    if (oldest.is(SentSegment::kDoubtful)) path.segments_undoubted(oldest.cohort, oldest.segments);
-    path.segments_forgotten(oldest.cohort, oldest.segments);
+    if (oldest.is(SentSegment::kDoubtful)) path.segments_undoubted(oldest.sent, oldest.segments);
+    path.segments_forgotten(oldest.sent, oldest.segments);
   }
   ring.pop_front();
 }
@@ -235,12 +236,12 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
                       .charged = parts.charged(part),
                       .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), 0xffffU))};
   if (acked_) {
-    segment.cohort = path.segments_sent(now, segment.segments, smoothed_rtt_);
+    path.segments_sent(now, segment.segments, smoothed_rtt_);
   } else {
     segment.set(SentSegment::kUncounted);
   }
   if (acked_ && at_or_before(part.end, last_ack_)) {  // the tap saw the ACK first
-    path.segments_delivered(segment.cohort, segment.segments);
+    path.segments_delivered(segment.sent, segment.segments);
     path.delivered(now, Bytes(segment.charged));
     return;
   }
@@ -249,7 +250,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
 
   // No room. A bulk sender's neighbours of one cohort can share a slot: only their RTT is given up.
   SentSegment* last = at > 0 ? &ring[at - 1] : nullptr;
-  if (last != nullptr && last->range.end == part.begin && last->cohort == segment.cohort &&
+  if (last != nullptr && last->range.end == part.begin && path.same_cohort(last->sent, now) &&
       (last->flags | SentSegment::kFollowed | SentSegment::kMerged) ==
           (segment.flags | SentSegment::kFollowed | SentSegment::kMerged) &&
       last->segments + segment.segments <= 0xffff) {
@@ -262,7 +263,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
   }
   make_room(path);
   if (!ring.insert(at > 0 ? at - 1 : 0, segment) && acked_)
-    path.segments_forgotten(segment.cohort, segment.segments);
+    path.segments_forgotten(segment.sent, segment.segments);
 }
 
 // -- bytes below H --
@@ -303,12 +304,12 @@ bool HalfFlow::send_again(SequenceRange part, const Parts& parts, PathWindow& pa
     if (segment.is(SentSegment::kSacked)) continue;
     lost = true;
     if (!segment.is(SentSegment::kUncounted)) {
-      if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.cohort, segment.segments);
-      path.segments_lost_after_tap(segment.cohort, segment.segments);
-      tracking_->losses[tracking_->next_loss] = {segment.range, segment.cohort, segment.segments};
+      if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
+      path.segments_lost_after_tap(segment.sent, segment.segments);
+      tracking_->losses[tracking_->next_loss] = {segment.range, segment.sent, segment.segments};
       tracking_->next_loss =
           static_cast<std::uint8_t>((tracking_->next_loss + 1U) % tracking_->losses.size());
-      segment.cohort = path.segments_sent(parts.whole.time, segment.segments, smoothed_rtt_);
+      path.segments_sent(parts.whole.time, segment.segments, smoothed_rtt_);
     }
     segment.sent = parts.whole.time;
     segment.unset(SentSegment::kDoubtful);
@@ -338,21 +339,22 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       filled.reordered += here.size();
     } else {
       filled.late += here.size();
-      path.hole_filled_late(hole.cohort, parts.segments(here));
+      path.hole_filled_late(hole.opened, parts.segments(here));
     }
     keep_in_flight(tracking_->ring.first_ending_after(here.begin), here, parts, path);
 
     const SequenceRange below{hole.range.begin, here.begin};
     const SequenceRange above{here.end, hole.range.end};
     if (below.empty() && above.empty()) {
-      path.hole_closed(hole.cohort);
+      path.hole_closed(hole.opened);
       holes.erase(holes.begin() + static_cast<std::ptrdiff_t>(i));
     } else if (below.empty() || above.empty()) {
       holes[i++].range = below.empty() ? above : below;
     } else {
       holes[i].range = below;
       holes.insert(holes.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                   Hole{.range = above, .opened = hole.opened, .cohort = path.hole_opened(hole.opened)});
+                   Hole{.range = above, .opened = hole.opened});
+      path.hole_opened(hole.opened);
       i += 2;
     }
   }
@@ -381,7 +383,7 @@ std::uint32_t HalfFlow::undo_loss(SequenceRange range, PathWindow& path) {
         tracking_
             ->losses[(tracking_->next_loss + tracking_->losses.size() - back) % tracking_->losses.size()];
     if (loss.segments == 0 || overlap_of(loss.range, range).empty()) continue;
-    path.loss_undone(loss.cohort, loss.segments);
+    path.loss_undone(loss.sent, loss.segments);
     return std::exchange(loss.segments, std::uint16_t{0});
   }
   return 0;
@@ -396,8 +398,8 @@ void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Pat
     tracking_->newest_delivered = std::max(tracking_->newest_delivered, segment.sent);
   }
   if (!segment.is(SentSegment::kUncounted)) {
-    if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.cohort, segment.segments);
-    path.segments_delivered(segment.cohort, segment.segments);
+    if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
+    path.segments_delivered(segment.sent, segment.segments);
   }
   // An answer sooner than light can be only to the transmission before (the idea of Eifel, RFC 3522). Half
   // the least RTT: the least one seen may itself hold a queue.
@@ -474,7 +476,7 @@ void HalfFlow::doubt(SentSegment& segment, PathWindow& path) {
     return;
   }
   segment.set(SentSegment::kDoubtful);
-  path.segments_doubtful(segment.cohort, segment.segments);
+  path.segments_doubtful(segment.sent, segment.segments);
 }
 
 /// The idea of RACK (RFC 8985, 6.2): a retransmission that segments sent a quarter of an RTT after it have
@@ -500,7 +502,7 @@ void HalfFlow::close_holes_below(SequenceNumber ack, PathWindow& path) {
   for (Hole& hole : holes) {
     hole.range.begin = later_of(hole.range.begin, ack);
     if (hole.range.empty()) {
-      path.hole_closed(hole.cohort);
+      path.hole_closed(hole.opened);
     } else {
       holes[kept++] = hole;
     }
@@ -582,7 +584,7 @@ bool HalfFlow::left_unmarked(TimePoint now) const {
 void HalfFlow::leave(PathWindow& path) {
   if (!tracking_) return;
   while (!tracking_->ring.empty()) make_room(path);
-  for (const Hole& hole : tracking_->holes) path.hole_closed(hole.cohort);
+  for (const Hole& hole : tracking_->holes) path.hole_closed(hole.opened);
   tracking_.reset();
 }
 

@@ -114,11 +114,10 @@ class HalfFlow {
   struct Hole {
     SequenceRange range;
     TimePoint opened;
-    CohortId cohort = 0;
   };
   struct ChargedLoss {
     SequenceRange range;
-    CohortId cohort = 0;
+    TimePoint sent;
     std::uint16_t segments = 0;
   };
   /// A retransmission in flight, in order of sending.

@@ -9,6 +9,7 @@
 ///        once
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -18,6 +19,17 @@
 namespace weir {
 
 inline constexpr Duration kCohortLength = std::chrono::milliseconds(100);
+inline constexpr Duration kSlotLength = std::chrono::milliseconds(2);
+inline constexpr std::size_t kSlotsPerCohort = kCohortLength / kSlotLength;
+
+/// A slot of a cohort: fine enough to see a limit at work between two losses before the senders fall silent.
+struct Slot {
+  std::uint32_t bytes = 0;      ///< charged bytes that left in it, all protocols
+  std::uint16_t sent = 0;       ///< TCP segments; what was neither delivered nor lost has no fate yet
+  std::uint16_t delivered = 0;  ///< of these, ACKed or SACKed
+  std::uint16_t lost = 0;       ///< of these, lost beyond or in suspense
+  bool operator==(const Slot&) const = default;
+};
 
 /// The fate of the TCP segments that one site was sent in one 100 ms interval. Emitted once, when mature.
 struct Cohort {
@@ -26,6 +38,7 @@ struct Cohort {
   std::uint32_t lost_beyond = 0;  ///< k: lost on the WAN side of the tap, spurious ones already taken off
   std::uint32_t lost_before = 0;  ///< holes: bytes first seen below the high-water mark (LAN, our own queues)
   Bytes sent;                     ///< charged bytes of the TCP segments sent in it, retransmissions included
+  std::vector<Slot> slots;        ///< kSlotsPerCohort from `begin` on, or none where they are not kept
   bool operator==(const Cohort&) const = default;
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
+#include <utility>
 
 namespace weir {
 namespace {
@@ -28,8 +30,15 @@ constexpr std::size_t kFlowsWanted = 3;
 /// On a slow path half a second may hold no more than this; fewer are no percentile.
 constexpr std::size_t kSamplesLeast = 8;
 
-[[nodiscard]] std::uint32_t taken_off(std::uint32_t from, std::uint32_t count) {
-  return from - std::min(from, count);
+/// Counters of strangers' packets: they stop at their ends instead of wrapping.
+template <class Counter>
+void add(Counter& to, std::uint32_t count) {
+  to = static_cast<Counter>(to + std::min<std::uint32_t>(count, std::numeric_limits<Counter>::max() - to));
+}
+
+template <class Counter>
+void take_off(Counter& from, std::uint32_t count) {
+  from = static_cast<Counter>(from - std::min<std::uint32_t>(from, count));
 }
 
 }  // namespace
@@ -77,7 +86,7 @@ PathWindow::PathWindow(Direction direction, TimePoint epoch)
   tick_.begin = epoch;
 }
 
-CohortId PathWindow::cohort_of(TimePoint at) const {
+PathWindow::CohortId PathWindow::cohort_of(TimePoint at) const {
   return at <= epoch_ ? 0 : static_cast<CohortId>((at - epoch_) / kCohortLength);
 }
 
@@ -87,9 +96,10 @@ TimePoint PathWindow::begin_of(CohortId cohort) const {
 
 // -- frames --
 
-void PathWindow::frame_seen(Bytes charged, bool tcp) {
+void PathWindow::frame_seen(TimePoint at, Bytes charged, bool tcp) {
   tick_.sent += charged;
   if (tcp) tick_.sent_tcp += charged;
+  if (OpenCohort* c = reach(at)) add(slot_of(*c, at).bytes, static_cast<std::uint32_t>(charged.count()));
 }
 
 void PathWindow::data_seen(TimePoint at, bool first_of_flow_in_this_second) {
@@ -111,80 +121,102 @@ void PathWindow::ack_seen(TimePoint at) {
 
 // -- fate of transmissions --
 
-PathWindow::OpenCohort* PathWindow::open(CohortId cohort) {
+PathWindow::OpenCohort* PathWindow::open(TimePoint sent) {
+  const CohortId cohort = cohort_of(sent);
   if (cohort < first_cohort_ || cohort - first_cohort_ >= cohorts_.size()) return nullptr;
-  OpenCohort& found = cohorts_[cohort - first_cohort_];
-  return found.emitted ? nullptr : &found;
+  return &cohorts_[cohort - first_cohort_];
 }
 
-PathWindow::OpenCohort& PathWindow::reach(CohortId cohort) {
+PathWindow::OpenCohort* PathWindow::reach(TimePoint at) {
+  const CohortId cohort = cohort_of(at);
   if (cohorts_.empty()) first_cohort_ = std::max(first_cohort_, cohort);
-  cohort = std::max(cohort, first_cohort_);
+  if (cohort < first_cohort_) return nullptr;
   // Far ahead: nothing that is open now can still be waited for.
   if (cohort - first_cohort_ >= 2 * kMostOpenCohorts) {
     cohorts_.clear();
     first_cohort_ = cohort;
   }
   while (cohort - first_cohort_ >= cohorts_.size()) cohorts_.emplace_back();
-  return cohorts_[cohort - first_cohort_];
+  return &cohorts_[cohort - first_cohort_];
 }
 
-CohortId PathWindow::segments_sent(TimePoint at, std::uint32_t segments, Duration rtt) {
-  const CohortId id = std::max(cohort_of(at), first_cohort_);
-  OpenCohort& cohort = reach(id);
-  cohort.sent += segments;
-  cohort.rtt = std::max(cohort.rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
+Slot& PathWindow::slot_of(OpenCohort& cohort, TimePoint sent) const {
+  const Duration into = std::max(sent - begin_of(cohort_of(sent)), Duration::zero());
+  return cohort.slots[std::min(static_cast<std::size_t>(into / kSlotLength), kSlotsPerCohort - 1)];
+}
+
+void PathWindow::segments_sent(TimePoint at, std::uint32_t segments, Duration rtt) {
   in_flight_ += segments;
-  return id;
+  OpenCohort* c = reach(at);
+  if (c == nullptr) return;
+  c->sent += segments;
+  c->rtt = std::max(c->rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
+  add(slot_of(*c, at).sent, segments);
 }
 
 void PathWindow::charge_sent(TimePoint at, Bytes charged) {
-  reach(cohort_of(at)).charged += charged;
+  if (OpenCohort* c = reach(at)) c->charged += charged;
 }
 
-void PathWindow::segments_delivered(CohortId cohort, std::uint32_t segments) {
+void PathWindow::segments_delivered(TimePoint sent, std::uint32_t segments) {
   in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
-  if (OpenCohort* c = open(cohort)) c->delivered += segments;
-}
-
-void PathWindow::segments_lost_after_tap(CohortId cohort, std::uint32_t segments) {
-  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
-  if (OpenCohort* c = open(cohort)) c->lost_after += segments;
-}
-
-void PathWindow::loss_undone(CohortId cohort, std::uint32_t segments) {
-  if (OpenCohort* c = open(cohort)) {
-    const std::uint32_t undone = std::min(c->lost_after, segments);
-    c->lost_after -= undone;
-    c->delivered += undone;
+  if (OpenCohort* c = open(sent)) {
+    c->delivered += segments;
+    add(slot_of(*c, sent).delivered, segments);
   }
 }
 
-void PathWindow::segments_forgotten(CohortId cohort, std::uint32_t segments) {
+void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments) {
   in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
-  if (OpenCohort* c = open(cohort)) c->sent = taken_off(c->sent, segments);
+  if (OpenCohort* c = open(sent)) {
+    c->lost_after += segments;
+    add(slot_of(*c, sent).lost, segments);
+  }
 }
 
-void PathWindow::segments_doubtful(CohortId cohort, std::uint32_t segments) {
-  if (OpenCohort* c = open(cohort)) c->doubtful += segments;
+void PathWindow::loss_undone(TimePoint sent, std::uint32_t segments) {
+  if (OpenCohort* c = open(sent)) {
+    const std::uint32_t undone = std::min(c->lost_after, segments);
+    c->lost_after -= undone;
+    c->delivered += undone;
+    Slot& slot = slot_of(*c, sent);
+    take_off(slot.lost, undone);
+    add(slot.delivered, undone);
+  }
 }
 
-void PathWindow::segments_undoubted(CohortId cohort, std::uint32_t segments) {
-  if (OpenCohort* c = open(cohort)) c->doubtful = taken_off(c->doubtful, segments);
+void PathWindow::segments_forgotten(TimePoint sent, std::uint32_t segments) {
+  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+  if (OpenCohort* c = open(sent)) {
+    take_off(c->sent, segments);
+    take_off(slot_of(*c, sent).sent, segments);
+  }
 }
 
-CohortId PathWindow::hole_opened(TimePoint at) {
-  const CohortId id = std::max(cohort_of(at), first_cohort_);
-  reach(id).holes_open += 1;
-  return id;
+void PathWindow::segments_doubtful(TimePoint sent, std::uint32_t segments) {
+  if (OpenCohort* c = open(sent)) {
+    c->doubtful += segments;
+    add(slot_of(*c, sent).lost, segments);
+  }
 }
 
-void PathWindow::hole_closed(CohortId cohort) {
-  if (OpenCohort* c = open(cohort)) c->holes_open = taken_off(c->holes_open, 1);
+void PathWindow::segments_undoubted(TimePoint sent, std::uint32_t segments) {
+  if (OpenCohort* c = open(sent)) {
+    take_off(c->doubtful, segments);
+    take_off(slot_of(*c, sent).lost, segments);
+  }
 }
 
-void PathWindow::hole_filled_late(CohortId cohort, std::uint32_t segments) {
-  if (OpenCohort* c = open(cohort)) c->lost_before_tap += segments;
+void PathWindow::hole_opened(TimePoint at) {
+  if (OpenCohort* c = reach(at)) c->holes_open += 1;
+}
+
+void PathWindow::hole_closed(TimePoint opened) {
+  if (OpenCohort* c = open(opened)) take_off(c->holes_open, 1);
+}
+
+void PathWindow::hole_filled_late(TimePoint opened, std::uint32_t segments) {
+  if (OpenCohort* c = open(opened)) c->lost_before_tap += segments;
 }
 
 // -- acknowledgments --
@@ -247,24 +279,21 @@ Cohort PathWindow::finish(const OpenCohort& cohort, CohortId id) const {
           .segments = outbound ? resolved : resolved + cohort.lost_before_tap,
           .lost_beyond = outbound ? lost_after : cohort.lost_before_tap,
           .lost_before = outbound ? cohort.lost_before_tap : lost_after,
-          .sent = cohort.charged};
+          .sent = cohort.charged,
+          .slots = {cohort.slots.begin(), cohort.slots.end()}};
 }
 
+/// In order of sending: a cohort whose losses are still in suspense holds back the clean ones after it, or a
+/// reader would take the road up to those for clean.
 void PathWindow::collect_mature(TimePoint now, std::vector<Cohort>& into) {
-  for (std::size_t i = 0; i < cohorts_.size(); ++i) {
-    OpenCohort& cohort = cohorts_[i];
-    const auto id = first_cohort_ + static_cast<CohortId>(i);
-    const bool crowded_out = cohorts_.size() - i > kMostOpenCohorts;
-    if (cohort.emitted) continue;
-    // In order of sending: a cohort whose losses are still in suspense holds back the clean ones after it, or
-    // a reader would take the road up to those for clean.
-    if (!crowded_out && !is_mature(cohort, id, now)) break;
-    cohort.emitted = true;
-    if (cohort.voided || cohort.untouched()) continue;
-    const Cohort finished = finish(cohort, id);
-    if (finished.segments > 0 || finished.lost_before > 0) into.push_back(finished);
-  }
-  while (!cohorts_.empty() && cohorts_.front().emitted) {
+  while (!cohorts_.empty()) {
+    const OpenCohort& oldest = cohorts_.front();
+    const bool crowded_out = cohorts_.size() > kMostOpenCohorts;
+    if (!crowded_out && !is_mature(oldest, first_cohort_, now)) break;
+    if (!oldest.voided && !oldest.untouched()) {
+      Cohort finished = finish(oldest, first_cohort_);
+      if (finished.segments > 0 || finished.lost_before > 0) into.push_back(std::move(finished));
+    }
     cohorts_.pop_front();
     ++first_cohort_;
   }
@@ -273,7 +302,7 @@ void PathWindow::collect_mature(TimePoint now, std::vector<Cohort>& into) {
 /// A lost frame may have been data (a hole that is none), a retransmission (a loss unseen) or an ACK: nothing
 /// that was in flight at the time can be believed.
 void PathWindow::void_open_cohorts(TimePoint now) {
-  reach(cohort_of(now));
+  reach(now);
   for (OpenCohort& cohort : cohorts_) cohort.voided = true;
 }
 

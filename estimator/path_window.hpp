@@ -23,9 +23,6 @@
 
 namespace weir {
 
-/// Number of a 100 ms interval of send time since the estimator's epoch.
-using CohortId = std::uint32_t;
-
 /// One RTT that obeys the sampling rules, with what is needed to weigh it.
 struct RttSample {
   TimePoint sent;
@@ -41,27 +38,29 @@ class PathWindow {
   PathWindow(Direction direction, TimePoint epoch);
 
   // -- frames --
-  void frame_seen(Bytes charged, bool tcp);
+  void frame_seen(TimePoint at, Bytes charged, bool tcp);
   void data_seen(TimePoint at, bool first_of_flow_in_this_second);
   void ack_seen(TimePoint at);
   void unmarked_data_echoed() { ++ece_echoes_; }
 
   // -- fate of transmissions --
+  // A transmission is known by the time at which it was sent; what is told of a cohort that has been emitted
+  // comes too late and is passed over.
   /// `rtt` of the flow (zero: unknown) says how long the fate may take.
-  CohortId segments_sent(TimePoint at, std::uint32_t segments, Duration rtt);
+  void segments_sent(TimePoint at, std::uint32_t segments, Duration rtt);
   void charge_sent(TimePoint at, Bytes charged);
-  void segments_delivered(CohortId cohort, std::uint32_t segments);
-  void segments_lost_after_tap(CohortId cohort, std::uint32_t segments);
+  void segments_delivered(TimePoint sent, std::uint32_t segments);
+  void segments_lost_after_tap(TimePoint sent, std::uint32_t segments);
   /// A loss that was charged turns out to have been delivered (DSACK, an ACK too early for the
   /// retransmission).
-  void loss_undone(CohortId cohort, std::uint32_t segments);
-  void segments_forgotten(CohortId cohort, std::uint32_t segments);
-  void segments_doubtful(CohortId cohort, std::uint32_t segments);
-  void segments_undoubted(CohortId cohort, std::uint32_t segments);
+  void loss_undone(TimePoint sent, std::uint32_t segments);
+  void segments_forgotten(TimePoint sent, std::uint32_t segments);
+  void segments_doubtful(TimePoint sent, std::uint32_t segments);
+  void segments_undoubted(TimePoint sent, std::uint32_t segments);
 
-  CohortId hole_opened(TimePoint at);
-  void hole_closed(CohortId cohort);
-  void hole_filled_late(CohortId cohort, std::uint32_t segments);
+  void hole_opened(TimePoint at);
+  void hole_closed(TimePoint opened);
+  void hole_filled_late(TimePoint opened, std::uint32_t segments);
 
   // -- acknowledgments --
   void delivered(TimePoint at, Bytes charged);
@@ -70,10 +69,12 @@ class PathWindow {
   /// Closes the tick (previous close, now].
   [[nodiscard]] SiteMeasurement close_tick(TimePoint now, bool capture_lost);
 
-  [[nodiscard]] CohortId cohort_of(TimePoint at) const;
-  [[nodiscard]] TimePoint begin_of(CohortId cohort) const;
+  [[nodiscard]] bool same_cohort(TimePoint a, TimePoint b) const { return cohort_of(a) == cohort_of(b); }
 
  private:
+  /// Number of a 100 ms interval of send time since the estimator's epoch.
+  using CohortId = std::uint32_t;
+
   struct OpenCohort {
     std::uint32_t sent = 0;  ///< transmissions whose fate is tracked
     std::uint32_t delivered = 0;
@@ -83,7 +84,7 @@ class PathWindow {
     std::uint32_t lost_before_tap = 0;
     Bytes charged;
     Duration rtt{};  ///< longest among the flows that sent in it
-    bool emitted = false;
+    std::array<Slot, kSlotsPerCohort> slots{};
     bool voided = false;
     [[nodiscard]] bool untouched() const { return sent == 0 && lost_before_tap == 0 && charged.count() == 0; }
   };
@@ -99,8 +100,12 @@ class PathWindow {
     bool data = false;  ///< any TCP payload was sent
   };
 
-  [[nodiscard]] OpenCohort* open(CohortId cohort);
-  OpenCohort& reach(CohortId cohort);
+  [[nodiscard]] CohortId cohort_of(TimePoint at) const;
+  [[nodiscard]] TimePoint begin_of(CohortId cohort) const;
+  [[nodiscard]] OpenCohort* open(TimePoint sent);
+  [[nodiscard]] Slot& slot_of(OpenCohort& cohort, TimePoint sent) const;
+  /// The cohort of `at`, made if need be; nullptr when it has been emitted.
+  OpenCohort* reach(TimePoint at);
   [[nodiscard]] bool is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const;
   [[nodiscard]] Cohort finish(const OpenCohort& cohort, CohortId id) const;
   void collect_mature(TimePoint now, std::vector<Cohort>& into);

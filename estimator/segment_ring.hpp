@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "config/units.hpp"
-#include "estimator/path_window.hpp"
 #include "estimator/sequence.hpp"
 
 namespace weir {
@@ -34,7 +33,6 @@ struct SentSegment {
   SequenceRange range;
   TimePoint sent;
   std::uint32_t charged = 0;
-  CohortId cohort = 0;
   std::uint16_t segments = 0;
   std::uint8_t flags = 0;
 

@@ -114,6 +114,19 @@ TEST(ControllerGuards, AForeignQueueIsYieldedToOnlyForAWhile) {
   EXPECT_GE(sim.decision().rate, Rate::mbps(45)) << sim.decision().reason;
 }
 
+TEST(ControllerGuards, AMomentsStallOfThePathIsNoNewCapacity) {
+  PathSetup path;
+  path.stalled = [](double t) { return t > 40 && t < 40.04; };
+  PathSimulator sim(path, kLimits, 300);
+  sim.run_for(60);
+  EXPECT_GE(sim.queue_ms_percentile(40.1, 40.3, 0.99), 30) << "the test made no queue: it proves nothing";
+  EXPECT_LE(sim.queue_ms_percentile(42, 60, 0.99), 10);
+  for (const TraceTick& t : sim.trace()) {
+    if (t.at < 39) continue;
+    ASSERT_NEAR(t.shaped_mbps, 45, 4.5) << "at " << t.at;
+  }
+}
+
 TEST(ControllerGuards, TheFloorHoldsWhateverThePathDoes) {
   PathSetup path;
   path.provider = Provider::policer;

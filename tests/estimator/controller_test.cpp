@@ -1,6 +1,9 @@
 // The control law's pieces: the sequential test, the window, and single decisions on hand-made evidence.
 #include "estimator/controller.hpp"
 
+#include <cmath>
+#include <functional>
+
 #include <gtest/gtest.h>
 
 #include "estimator/control_constants.hpp"
@@ -69,6 +72,27 @@ TEST(Statistics, PoissonTailMatchesTheTextbook) {
   EXPECT_NEAR(poisson_tail(1000, 1000.0), 0.5, 0.02);
 }
 
+/// Sent evenly at `mbps`, and lost evenly.
+Cohort cohort(double begin, std::uint32_t segments, std::uint32_t lost, double mbps = 90) {
+  Cohort c;
+  c.begin = at(begin);
+  c.segments = segments;
+  c.lost_beyond = lost;
+  const auto share = [](double whole, std::size_t i) {
+    const double each = whole / kSlotsPerCohort;
+    return static_cast<std::uint16_t>(std::floor(each * static_cast<double>(i + 1)) -
+                                      std::floor(each * static_cast<double>(i)));
+  };
+  for (std::size_t i = 0; i < kSlotsPerCohort; ++i) {
+    Slot slot{.bytes = static_cast<std::uint32_t>(mbps * 1e6 / 8 * 0.002),
+              .sent = share(segments, i),
+              .lost = share(lost, i)};
+    slot.delivered = static_cast<std::uint16_t>(slot.sent - slot.lost);
+    c.slots.push_back(slot);
+  }
+  return c;
+}
+
 /// A tick of 100 ms that ends at `end`.
 ControlInput tick(double end, double sent_mbps, std::vector<Cohort> mature = {}) {
   ControlInput input;
@@ -80,21 +104,68 @@ ControlInput tick(double end, double sent_mbps, std::vector<Cohort> mature = {})
   return input;
 }
 
-TEST(Window, PolicedCapacityLeavesOutTheCohortInWhichTheLossBegan) {
+/// What a policer lets through of a load that comes at `offered_mbps` in the slots for which `sends` is true:
+/// `kDepthBits` at most at once, refilled at `limit_mbps`.
+Cohort policed(
+    double begin, double offered_mbps, double limit_mbps, double& tokens,
+    const std::function<bool(std::size_t)>& sends = [](std::size_t) { return true; }) {
+  constexpr double kDepthBits = 400e3;
+  constexpr double kPacketBits = 8'000;
+  constexpr double kSlotSeconds = 0.002;
+  Cohort c;
+  c.begin = at(begin);
+  c.slots.resize(kSlotsPerCohort);
+  double due = 0;
+  for (std::size_t i = 0; i < kSlotsPerCohort; ++i) {
+    tokens = std::min(tokens + limit_mbps * 1e6 * kSlotSeconds, kDepthBits);
+    if (!sends(i)) continue;
+    Slot& slot = c.slots[i];
+    for (due += offered_mbps * 1e6 * kSlotSeconds; due >= kPacketBits; due -= kPacketBits) {
+      slot.bytes += 1000;
+      ++slot.sent;
+      const bool passes = tokens >= kPacketBits;
+      if (passes) tokens -= kPacketBits;
+      ++(passes ? slot.delivered : slot.lost);
+    }
+    c.segments += slot.sent;
+    c.lost_beyond += slot.lost;
+  }
+  return c;
+}
+
+std::optional<Capacity> capacity_of(std::vector<Cohort> cohorts) {
   ControlWindow w;
-  w.add(tick(0.1, 80), at(0.1));
-  w.add(tick(0.2, 80), at(0.2));
-  w.add(tick(0.3, 60, {{at(0.0), 700, 70, 0, {}}, {at(0.1), 700, 350, 0, {}}, {at(0.2), 500, 167, 0, {}}}),
-        at(0.3));
-  const auto c = w.policed_capacity(at(0), at(1), 0.001);
+  w.add(tick(1.0, 0, std::move(cohorts)), at(1.0));
+  return w.policed_capacity(at(0), at(1));
+}
+
+TEST(Window, BetweenTwoLossesThePolicersRatePasses) {
+  double full = 400e3;
+  const auto c = capacity_of({policed(0.0, 80, 40, full), policed(0.1, 80, 40, full)});
   ASSERT_TRUE(c);
-  EXPECT_NEAR(c->rate.mbps(), 40, 0.5);
+  EXPECT_NEAR(c->rate.mbps(), 40, 0.4) << "the full bucket at the start must not count";
+  EXPECT_LT(c->relative_error, 0.03);
+}
+
+TEST(Window, SendersThatFellSilentLeaveThePolicersRateVisible) {
+  double empty = 0;
+  const auto c = capacity_of({policed(0.0, 200, 40, empty, [](std::size_t slot) { return slot < 20; }),
+                              policed(0.1, 200, 40, empty, [](std::size_t) { return false; }),
+                              policed(0.2, 200, 40, empty, [](std::size_t slot) { return slot > 45; })});
+  ASSERT_TRUE(c);
+  EXPECT_NEAR(c->rate.mbps(), 40, 2);
+  EXPECT_GT(c->relative_error, 0.05) << "40 ms are all that was seen of the limit";
+}
+
+TEST(Window, LossesCloseTogetherTellNoRate) {
+  double empty = 0;
+  EXPECT_FALSE(capacity_of({policed(0.0, 200, 40, empty, [](std::size_t slot) { return slot < 8; })}));
 }
 
 TEST(Window, CapacityIsUnknownWithoutLossOrQueue) {
   ControlWindow w;
-  w.add(tick(0.1, 80, {{at(0.0), 700, 0, 0, {}}}), at(0.1));
-  EXPECT_FALSE(w.policed_capacity(at(0), at(1), 0.001));
+  w.add(tick(0.1, 80, {cohort(0.0, 700, 0)}), at(0.1));
+  EXPECT_FALSE(w.policed_capacity(at(0), at(1)));
   EXPECT_FALSE(w.buffered_capacity(at(0), std::chrono::milliseconds(3)));
 }
 
@@ -113,7 +184,7 @@ constexpr ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(5
 TEST(Decisions, AVoidTickIsNoEvidence) {
   SiteController c(kLimits, Rate::mbps(100), at(0));
   for (int i = 1; i <= 50; ++i) {
-    ControlInput input = tick(0.1 * i, 90, {{at(0.1 * (i - 1)), 700, 300, 0, {}}});
+    ControlInput input = tick(0.1 * i, 90, {cohort(0.1 * (i - 1), 700, 300)});
     input.measured.valid = false;
     EXPECT_FALSE(c.step(input, at(0.1 * i)).changed);
   }
@@ -126,7 +197,7 @@ TEST(Decisions, CohortsSentBeforeTheLastChangeAreNoEvidence) {
     // Losses that were sent in the first second keep maturing: one cut is right, a second would be for the
     // same loss.
     const double sent_at = std::min(0.1 * (i - 1), 0.9);
-    if (c.step(tick(0.1 * i, 90, {{at(sent_at), 700, 300, 0, {}}}), at(0.1 * i)).changed) ++cuts;
+    if (c.step(tick(0.1 * i, 90, {cohort(sent_at, 700, 300)}), at(0.1 * i)).changed) ++cuts;
   }
   EXPECT_EQ(cuts, 1);
 }
@@ -135,7 +206,7 @@ TEST(Decisions, SaysWhyInNumbers) {
   SiteController c(kLimits, Rate::mbps(100), at(0));
   std::string reason;
   for (int i = 1; i <= 10 && reason.empty(); ++i) {
-    const RateDecision& d = c.step(tick(0.1 * i, 90, {{at(0.1 * (i - 1)), 700, 350, 0, {}}}), at(0.1 * i));
+    const RateDecision& d = c.step(tick(0.1 * i, 90, {cohort(0.1 * (i - 1), 700, 350)}), at(0.1 * i));
     if (d.changed) reason = d.reason;
   }
   EXPECT_NE(reason.find("50.00 % of"), std::string::npos) << reason;

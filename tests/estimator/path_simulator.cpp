@@ -6,7 +6,7 @@
 namespace weir::test {
 namespace {
 
-constexpr std::uint64_t kPacket = 1514;
+constexpr std::uint32_t kPacket = 1514;
 constexpr double kBits = kPacket * 8;
 
 TimePoint at(double s) {
@@ -26,6 +26,15 @@ void PathSimulator::run_for(double seconds) {
   while (now_ < end) step(0.00025);
 }
 
+std::int64_t PathSimulator::cohort_of(double t) {
+  return static_cast<std::int64_t>(t * 10);
+}
+
+std::size_t PathSimulator::slot_of(double t) {
+  const double into = t * 10 - static_cast<double>(cohort_of(t));
+  return std::min(static_cast<std::size_t>(into * kSlotsPerCohort), kSlotsPerCohort - 1);
+}
+
 void PathSimulator::offer() {
   // Round robin over the senders; our own queue holds 200 ms, what exceeds it is dropped before the tap.
   const auto limit = static_cast<std::size_t>(
@@ -40,7 +49,7 @@ void PathSimulator::offer() {
       const bool dropped_here =
           local_.size() >= limit || std::uniform_real_distribution<>(0, 1)(random_) < setup_.local_loss;
       if (dropped_here) {
-        ++cohorts_[static_cast<std::int64_t>(now_ * 10)].holes;
+        ++cohorts_[cohort_of(now_)].holes;
         p.lost = true;
         p.sent = -1;
         returning_.emplace(now_ + setup_.rtt_s, p);
@@ -54,8 +63,11 @@ void PathSimulator::offer() {
 
 void PathSimulator::leave_box(Packet p) {
   p.sent = now_;
-  auto& cohort = cohorts_[static_cast<std::int64_t>(now_ * 10)];
+  auto& cohort = cohorts_[cohort_of(now_)];
   ++cohort.sent;
+  Slot& slot = cohort.slots[slot_of(now_)];
+  ++slot.sent;
+  slot.bytes += kPacket;
   ++tick_sent_;
   if (!unanswered_) unanswered_ = now_;
   const double capacity = setup_.capacity_mbps(now_) * 1e6;
@@ -83,10 +95,12 @@ void PathSimulator::acknowledge(const Packet& p) {
   Flow& f = flows_[static_cast<std::size_t>(p.flow)];
   --f.inflight;
   if (p.sent >= 0) {
-    const auto it = cohorts_.find(static_cast<std::int64_t>(p.sent * 10));
+    const auto it = cohorts_.find(cohort_of(p.sent));
     if (it != cohorts_.end()) {
       ++it->second.resolved;
       if (p.lost) ++it->second.lost;
+      Slot& slot = it->second.slots[slot_of(p.sent)];
+      ++(p.lost ? slot.lost : slot.delivered);
     }
   }
   if (p.lost) {
@@ -144,7 +158,7 @@ void PathSimulator::step(double dt) {
     local_.pop_front();
   }
   if (local_.empty()) shaper_credit_ = std::min(shaper_credit_, kBits);
-  provider_credit_ += capacity * dt;
+  if (!setup_.stalled(now_)) provider_credit_ += capacity * dt;
   while (!provider_.empty() && (provider_.front().lost || provider_credit_ >= kBits)) {
     if (!provider_.front().lost) provider_credit_ -= kBits;
     returning_.emplace(now_ + setup_.rtt_s + setup_.extra_delay_s(now_) + setup_.foreign_queue_s(now_),
@@ -176,7 +190,8 @@ void PathSimulator::tick() {
                         .segments = c.resolved,
                         .lost_beyond = c.lost,
                         .lost_before = c.holes,
-                        .sent = Bytes(c.sent * kPacket)});
+                        .sent = Bytes(c.sent * kPacket),
+                        .slots = c.slots});
     it = cohorts_.erase(it);
   }
   if (rtts_.size() >= 3) {

@@ -31,8 +31,9 @@ struct PathSetup {
   std::function<double(double)> extra_delay_s = [](double) { return 0.0; };  ///< added to the path, of time
   std::function<double(double)> foreign_queue_s = [](double) {
     return 0.0;
-  };                                                                  ///< somebody else's queue ahead of us
-  std::function<bool(double)> silent = [](double) { return false; };  ///< an outage: nothing comes back
+  };                                                                   ///< somebody else's queue ahead of us
+  std::function<bool(double)> stalled = [](double) { return false; };  ///< the buffer hands nothing over
+  std::function<bool(double)> silent = [](double) { return false; };   ///< an outage: nothing comes back
   std::uint32_t seed = 1;
 };
 
@@ -77,11 +78,14 @@ class PathSimulator {
   };
   struct OpenCohort {
     std::uint32_t sent = 0, resolved = 0, lost = 0, holes = 0;
+    std::vector<Slot> slots = std::vector<Slot>(kSlotsPerCohort);
   };
   void step(double dt);
   void offer();
   void leave_box(Packet p);
   void acknowledge(const Packet& p);
+  [[nodiscard]] static std::int64_t cohort_of(double t);
+  [[nodiscard]] static std::size_t slot_of(double t);
   void tick();
 
   PathSetup setup_;

@@ -16,7 +16,8 @@ PathWindow outbound() {
 
 TEST(Cohorts, MatureAsSoonAsTheirFateIsKnown) {
   PathWindow w = outbound();
-  const CohortId c = w.segments_sent(at_ms(50), 10, 200ms);
+  const TimePoint c = at_ms(50);
+  w.segments_sent(c, 10, 200ms);
   EXPECT_TRUE(w.close_tick(at_ms(100), false).mature.empty()) << "no fate is known yet";
   w.segments_delivered(c, 10);
   const auto mature = w.close_tick(at_ms(125), false).mature;
@@ -30,7 +31,8 @@ TEST(Cohorts, MatureAsSoonAsTheirFateIsKnown) {
 // exactly the losses would be what is missing.
 TEST(Cohorts, WaitForSegmentsInSuspense) {
   PathWindow w = outbound();
-  const CohortId c = w.segments_sent(at_ms(50), 100, 40ms);
+  const TimePoint c = at_ms(50);
+  w.segments_sent(c, 100, 40ms);
   w.segments_delivered(c, 96);
   w.segments_doubtful(c, 4);
   EXPECT_TRUE(w.close_tick(at_ms(125), false).mature.empty());
@@ -44,7 +46,8 @@ TEST(Cohorts, WaitForSegmentsInSuspense) {
 
 TEST(Cohorts, TwoRttAndATenthLaterWhatIsInSuspenseWasLost) {
   PathWindow w = outbound();
-  const CohortId c = w.segments_sent(at_ms(50), 100, 40ms);
+  const TimePoint c = at_ms(50);
+  w.segments_sent(c, 100, 40ms);
   w.segments_delivered(c, 80);
   w.segments_doubtful(c, 4);
   EXPECT_TRUE(w.close_tick(at_ms(279), false).mature.empty());
@@ -56,9 +59,11 @@ TEST(Cohorts, TwoRttAndATenthLaterWhatIsInSuspenseWasLost) {
 
 TEST(Cohorts, AFarFlowHoldsOnlyItsOwnCohortsBack) {
   PathWindow w = outbound();
-  const CohortId near = w.segments_sent(at_ms(50), 100, 1ms);
-  const CohortId both = w.segments_sent(at_ms(150), 50, 1ms);
-  EXPECT_EQ(w.segments_sent(at_ms(160), 50, 200ms), both);
+  const TimePoint near = at_ms(50);
+  w.segments_sent(near, 100, 1ms);
+  const TimePoint both = at_ms(150);
+  w.segments_sent(both, 50, 1ms);
+  w.segments_sent(at_ms(160), 50, 200ms);
   w.segments_delivered(near, 100);
   w.segments_delivered(both, 50);
   EXPECT_EQ(w.close_tick(at_ms(225), false).mature.size(), 1U);
@@ -69,7 +74,8 @@ TEST(Cohorts, AFarFlowHoldsOnlyItsOwnCohortsBack) {
 
 TEST(Cohorts, OfADeadFlowAreWithoutItsSegments) {
   PathWindow w = outbound();
-  const CohortId c = w.segments_sent(at_ms(50), 10, 0ms);
+  const TimePoint c = at_ms(50);
+  w.segments_sent(c, 10, 0ms);
   w.segments_delivered(c, 4);
   w.segments_forgotten(c, 6);
   const auto mature = w.close_tick(at_ms(125), false).mature;
@@ -80,13 +86,14 @@ TEST(Cohorts, OfADeadFlowAreWithoutItsSegments) {
 
 TEST(Cohorts, WithoutTcpDataAreNotEmitted) {
   PathWindow w = outbound();
-  w.frame_seen(Bytes(1000), false);
+  w.frame_seen(at_ms(50), Bytes(1000), false);
   EXPECT_TRUE(w.close_tick(at_ms(2000), false).mature.empty());
 }
 
 TEST(Cohorts, ALossIsUndoneWhileItsCohortIsOpen) {
   PathWindow w = outbound();
-  const CohortId c = w.segments_sent(at_ms(50), 10, 10ms);
+  const TimePoint c = at_ms(50);
+  w.segments_sent(c, 10, 10ms);
   w.segments_lost_after_tap(c, 2);
   w.loss_undone(c, 1);
   w.segments_delivered(c, 8);
@@ -96,15 +103,51 @@ TEST(Cohorts, ALossIsUndoneWhileItsCohortIsOpen) {
   EXPECT_EQ(mature[0].segments, 10U);
 }
 
+TEST(Cohorts, ShowInSlotsWhenWhatWasLost) {
+  PathWindow w = outbound();
+  w.frame_seen(at_ms(41), Bytes(3000), true);
+  w.segments_sent(at_ms(41), 2, 10ms);
+  w.frame_seen(at_ms(42), Bytes(1600), true);
+  w.frame_seen(at_ms(43.9), Bytes(100), false);
+  w.segments_sent(at_ms(42), 3, 10ms);
+  w.segments_delivered(at_ms(41), 2);
+  w.segments_delivered(at_ms(42), 1);
+  w.segments_lost_after_tap(at_ms(42), 1);
+  w.segments_doubtful(at_ms(42), 1);
+  const auto mature = w.close_tick(at_ms(225), false).mature;
+  ASSERT_EQ(mature.size(), 1U);
+  ASSERT_EQ(mature[0].slots.size(), kSlotsPerCohort);
+  EXPECT_EQ(mature[0].slots[20], (Slot{.bytes = 3000, .sent = 2, .delivered = 2, .lost = 0}));
+  EXPECT_EQ(mature[0].slots[21], (Slot{.bytes = 1700, .sent = 3, .delivered = 1, .lost = 2}))
+      << "what is still in suspense at maturity was lost";
+  EXPECT_EQ(mature[0].slots[22], Slot{});
+}
+
+TEST(Cohorts, PassOverWhatIsToldTooLate) {
+  PathWindow w = outbound();
+  w.segments_sent(at_ms(50), 1, 1ms);
+  w.segments_delivered(at_ms(50), 1);
+  EXPECT_EQ(w.close_tick(at_ms(125), false).mature.size(), 1U);
+  w.segments_sent(at_ms(60), 5, 1ms);
+  w.segments_lost_after_tap(at_ms(60), 5);
+  w.loss_undone(at_ms(60), 1);
+  w.hole_opened(at_ms(60));
+  w.hole_filled_late(at_ms(60), 1);
+  EXPECT_TRUE(w.close_tick(at_ms(225), false).mature.empty());
+}
+
 TEST(Cohorts, ThatACaptureLossMayHaveHitAreVoid) {
   PathWindow w = outbound();
-  const CohortId before = w.segments_sent(at_ms(50), 10, 100ms);
-  const CohortId during = w.segments_sent(at_ms(150), 10, 100ms);
+  const TimePoint before = at_ms(50);
+  w.segments_sent(before, 10, 100ms);
+  const TimePoint during = at_ms(150);
+  w.segments_sent(during, 10, 100ms);
   const SiteMeasurement hit = w.close_tick(at_ms(200), true);
   EXPECT_FALSE(hit.valid);
   w.segments_delivered(before, 10);
   w.segments_delivered(during, 10);
-  const CohortId after = w.segments_sent(at_ms(310), 10, 100ms);
+  const TimePoint after = at_ms(310);
+  w.segments_sent(after, 10, 100ms);
   w.segments_delivered(after, 10);
   const SiteMeasurement next = w.close_tick(at_ms(425), false);
   EXPECT_TRUE(next.valid);
@@ -131,7 +174,7 @@ TEST(Delivered, IsUnbiasedWhileItsWindowFills) {
   bool any = false;
   for (int tick = 4; tick <= 20; ++tick) {
     for (; ms < tick * 100.0; ms += 1.0) {
-      w.frame_seen(Bytes(1250), true);
+      w.frame_seen(at_ms(ms), Bytes(1250), true);
       w.delivered(at_ms(ms), Bytes(1250));
     }
     const SiteMeasurement m = w.close_tick(at_ms(tick * 100.0), false);
@@ -152,8 +195,8 @@ TEST(Delivered, IsScaledByTheShareOfTcpAndUnknownUnderFivePercent) {
     w.segments_sent(at_ms(1), 1, 30ms);
     for (int tick = 1; tick <= 10; ++tick) {
       for (int i = 0; i < 100; ++i) {
-        w.frame_seen(Bytes(1000), true);
-        w.frame_seen(Bytes(udp), false);
+        w.frame_seen(at_ms(tick * 100.0 - 100.0 + i), Bytes(1000), true);
+        w.frame_seen(at_ms(tick * 100.0 - 100.0 + i), Bytes(udp), false);
         w.delivered(at_ms(tick * 100.0 - 100.0 + i), Bytes(1000));
       }
       m = w.close_tick(at_ms(tick * 100.0), false);
