@@ -22,41 +22,49 @@ inline constexpr double kInitialDispersion = 10;  ///< phi before it is learnt: 
 inline constexpr Duration kDispersionWindow = 60s;
 inline constexpr double kDispersionLosses = 20;  ///< fewer say nothing about Var/mean
 inline constexpr Duration kFloorLifetime = 10min;
+inline constexpr Duration kSecondOpinion = 5s;  ///< evidence that comes again within it is believed
 
 // --- capacity between two losses ---
-inline constexpr Duration kLossTiming = 4ms;           ///< what both ends together may be off: two slots
-inline constexpr Duration kLeastBetweenLosses = 20ms;  ///< shorter windows are off by more than a fifth
+inline constexpr Duration kLossTiming = 4ms;          ///< what both ends together may be off: two slots
+inline constexpr Duration kLeastBetweenLosses = 6ms;  ///< near senders collapse within 10 ms
+inline constexpr Duration kSilence = 50ms;            ///< waiting for ACKs is over sooner, a timeout is not
 inline constexpr std::size_t kMostLossEnds = 400;
 
 // --- queueing delay ---
-inline constexpr Duration kQueueHigh = 8ms;    ///< q_hi at the least
-inline constexpr Duration kQueueTarget = 3ms;  ///< q_t at the least
-inline constexpr Duration kQueueProbe = 3ms;   ///< ends a probe, at the least
+inline constexpr Duration kQueueHigh = 8ms;      ///< q_hi at the least
+inline constexpr Duration kQueueTarget = 3ms;    ///< q_t at the least
+inline constexpr Duration kQueueProbe = 3ms;     ///< ends a probe, at the least
+inline constexpr Duration kQueueClean = 1500us;  ///< under it a probe's round is clean
 inline constexpr double kQueueHighOfBase = 0.08;
 inline constexpr double kQueueTargetOfBase = 0.03;
 inline constexpr double kQueueProbeOfBase = 0.04;
+inline constexpr double kQueueCleanOfBase = 0.02;
 inline constexpr int kQueueTicks = 3;  ///< consecutive fresh ticks above q_hi before it is evidence
 inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as much as a tick above q_hi
 
 // --- drain ---
 inline constexpr Duration kDrainTime = 300ms;  ///< T: the queue is to be gone after about that, or 2 base
 inline constexpr double kDrainLeast = 0.5;
-/// Where the capacity is known and the queue no surprise there is no haste: the rate stays within a tenth of
-/// it.
+/// Where the capacity is known and the queue no surprise there is no haste: the rate stays within a tenth.
 inline constexpr double kDrainGently = 0.96;
-inline constexpr double kCapacitySpread = 0.05;  ///< a measured capacity is never trusted further than that
-inline constexpr double kDrainShrink = 0.97;     ///< C when a drain did less than half of what it should
-inline constexpr int kDrainAttempts = 2;  ///< ineffective ones before the queue counts as somebody else's
+inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
+inline constexpr int kDrainAttempts = 2;      ///< ineffective ones before the queue counts as somebody else's
 inline constexpr Duration kForeignQueuePause = 60s;
 inline constexpr double kHeld = 0.9;           ///< S / r from which our rate is what limits us
 inline constexpr double kAllDelivered = 1.04;  ///< D / S within 4 % of one: the path carries what we send
+
+// --- what is known of the capacity ---
+inline constexpr double kTickSpread = 0.04;           ///< of D over one tick, at the least
+inline constexpr double kCapacitySpread = 0.05;       ///< figures this close agree, whatever their errors
+inline constexpr double kCapacityErrorLeast = 0.005;  ///< no measurement is better than that
+inline constexpr double kCapacityErrorMost = 0.25;
+inline constexpr double kCapacityAgeing = 0.0002;  ///< a second: a hundredth in 50 s
 
 // --- verify ---
 inline constexpr Duration kVerifyTime = 5s;
 inline constexpr double kVerifyOdds = 4.6;     ///< |log likelihood ratio| that decides: 100 to 1
 inline constexpr double kVerifyHelped = 0.85;  ///< remaining share of the loss below which the cut helped
-inline constexpr double kMostHarmless =
-    0.05;  ///< more than that is congestion until six cuts have not helped
+inline constexpr double kMostHarmless = 0.05;  ///< more is congestion until six cuts have not helped
 inline constexpr int kMostCuts = 6;
 inline constexpr std::uint32_t kVerifySegments = 50;
 
@@ -64,9 +72,9 @@ inline constexpr std::uint32_t kVerifySegments = 50;
 /// Twice +4 %: a token bucket of 10 ms hides the first step, and the second still stays within 6 % of the
 /// capacity.
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
-inline constexpr double kProbePast = 1.02;  ///< of the last capacity measured: where a run slows down
+inline constexpr double kProbePast = 1.02;  ///< of the known capacity and its error: where a run slows down
 inline constexpr double kLeastStep = 1.01;
-inline constexpr double kProbeNear = 1.08;      ///< of the last capacity measured: the first two steps
+inline constexpr double kProbeNear = 1.08;      ///< of the known capacity: the first two steps
 inline constexpr Duration kProbeRound = 400ms;  ///< of sending, or 3 RTT
 inline constexpr Duration kProbePatience = 2s;  ///< for the senders to fill the raised rate
 inline constexpr double kDemand = 0.95;         ///< S / r from which the site wants more
@@ -81,6 +89,7 @@ inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so
 /// changed.
 inline constexpr double kFallen = 0.9;
 inline constexpr double kFallenLoss = 0.05;
+inline constexpr double kSettleError = 0.12;    ///< what a probe measured worse than that is not used
 inline constexpr double kProbeLossOdds = 0.02;  ///< chance of that many losses at the usual ratio that aborts
 
 // --- outage, blindness ---

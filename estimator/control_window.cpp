@@ -14,7 +14,9 @@ Capacity pool(const std::vector<double>& rates, double mean, TimePoint measured)
   double square = 0.0;
   for (const double r : rates) square += (r - mean) * (r - mean);
   const auto n = static_cast<double>(rates.size());
-  const double error = n > 1 ? std::sqrt(square / (n - 1) / n) : 0.1 * mean;
+  // Two ticks that happen to agree are not certain: a tick's usual spread is the least.
+  const double error =
+      std::max(n > 1 ? std::sqrt(square / (n - 1) / n) : 0.0, kTickSpread * mean / std::sqrt(n));
   return {Rate::bps(static_cast<std::uint64_t>(mean)), mean > 0 ? error / mean : 1.0, measured};
 }
 
@@ -67,54 +69,70 @@ LossCount ControlWindow::loss(TimePoint from, TimePoint to) const {
   return sum;
 }
 
+std::optional<TimePoint> ControlWindow::first_loss(TimePoint from) const {
+  const auto first = std::find_if(cohorts_.begin(), cohorts_.end(),
+                                  [&](const Cohort& c) { return c.begin >= from && c.lost_beyond > 0; });
+  return first == cohorts_.end() ? std::nullopt : std::optional(first->begin);
+}
+
 std::optional<TimePoint> ControlWindow::mature_until() const {
   if (cohorts_.empty()) return std::nullopt;
   return cohorts_.back().begin + kCohortLength;
 }
 
-/// Sums of the slots in front of a slot's middle, so that a difference holds half of each end.
+/// The end of a slot with losses: its bucket was empty within it, and has not filled since. What passed
+/// earlier in the same slot may have been the tokens of a full one: it counts for neither side.
 struct ControlWindow::Loss {
   TimePoint at;
-  double bytes = 0.0;
-  double sent = 0.0;
-  double delivered = 0.0;
+  std::size_t silences = 0;  ///< that were longer than kSilence, up to here; the sums likewise
+  std::uint64_t bytes = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t delivered = 0;
 };
 
 std::vector<ControlWindow::Loss> ControlWindow::losses(TimePoint from, TimePoint to) const {
   std::vector<Loss> found;
   Loss sum;
+  TimePoint busy = from;
   for (const Cohort& c : cohorts_) {
     if (c.begin < from || c.begin >= to) continue;
-    sum.at = c.begin + kSlotLength / 2;
+    sum.at = c.begin;
     for (const Slot& slot : c.slots) {
-      for (int half = 0; half < 2; ++half) {
-        sum.bytes += 0.5 * slot.bytes;
-        sum.sent += 0.5 * slot.sent;
-        sum.delivered += 0.5 * slot.delivered;
-        if (half == 0 && slot.lost > 0) found.push_back(sum);
-      }
       sum.at += kSlotLength;
+      sum.bytes += slot.bytes;
+      sum.sent += slot.sent;
+      sum.delivered += slot.delivered;
+      if (slot.bytes > 0) {
+        if (sum.at - busy > kSilence) ++sum.silences;
+        busy = sum.at;
+      }
+      if (slot.lost > 0) found.push_back(sum);
     }
   }
   return found;
 }
 
 std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoint to) const {
-  std::vector<Loss> ends = losses(from, to);
+  const std::vector<Loss> ends = losses(from, to);
   // Enough pairs to choose from: the work is bounded.
   const std::size_t stride = ends.size() / kMostLossEnds + 1;
   std::optional<Capacity> best;
   double best_surely = 0.0;
+  bool best_is_busy = false;
   for (std::size_t i = 0; i < ends.size(); i += stride) {
     for (std::size_t j = i + stride; j < ends.size(); j += stride) {
       const Duration over = ends[j].at - ends[i].at;
-      const double sent = ends[j].sent - ends[i].sent;
-      if (over < kLeastBetweenLosses || sent <= 0) continue;
-      const double arrived = (ends[j].delivered - ends[i].delivered) / sent;
-      const double bits = 8 * (ends[j].bytes - ends[i].bytes) * std::min(arrived, 1.0);
+      const std::uint64_t sent = ends[j].sent - ends[i].sent;
+      if (over < kLeastBetweenLosses || sent == 0) continue;
+      const double arrived =
+          static_cast<double>(ends[j].delivered - ends[i].delivered) / static_cast<double>(sent);
+      const double bits = 8 * static_cast<double>(ends[j].bytes - ends[i].bytes) * std::min(arrived, 1.0);
       const double surely = bits / seconds(over + kLossTiming);
-      if (surely <= best_surely) continue;
+      // The senders' timers ran out in between: the limit lay idle, whatever its bucket.
+      const bool busy = ends[j].silences == ends[i].silences;
+      if (busy == best_is_busy ? surely <= best_surely : best_is_busy) continue;
       best_surely = surely;
+      best_is_busy = busy;
       best = Capacity{.rate = Rate::bps(static_cast<std::uint64_t>(bits / seconds(over))),
                       .relative_error = seconds(kLossTiming) / seconds(over + kLossTiming),
                       .measured = ends[j].at};

@@ -43,6 +43,8 @@ class ControlWindow {
   [[nodiscard]] bool demand(Rate rate, double share, Duration span, TimePoint now) const;
   /// Mature cohorts that were sent in [from, to).
   [[nodiscard]] LossCount loss(TimePoint from, TimePoint to) const;
+  /// Begin of the first cohort since `from` that lost anything beyond the box; nullopt: none.
+  [[nodiscard]] std::optional<TimePoint> first_loss(TimePoint from) const;
   /// End of the newest mature cohort; nullopt if none is remembered.
   [[nodiscard]] std::optional<TimePoint> mature_until() const;
 
@@ -52,8 +54,8 @@ class ControlWindow {
   /// Policer: what got through between two losses sent in [from, to). At both of them the bucket was empty,
   /// so that in between exactly the limit passed, whatever the bucket holds and however the senders collapse;
   /// less only where they were silent for longer than the bucket takes to fill. So the most counts, each
-  /// shortened by what the timing of its ends may be off. (The same holds for a full drop-tail buffer.)
-  /// nullopt: no two losses far enough apart.
+  /// shortened by what the timing of its ends may be off; one with a long silence only where there is no
+  /// other. (The same holds for a full drop-tail buffer.) nullopt: no two losses far enough apart.
   [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to) const;
   /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
   /// there are others: an emptied bottleneck delivers what we send, not what it can.

@@ -9,6 +9,7 @@
 
 #include "estimator/control_constants.hpp"
 #include "estimator/control_window.hpp"
+#include "estimator/known_capacity.hpp"
 #include "estimator/loss_test.hpp"
 
 namespace weir {
@@ -46,6 +47,8 @@ struct Probe {
 /// A probe met loss: back at a clean rate, waiting for the rest of what it sent, which measures the capacity.
 struct Settle {
   Rate run_start;
+  Rate clean;      ///< rate of the last round without evidence
+  Rate tried;      ///< rate of the lossy round
   TimePoint from;  ///< send times of the lossy round
   TimePoint until;
 };
@@ -193,6 +196,12 @@ struct SiteController::Impl {
     if (window.mature_until() < evidence_since + 2 * kCohortLength) return;
     const auto measured = window.policed_capacity(evidence_since, now);
     if (!measured || !limits.adapt) return loss_test.restart();
+    // A path that stood still for a moment drops the burst that follows: once that is no news, if it does not
+    // contradict what is known. A limit that did move shows the same again at once.
+    if (cuts == 0 && capacity.agrees(*measured, now) && now > doubted + kSecondOpinion) {
+      doubted = now;
+      return loss_test.restart();
+    }
     learn_capacity(*measured, PathMode::policer);
     const double p = count.ratio();
     const double evidence = loss_test.evidence();
@@ -230,7 +239,7 @@ struct SiteController::Impl {
     if (!late) return;  // only patience may teach a floor: it mutes the loss test for minutes
     loss_test.set_floor(wilson_upper(k, static_cast<double>(count.segments), 2.0), now);
     mode = PathMode::lossy;
-    capacity.reset();
+    capacity.forget();
     change_rate(
         s.before,
         fmt::format(
@@ -248,9 +257,8 @@ struct SiteController::Impl {
     }
     // A queue that grew was sent faster than it was carried.
     measured->rate = std::min(measured->rate, window.sent(queue_since - base, now));
-    // A path that stood still for a moment shows a queue and a low D, too.
-    const bool expected = capacity && !contradicts(*measured, *capacity);
-    if (expected) measured->rate = std::max(measured->rate, capacity->rate * kDrainShrink);
+    const bool expected = capacity.agrees(*measured, now);
+    measured = capacity.refined(*measured, now);
     learn_capacity(*measured, PathMode::buffer);
     drain(Drain{.capacity = *measured,
                 .busy_since = queue_since,
@@ -258,12 +266,6 @@ struct SiteController::Impl {
                 .least = expected ? kDrainGently : kDrainLeast,
                 .probe_wait = kProbeWaitFirst},
           m, now);
-  }
-
-  /// Lower than what is known by more than its own spread.
-  [[nodiscard]] static bool contradicts(const Capacity& measured, const CapacityEstimate& known) {
-    const double spread = std::max(kCapacitySpread, 2 * measured.relative_error);
-    return measured.rate < known.rate * (1.0 - spread);
   }
 
   void drain(Drain s, const SiteMeasurement& m, TimePoint now) {
@@ -309,8 +311,10 @@ struct SiteController::Impl {
       change_rate(s.before, "the provider's queue does not answer to our rate: it is somebody else's", now);
       return hold(now + kProbeWaitMost);
     }
-    if (measured) again.capacity.rate = std::min(measured->rate, s.capacity.rate);
-    if (!effective) again.capacity.rate = again.capacity.rate * kDrainShrink;
+    if (measured) again.capacity.rate = std::min(capacity.refined(*measured, now).rate, s.capacity.rate);
+    // Of a queue that was no surprise the first measure may have been too young: it was still growing.
+    if (again.ineffective > (s.least < kDrainGently ? 0 : 1))
+      again.capacity.rate = again.capacity.rate * kDrainShrink;
     learn_capacity(again.capacity, PathMode::buffer);
     drain(again, m, now);
   }
@@ -333,9 +337,12 @@ struct SiteController::Impl {
     Rate next = s.clean * (1.0 + kProbeSteps[s.step]);
     s.step = std::min(s.step + 1, kProbeSteps.size() - 1);
     // The last capacity measured may still hold: go just past it first, and on in small steps.
-    if (capacity && s.clean < capacity->high * kProbePast && next > capacity->high * kProbePast) {
-      next = std::max(capacity->high * kProbePast, s.clean * kLeastStep);
-      s.step = 0;
+    if (const auto& known = capacity.value()) {
+      const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
+      if (s.clean < past && next > past) {
+        next = std::max(past, s.clean * kLeastStep);
+        s.step = 0;
+      }
     }
     change_rate(next,
                 fmt::format("probing: the site has more to send and {:.1f} Mbit/s went through clean",
@@ -354,7 +361,9 @@ struct SiteController::Impl {
     const auto mature = window.mature_until();
     const bool judged = mature && *mature >= fresh_from + round;
     const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kProbeUsed;
-    if (used) {
+    // A queue that has begun to grow decides by itself soon; another step on top of it would only deepen it.
+    const bool growing = fresh_queue(m) && m.queue->q > q_clean();
+    if (used && !growing) {
       s.clean = decision.rate;
       if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
       return raise(s, now);
@@ -374,12 +383,13 @@ struct SiteController::Impl {
 
   void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
     auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
-    if (!measured) measured = Capacity{s.clean, 0.05, now};
+    if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
     // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
     // noisy.
+    measured = capacity.refined(*measured, now);
     measured->rate = std::clamp(measured->rate, s.run_start, decision.rate);
     // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
-    const bool near = capacity && decision.rate <= capacity->rate * kProbeNear;
+    const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
     learn_capacity(*measured, PathMode::buffer);
     const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
     drain(Drain{.capacity = *measured,
@@ -391,7 +401,7 @@ struct SiteController::Impl {
   }
 
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
-    const Settle settle{s.run_start, fresh_from, now};
+    const Settle settle{s.run_start, s.clean, decision.rate, fresh_from, now};
     change_rate(
         s.clean,
         fmt::format("the probe met loss: {} of {} segments beyond this box", count.beyond, count.segments),
@@ -403,9 +413,11 @@ struct SiteController::Impl {
     const auto mature = window.mature_until();
     const bool all = mature && *mature >= s.until;
     if (!all && now - s.until < 3 * base + Duration(kOutageLeast)) return;
-    const auto measured = window.policed_capacity(s.from, s.until);
-    const LossCount count = window.loss(s.from, s.until);
-    if (measured && measured->rate < s.run_start * kFallen && count.ratio() > kFallenLoss) {
+    auto measured = window.policed_capacity(s.from, s.until);
+    // From where the losses began: the path may have changed late in a long round.
+    const LossCount count = window.loss(window.first_loss(s.from).value_or(s.from), s.until);
+    if (measured && measured->rate * (1.0 + measured->relative_error) < s.run_start * kFallen &&
+        count.ratio() > kFallenLoss) {
       learn_capacity(*measured, PathMode::policer);
       change_rate(
           measured->rate * kGain,
@@ -415,10 +427,13 @@ struct SiteController::Impl {
       state = Verify{s.run_start, count.ratio(), 1};
       return;
     }
-    Rate target = s.run_start;
+    // Unless the losses tell what the path carries, the last clean round does; a full bucket may have
+    // flattered it.
+    Rate target = std::max(s.run_start, s.clean * kGain);
+    if (measured && measured->relative_error > kSettleError) measured.reset();
     if (measured) {
       learn_capacity(*measured, PathMode::policer);
-      target = std::max(target, measured->rate * kGain);
+      target = std::clamp(measured->rate * kGain, s.run_start, s.tried);
     }
     const Duration wait = wait_after_run(s.run_start, target);
     change_rate(target,
@@ -464,8 +479,7 @@ struct SiteController::Impl {
 
   void learn_capacity(const Capacity& c, PathMode how) {
     mode = how;
-    const double error = std::clamp(2 * c.relative_error, 0.01, 0.5);
-    capacity = CapacityEstimate{c.rate, c.rate * (1 - error), c.rate * (1 + error), c.measured};
+    capacity.learn(c);
   }
 
   /// 2, then 8 s while probes find nothing; from the beginning once one gained something.
@@ -497,6 +511,7 @@ struct SiteController::Impl {
   }
   [[nodiscard]] Duration q_high() const { return q_bound(kQueueHigh, kQueueHighOfBase, 4); }
   [[nodiscard]] Duration q_target() const { return q_bound(kQueueTarget, kQueueTargetOfBase, 1); }
+  [[nodiscard]] Duration q_clean() const { return q_bound(kQueueClean, kQueueCleanOfBase, 2); }
   [[nodiscard]] Duration q_probe() const { return q_bound(kQueueProbe, kQueueProbeOfBase, 3); }
   [[nodiscard]] double usual_loss() const {
     return std::max(loss_test.floor(), quiet_segments > 0 ? quiet_losses / quiet_segments : 0.0);
@@ -506,7 +521,7 @@ struct SiteController::Impl {
     const LossCount count = window.loss(now - kShownWindow, now);
     decision.state = kind_of(state);
     decision.mode = now - last_tcp > kBlindAfter ? PathMode::blind : mode;
-    decision.capacity = capacity;
+    decision.capacity = capacity.estimate();
     decision.loss_beyond = count.ratio();
     decision.loss_segments = count.segments;
     const auto all = static_cast<double>(count.segments + count.before);
@@ -519,11 +534,12 @@ struct SiteController::Impl {
   RateDecision decision;
   ControlWindow window;
   LossTest loss_test;
-  std::optional<CapacityEstimate> capacity;
+  KnownCapacity capacity;
   PathMode mode = PathMode::unknown;
   TimePoint fresh_from;      ///< of the last change of rate: evidence was sent after it
   TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
   TimePoint queue_since;     ///< first tick of the delay evidence that stands
+  TimePoint doubted;         ///< loss evidence that did not contradict the known capacity came last
   TimePoint foreign_until;   ///< the queue is not ours: do not yield to it until then
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known

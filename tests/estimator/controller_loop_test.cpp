@@ -54,6 +54,24 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{Provider::buffer, 0.0003, 300, 80}, Case{Provider::buffer, 0.030, 300, 25},
                     Case{Provider::buffer, 0.0003, 12, 45}, Case{Provider::buffer, 0.030, 12, 45}));
 
+// In the middle of a hold, of a probe's clean rounds, of its lossy one: nobody tells the provider when to
+// change.
+TEST(ClosedLoop, FollowsAHalvingInWhateverStateItComes) {
+  for (const Provider provider : {Provider::policer, Provider::buffer}) {
+    for (int i = 0; i < 12; ++i) {
+      const double halved = 20 + 0.37 * i;
+      PathSetup path;
+      path.provider = provider;
+      path.capacity_mbps = [halved](double t) { return t < halved ? 140.0 : 70.0; };
+      PathSimulator sim(path, kLimits, 120);
+      sim.run_for(halved + 9);
+      const auto found = sim.settles(halved, 0.10, 5);
+      ASSERT_TRUE(found) << sim.decision().reason << ", halved at " << halved;
+      EXPECT_LE(*found, 3) << "halved at " << halved;
+    }
+  }
+}
+
 TEST(ControllerGuards, RandomLossNeverRatchetsTheRateDown) {
   for (const double loss : {0.001, 0.01}) {
     PathSetup path;
@@ -115,15 +133,25 @@ TEST(ControllerGuards, AForeignQueueIsYieldedToOnlyForAWhile) {
 }
 
 TEST(ControllerGuards, AMomentsStallOfThePathIsNoNewCapacity) {
-  PathSetup path;
-  path.stalled = [](double t) { return t > 40 && t < 40.04; };
-  PathSimulator sim(path, kLimits, 300);
-  sim.run_for(60);
-  EXPECT_GE(sim.queue_ms_percentile(40.1, 40.3, 0.99), 30) << "the test made no queue: it proves nothing";
-  EXPECT_LE(sim.queue_ms_percentile(42, 60, 0.99), 10);
-  for (const TraceTick& t : sim.trace()) {
-    if (t.at < 39) continue;
-    ASSERT_NEAR(t.shaped_mbps, 45, 4.5) << "at " << t.at;
+  for (const Provider provider : {Provider::policer, Provider::buffer}) {
+    for (int i = 0; i < 10; ++i) {
+      const double stall = 40 + 0.9 * i;
+      PathSetup path;
+      path.provider = provider;
+      path.stalled = [stall](double t) { return t > stall && t < stall + 0.04; };
+      PathSimulator sim(path, kLimits, 300);
+      sim.run_for(60);
+      if (provider == Provider::policer) {
+        EXPECT_GT(sim.loss(stall - 0.1, stall + 0.2), 0.02) << "the stall cost nothing: this proves nothing";
+      } else {
+        EXPECT_GE(sim.queue_ms_percentile(stall, stall + 0.3, 0.99), 30) << "the stall made no queue";
+        EXPECT_LE(sim.queue_ms_percentile(stall + 2, 60, 0.99), 10);
+      }
+      for (const TraceTick& t : sim.trace()) {
+        if (t.at < 39) continue;
+        ASSERT_NEAR(t.shaped_mbps, 45, 4.5) << "at " << t.at << ", stall at " << stall;
+      }
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "estimator/control_constants.hpp"
 #include "estimator/control_window.hpp"
+#include "estimator/known_capacity.hpp"
 #include "estimator/loss_test.hpp"
 
 namespace weir::control {
@@ -157,9 +158,46 @@ TEST(Window, SendersThatFellSilentLeaveThePolicersRateVisible) {
   EXPECT_GT(c->relative_error, 0.05) << "40 ms are all that was seen of the limit";
 }
 
+// Near senders lose everything within ten milliseconds and wait for their timers: over the silence hardly
+// anything passed.
+TEST(Window, TheSilenceAfterACollapseIsNotTheRate) {
+  double tokens = 0;
+  const auto burst = [](std::size_t slot) { return slot < 5; };
+  const auto silence = [](std::size_t) { return false; };
+  std::vector<Cohort> cohorts;
+  for (int i = 0; i < 8; ++i) {
+    if (i % 2 == 0) {
+      cohorts.push_back(policed(0.1 * i, 300, 40, tokens, burst));
+    } else {
+      cohorts.push_back(policed(0.1 * i, 300, 40, tokens, silence));
+    }
+  }
+  const auto c = capacity_of(cohorts);
+  ASSERT_TRUE(c);
+  EXPECT_NEAR(c->rate.mbps(), 40, 8);
+  EXPECT_GT(c->relative_error, 0.2);
+}
+
 TEST(Window, LossesCloseTogetherTellNoRate) {
   double empty = 0;
-  EXPECT_FALSE(capacity_of({policed(0.0, 200, 40, empty, [](std::size_t slot) { return slot < 8; })}));
+  EXPECT_FALSE(capacity_of({policed(0.0, 200, 40, empty, [](std::size_t slot) { return slot < 3; })}));
+}
+
+TEST(Known, ANewFigureRefinesWhatItAgreesWithAndReplacesWhatItContradicts) {
+  KnownCapacity known;
+  const Capacity noisy{.rate = Rate::mbps(42), .relative_error = 0.05, .measured = at(2)};
+  EXPECT_FALSE(known.agrees(noisy, at(2)));
+  EXPECT_EQ(known.refined(noisy, at(2)).rate, Rate::mbps(42)) << "nothing was known";
+
+  known.learn({.rate = Rate::mbps(45), .relative_error = 0.01, .measured = at(1)});
+  EXPECT_TRUE(known.agrees(noisy, at(2)));
+  EXPECT_NEAR(known.refined(noisy, at(2)).rate.mbps(), 44.88, 0.02);
+  EXPECT_LT(known.refined(noisy, at(2)).relative_error, 0.0103);
+  EXPECT_NEAR(known.refined(noisy, at(600)).rate.mbps(), 42.4, 0.2) << "what is known ages";
+
+  const Capacity halved{.rate = Rate::mbps(22), .relative_error = 0.05, .measured = at(2)};
+  EXPECT_FALSE(known.agrees(halved, at(2)));
+  EXPECT_EQ(known.refined(halved, at(2)).rate, Rate::mbps(22));
 }
 
 TEST(Window, CapacityIsUnknownWithoutLossOrQueue) {

@@ -80,15 +80,31 @@ void PathSimulator::leave_box(Packet p) {
     p.lost = true;
   }
   if (setup_.provider == Provider::policer) {
+    held_back_.push_back(p);
+    if (!setup_.stalled(now_)) police();
+    return;
+  }
+  if (!p.lost && static_cast<double>(provider_.size()) * kBits > setup_.buffer_s * capacity) p.lost = true;
+  if (!p.lost) return provider_.push_back(p);
+  ++tick_lost_;
+  // Its loss is told by what left the queue behind it.
+  come_back(p, capacity > 0 ? static_cast<double>(provider_.size()) * kBits / capacity : 0.0);
+}
+
+/// What a stall held back comes at once; the bucket holds no more than it holds.
+void PathSimulator::police() {
+  for (; !held_back_.empty(); held_back_.pop_front()) {
+    Packet& p = held_back_.front();
     if (!p.lost && tokens_ < kBits) p.lost = true;
     if (!p.lost) tokens_ -= kBits;
     if (p.lost) ++tick_lost_;
-    returning_.emplace(now_ + setup_.rtt_s + setup_.extra_delay_s(now_) + setup_.foreign_queue_s(now_), p);
-  } else {
-    if (!p.lost && static_cast<double>(provider_.size()) * kBits > setup_.buffer_s * capacity) p.lost = true;
-    if (p.lost) ++tick_lost_;
-    provider_.push_back(p);
+    come_back(p, 0);
   }
+}
+
+void PathSimulator::come_back(const Packet& p, double waited) {
+  returning_.emplace(now_ + waited + setup_.rtt_s + setup_.extra_delay_s(now_) + setup_.foreign_queue_s(now_),
+                     p);
 }
 
 void PathSimulator::acknowledge(const Packet& p) {
@@ -159,10 +175,9 @@ void PathSimulator::step(double dt) {
   }
   if (local_.empty()) shaper_credit_ = std::min(shaper_credit_, kBits);
   if (!setup_.stalled(now_)) provider_credit_ += capacity * dt;
-  while (!provider_.empty() && (provider_.front().lost || provider_credit_ >= kBits)) {
-    if (!provider_.front().lost) provider_credit_ -= kBits;
-    returning_.emplace(now_ + setup_.rtt_s + setup_.extra_delay_s(now_) + setup_.foreign_queue_s(now_),
-                       provider_.front());
+  while (!provider_.empty() && provider_credit_ >= kBits) {
+    provider_credit_ -= kBits;
+    come_back(provider_.front(), 0);
     provider_.pop_front();
   }
   if (provider_.empty())

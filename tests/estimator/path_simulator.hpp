@@ -32,7 +32,7 @@ struct PathSetup {
   std::function<double(double)> foreign_queue_s = [](double) {
     return 0.0;
   };                                                                   ///< somebody else's queue ahead of us
-  std::function<bool(double)> stalled = [](double) { return false; };  ///< the buffer hands nothing over
+  std::function<bool(double)> stalled = [](double) { return false; };  ///< nothing gets on
   std::function<bool(double)> silent = [](double) { return false; };   ///< an outage: nothing comes back
   std::uint32_t seed = 1;
 };
@@ -83,6 +83,8 @@ class PathSimulator {
   void step(double dt);
   void offer();
   void leave_box(Packet p);
+  void police();
+  void come_back(const Packet& p, double waited);
   void acknowledge(const Packet& p);
   [[nodiscard]] static std::int64_t cohort_of(double t);
   [[nodiscard]] static std::size_t slot_of(double t);
@@ -96,7 +98,7 @@ class PathSimulator {
   int burst_left_ = 0;
   std::vector<Flow> flows_;
   std::size_t turn_ = 0;
-  std::deque<Packet> local_, provider_;
+  std::deque<Packet> local_, provider_, held_back_;
   std::multimap<double, Packet> returning_;
   std::map<std::int64_t, OpenCohort> cohorts_;
   double demand_credit_ = 0;
