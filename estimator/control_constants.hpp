@@ -24,11 +24,11 @@ inline constexpr double kDispersionLosses = 20;  ///< fewer say nothing about Va
 inline constexpr Duration kFloorLifetime = 10min;
 inline constexpr Duration kSecondOpinion = 5s;  ///< evidence that comes again within it is believed
 
-// --- capacity between two losses ---
-inline constexpr Duration kLossTiming = 4ms;          ///< what both ends together may be off: two slots
-inline constexpr Duration kLeastBetweenLosses = 6ms;  ///< near senders collapse within 10 ms
-inline constexpr Duration kSilence = 50ms;            ///< waiting for ACKs is over sooner, a timeout is not
-inline constexpr std::size_t kMostLossEnds = 400;
+// --- capacity after a loss ---
+inline constexpr Duration kLossTiming = 4ms;      ///< what both ends together may be off: two slots
+inline constexpr Duration kLeastAfterLoss = 6ms;  ///< near senders collapse within 10 ms
+inline constexpr Duration kSilence = 50ms;        ///< waiting for ACKs is over sooner, a timeout is not
+inline constexpr std::size_t kMostSlotEnds = 400;
 
 // --- queueing delay ---
 inline constexpr Duration kQueueHigh = 8ms;      ///< q_hi at the least

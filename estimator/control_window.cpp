@@ -80,25 +80,27 @@ std::optional<TimePoint> ControlWindow::mature_until() const {
   return cohorts_.back().begin + kCohortLength;
 }
 
-/// The end of a slot with losses: its bucket was empty within it, and has not filled since. What passed
-/// earlier in the same slot may have been the tokens of a full one: it counts for neither side.
-struct ControlWindow::Loss {
+/// Sums up to the end of a slot. Where it lost something the bucket was empty within it and has not filled
+/// since; what passed earlier in the same slot may have been the tokens of a full one.
+struct ControlWindow::SlotEnd {
   TimePoint at;
-  std::size_t silences = 0;  ///< that were longer than kSilence, up to here; the sums likewise
+  bool lossy = false;
+  std::size_t silences = 0;  ///< that were longer than kSilence
   std::uint64_t bytes = 0;
   std::uint64_t sent = 0;
   std::uint64_t delivered = 0;
 };
 
-std::vector<ControlWindow::Loss> ControlWindow::losses(TimePoint from, TimePoint to) const {
-  std::vector<Loss> found;
-  Loss sum;
+std::vector<ControlWindow::SlotEnd> ControlWindow::slot_ends(TimePoint from, TimePoint to) const {
+  std::vector<SlotEnd> ends;
+  SlotEnd sum;
   TimePoint busy = from;
   for (const Cohort& c : cohorts_) {
     if (c.begin < from || c.begin >= to) continue;
     sum.at = c.begin;
     for (const Slot& slot : c.slots) {
       sum.at += kSlotLength;
+      sum.lossy = slot.lost > 0;
       sum.bytes += slot.bytes;
       sum.sent += slot.sent;
       sum.delivered += slot.delivered;
@@ -106,24 +108,25 @@ std::vector<ControlWindow::Loss> ControlWindow::losses(TimePoint from, TimePoint
         if (sum.at - busy > kSilence) ++sum.silences;
         busy = sum.at;
       }
-      if (slot.lost > 0) found.push_back(sum);
+      ends.push_back(sum);
     }
   }
-  return found;
+  return ends;
 }
 
 std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoint to) const {
-  const std::vector<Loss> ends = losses(from, to);
-  // Enough pairs to choose from: the work is bounded.
-  const std::size_t stride = ends.size() / kMostLossEnds + 1;
+  const std::vector<SlotEnd> ends = slot_ends(from, to);
+  // The work is bounded: over a long time every n-th end tells as much.
+  const std::size_t stride = ends.size() / kMostSlotEnds + 1;
   std::optional<Capacity> best;
   double best_surely = 0.0;
   bool best_is_busy = false;
-  for (std::size_t i = 0; i < ends.size(); i += stride) {
-    for (std::size_t j = i + stride; j < ends.size(); j += stride) {
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    if (!ends[i].lossy) continue;
+    for (std::size_t j = i + 1; j < ends.size(); j += stride) {
       const Duration over = ends[j].at - ends[i].at;
       const std::uint64_t sent = ends[j].sent - ends[i].sent;
-      if (over < kLeastBetweenLosses || sent == 0) continue;
+      if (over < kLeastAfterLoss || sent == 0) continue;
       const double arrived =
           static_cast<double>(ends[j].delivered - ends[i].delivered) / static_cast<double>(sent);
       const double bits = 8 * static_cast<double>(ends[j].bytes - ends[i].bytes) * std::min(arrived, 1.0);
@@ -137,6 +140,7 @@ std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoin
                       .relative_error = seconds(kLossTiming) / seconds(over + kLossTiming),
                       .measured = ends[j].at};
     }
+    i += stride - 1;
   }
   return best;
 }

@@ -51,19 +51,19 @@ class ControlWindow {
   /// D over the ticks that began at `from` or later; nullopt when unknown.
   [[nodiscard]] std::optional<Rate> delivered(TimePoint from) const;
 
-  /// Policer: what got through between two losses sent in [from, to). At both of them the bucket was empty,
-  /// so that in between exactly the limit passed, whatever the bucket holds and however the senders collapse;
-  /// less only where they were silent for longer than the bucket takes to fill. So the most counts, each
-  /// shortened by what the timing of its ends may be off; one with a long silence only where there is no
-  /// other. (The same holds for a full drop-tail buffer.) nullopt: no two losses far enough apart.
+  /// Policer: the most that got through after a loss, over the time since, for what was sent in [from, to).
+  /// At the loss the bucket was empty, so that since then no more than the limit can have passed, whatever
+  /// the bucket holds; and just the limit while it goes on dropping. Each span is lengthened by what its
+  /// timing may be off; one with a long silence counts only where there is no other. (The same holds for a
+  /// full drop-tail buffer.) nullopt: nothing was lost.
   [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to) const;
   /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
   /// there are others: an emptied bottleneck delivers what we send, not what it can.
   [[nodiscard]] std::optional<Capacity> buffered_capacity(TimePoint from, Duration target) const;
 
  private:
-  struct Loss;
-  [[nodiscard]] std::vector<Loss> losses(TimePoint from, TimePoint to) const;
+  struct SlotEnd;
+  [[nodiscard]] std::vector<SlotEnd> slot_ends(TimePoint from, TimePoint to) const;
 
   struct Tick {
     TimePoint begin;

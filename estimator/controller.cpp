@@ -467,7 +467,7 @@ struct SiteController::Impl {
   void change_rate(Rate target, std::string_view why, TimePoint now) {
     const Rate was = decision.rate;
     const Rate to =
-        limits.adapt ? std::clamp(target, limits.floor, std::max(limits.floor, limits.ceiling)) : was;
+        std::clamp(limits.adapt ? target : was, limits.floor, std::max(limits.floor, limits.ceiling));
     start_afresh(now);
     if (to == was) return;
     decision.rate = to;

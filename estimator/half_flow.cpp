@@ -352,8 +352,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       holes[i++].range = below.empty() ? above : below;
     } else {
       holes[i].range = below;
-      holes.insert(holes.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                   Hole{.range = above, .opened = hole.opened});
+      holes.insert(holes.begin() + static_cast<std::ptrdiff_t>(i) + 1, Hole{above, hole.opened});
       path.hole_opened(hole.opened);
       i += 2;
     }

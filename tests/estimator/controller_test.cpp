@@ -140,7 +140,7 @@ std::optional<Capacity> capacity_of(std::vector<Cohort> cohorts) {
   return w.policed_capacity(at(0), at(1));
 }
 
-TEST(Window, BetweenTwoLossesThePolicersRatePasses) {
+TEST(Window, AfterALossThePolicersRatePasses) {
   double full = 400e3;
   const auto c = capacity_of({policed(0.0, 80, 40, full), policed(0.1, 80, 40, full)});
   ASSERT_TRUE(c);
@@ -178,9 +178,22 @@ TEST(Window, TheSilenceAfterACollapseIsNotTheRate) {
   EXPECT_GT(c->relative_error, 0.2);
 }
 
-TEST(Window, LossesCloseTogetherTellNoRate) {
+// A path that stands still and then hands over all at once loses a burst; what passes clean after it shows
+// that the limit is not where the burst was cut.
+TEST(Window, WhatPassesCleanAfterALossIsUnderTheLimit) {
+  Cohort c = cohort(0.0, 700, 0, 70);
+  for (std::size_t i = 10; i < 14; ++i) {
+    c.slots[i].lost = c.slots[i].delivered;
+    c.slots[i].delivered = 0;
+  }
+  const auto found = capacity_of({c, cohort(0.1, 700, 0, 70)});
+  ASSERT_TRUE(found);
+  EXPECT_NEAR(found->rate.mbps(), 70, 2);
+}
+
+TEST(Window, ALossAtTheVeryEndTellsNoRate) {
   double empty = 0;
-  EXPECT_FALSE(capacity_of({policed(0.0, 200, 40, empty, [](std::size_t slot) { return slot < 3; })}));
+  EXPECT_FALSE(capacity_of({policed(0.0, 200, 40, empty, [](std::size_t slot) { return slot > 46; })}));
 }
 
 TEST(Known, ANewFigureRefinesWhatItAgreesWithAndReplacesWhatItContradicts) {
@@ -257,6 +270,8 @@ TEST(Decisions, NewLimitsClampAtOnce) {
   EXPECT_EQ(c.decision().rate, Rate::mbps(60));
   c.set_limits({.floor = Rate::mbps(80), .ceiling = Rate::mbps(200), .adapt = true}, at(2));
   EXPECT_EQ(c.decision().rate, Rate::mbps(80));
+  c.set_limits({.floor = Rate::mbps(10), .ceiling = Rate::mbps(50), .adapt = false}, at(3));
+  EXPECT_EQ(c.decision().rate, Rate::mbps(50)) << "a rate that nobody adapts keeps within the limits, too";
 }
 
 }  // namespace
