@@ -58,7 +58,7 @@ struct ClassPolicy {
   std::vector<MatchRule> match;  ///< a disjunction; empty only for the default class
   bool is_default = false;
   std::optional<RateOrShare> guarantee;  ///< none: the least that HTB takes (8 kbit)
-  RateOrShare ceiling = Share{1.0};      ///< left out at priority 0: three times the guarantee
+  RateOrShare ceiling = Share{1.0};      ///< left out at priority 0: three times the guarantee, if any
   std::uint8_t priority = 3;             ///< 0 (first) .. 7
   LeafKind leaf = LeafKind::automatic;
   bool operator==(const ClassPolicy&) const = default;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "config/utf8.hpp"
+
 namespace weir {
 namespace {
 
@@ -33,21 +35,23 @@ constexpr bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
 }
 
-/// What is shown of a line: a terminal must not obey what a file holds. One '?' for each control character,
-/// also for those of ISO 6429 above ASCII (U+0080 to U+009F, in UTF-8 the byte C2 and a second one), so that
-/// columns stay.
+/// What is shown of a line: a terminal must not obey what a file holds, and what goes on into JSON must be
+/// UTF-8. One '?' for each control character, also for those of ISO 6429 above ASCII (U+0080 to U+009F, in
+/// UTF-8 the byte C2 and a second one), so that columns stay, and for each byte that is no UTF-8.
 std::string printable(std::string_view line) {
   std::string shown;
   shown.reserve(line.size());
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(line[i]);
-    const unsigned next = i + 1 < line.size() ? static_cast<unsigned char>(line[i + 1]) : 0U;
-    if (byte == 0xC2 && next >= 0x80 && next <= 0x9F) {
+  while (!line.empty()) {
+    const auto byte = static_cast<unsigned char>(line.front());
+    const std::size_t length = utf8_length(line);
+    const bool control = (byte < 0x20 && byte != '\t') || byte == 0x7F ||
+                         (length == 2 && byte == 0xC2 && static_cast<unsigned char>(line[1]) <= 0x9F);
+    if (length == 0 || control) {
       shown.push_back('?');
-      ++i;
     } else {
-      shown.push_back((byte < 0x20 && byte != '\t') || byte == 0x7F ? '?' : line[i]);
+      shown.append(line.substr(0, length));
     }
+    line.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return shown;
 }
@@ -68,7 +72,7 @@ void append_line_and_caret(std::string& out, std::string_view line, std::size_t 
       .append(after)
       .append("\n");
   out.append(kIndent).append(before.size(), ' ');
-  for (const char c : line.substr(begin, caret - begin)) {
+  for (const char c : printable(line.substr(begin, caret - begin))) {
     // A tab is repeated, so that the caret stands under its character whatever the tab stops are.
     if (!is_continuation(c)) out.push_back(c == '\t' ? '\t' : ' ');
   }

@@ -53,14 +53,14 @@ void add_run(CLI::App& app, Choices& c) {
       ->capture_default_str();
   run.footer(
       "SIGHUP reads the policy file anew (a bad one changes nothing); SIGTERM ends and leaves the shaping.\n"
-      "Example: weir run --config /etc/weir/policy.yaml");
+      "Example: weir run --config /etc/weir/weir.yaml");
   run.callback([&c] { c.action = [&c] { return run_daemon(c.run); }; });
 }
 
 void add_policy_commands(CLI::App& app, Choices& c) {
   CLI::App& check = *app.add_subcommand("check", "Say everything that is wrong with a policy file");
   check.add_option("FILE", c.file, "Policy file")->required();
-  check.footer("Touches nothing.\nExample: weir check /etc/weir/policy.yaml");
+  check.footer("Touches nothing.\nExample: weir check /etc/weir/weir.yaml");
   check.callback([&c] { c.action = [&c] { return check_policy(c.file); }; });
 
   CLI::App& apply =
@@ -70,14 +70,14 @@ void add_policy_commands(CLI::App& app, Choices& c) {
   apply.add_flag("--replace", c.port.replace,
                  "Take the port even if somebody else's root qdisc stands there");
   add_port_options(apply, c.port);
-  apply.footer("Every site gets its start rate.\nExample: weir apply /etc/weir/policy.yaml --once");
+  apply.footer("Every site gets its start rate.\nExample: weir apply /etc/weir/weir.yaml --once");
   apply.callback([&c] { c.action = [&c] { return apply_once(c.file, c.port); }; });
 
   CLI::App& plan = *app.add_subcommand("plan", "Show what applying a policy would change");
   plan.add_option("FILE", c.file, "Policy file")->required();
   plan.add_flag("--tc", c.as_tc, "As tc commands");
   add_port_options(plan, c.port);
-  plan.footer("Touches nothing.\nExample: weir plan /etc/weir/policy.yaml --tc");
+  plan.footer("Touches nothing, also beside a running daemon.\nExample: weir plan /etc/weir/weir.yaml --tc");
   plan.callback([&c] { c.action = [&c] { return show_plan(c.file, c.port, c.as_tc); }; });
 
   CLI::App& clear = *app.add_subcommand("clear", "Remove what Weir made on a port, and only that");
@@ -132,7 +132,7 @@ int run_command_line(int argc, char** argv) {
   CLI::App app("Weir: holds the traffic of each site just under what its path really carries", "weir");
   app.set_version_flag("--version", std::string("weir ") + std::string(kVersion));
   app.require_subcommand(1);
-  app.footer(std::string("Example: weir run --config /etc/weir/policy.yaml\n") + kExitCodes);
+  app.footer(std::string("Example: weir run --config /etc/weir/weir.yaml\n") + kExitCodes);
   Choices choices;
   add_run(app, choices);
   add_policy_commands(app, choices);

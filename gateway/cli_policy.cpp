@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <variant>
 #include <vector>
@@ -29,6 +30,18 @@ std::optional<Policy> load_or_complain(const std::filesystem::path& file) {
 std::vector<Rate> start_rates(const Policy& policy) {
   std::vector<Rate> rates;
   for (const SitePolicy& site : policy.sites) rates.push_back(site.rate.start);
+  return rates;
+}
+
+/// What a daemon that started or reloaded now would keep: the rates of the tree that stands, where there is
+/// one.
+std::vector<Rate> rates_in_force(shaper::PortShaper& port, const Policy& policy) {
+  std::vector<Rate> rates = start_rates(policy);
+  const auto adopted = port.adopted_rates(policy);
+  for (std::size_t i = 0; adopted && i < rates.size(); ++i) {
+    const SiteRates& limits = policy.sites[i].rate;
+    if (limits.adapt && (*adopted)[i]) rates[i] = std::clamp(*(*adopted)[i], limits.floor, limits.ceiling);
+  }
   return rates;
 }
 
@@ -76,8 +89,10 @@ int apply_once(const std::filesystem::path& file, const PortOptions& options) {
 int show_plan(const std::filesystem::path& file, const PortOptions& options, bool as_tc) {
   const auto policy = load_or_complain(file);
   if (!policy) return kExitPolicy;
-  shaper::PortShaper port(policy->wan.interface, shaper_options(options));
-  const auto lines = port.plan(*policy, start_rates(*policy), as_tc);
+  auto looking = shaper_options(options);
+  looking.look_only = true;
+  shaper::PortShaper port(policy->wan.interface, looking);
+  const auto lines = port.plan(*policy, rates_in_force(port, *policy), as_tc);
   for (const std::string& line : lines) fmt::print("{}\n", line);
   if (lines.empty()) fmt::print("{}: nothing to change\n", policy->wan.interface);
   return kExitOk;

@@ -35,6 +35,7 @@ enum class EventKind : std::uint8_t {
   reload_failed,
   last_good_used,
   last_good_not_saved,
+  fifo_leaves,
   api_failed,
 };
 /// debug: for replay and the curious, e.g. each step of a probe; the log shows it only when asked.

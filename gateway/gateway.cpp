@@ -93,7 +93,6 @@ shaper::ApplyReport Gateway::start(const Instant& now) {
   loop_.take_over(policy_, rates, now);
   shaper_.in_place = true;
   shaper_.adopted = report.adopted;
-  shaper_.fifo_leaves = report.degraded;
   events_.record(EventKind::started, Severity::info, "",
                  fmt::format("weir {} controls {} with {} site(s)", settings_.version, policy_.wan.interface,
                              policy_.sites.size()),
@@ -106,6 +105,7 @@ shaper::ApplyReport Gateway::start(const Instant& now) {
     events_.record(EventKind::applied, Severity::info, "",
                    fmt::format("programmed the tree with {} message(s)", report.messages), now.wall);
   }
+  note_leaves(report.degraded, now);
   if (!policy_status_.last_good) keep_as_last_good(policy_text_, now);
   read_classes(now.steady);
   return report;
@@ -130,7 +130,7 @@ bool Gateway::reload(const Instant& now) {
   policy_text_ = std::move(next.text);
   loop_.take_over(policy_, rates, now);
   shaper_.in_place = true;
-  shaper_.fifo_leaves = report.degraded;
+  note_leaves(report.degraded, now);
   policy_status_.last_good = false;
   policy_status_.reload_error.reset();
   policy_status_.loaded = now.wall;
@@ -222,7 +222,10 @@ void Gateway::check_in_place(const std::string& suspicion, const Instant& now) {
   } catch (const std::exception&) {
     // Cannot even be asked: repair() says why, in the words of the write that fails.
   }
-  if (stands) return;
+  if (stands) {
+    if (!shaper_.in_place) tell_repaired("the tree stands again", now);  // a change of rates mended it
+    return;
+  }
   if (shaper_.in_place) {
     events_.record(EventKind::foreign_change, Severity::error, "",
                    fmt::format("{}: {}; putting it back", policy_.wan.interface, suspicion), now.wall);
@@ -234,12 +237,9 @@ void Gateway::repair(const Instant& now) {
   const std::vector<Rate> rates = loop_.wanted_rates();
   const shaper::ApplyReport report = try_to_apply(policy_, rates);
   if (report.ok()) {
-    shaper_.in_place = true;
-    shaper_.fault.reset();
-    shaper_.fifo_leaves = report.degraded;
+    note_leaves(report.degraded, now);
     loop_.rates_written(rates);
-    events_.record(EventKind::repaired, Severity::info, "",
-                   fmt::format("the tree stands again after {} message(s)", report.messages), now.wall);
+    tell_repaired(fmt::format("the tree stands again after {} message(s)", report.messages), now);
     return;
   }
   std::string fault = describe(*report.fault);
@@ -249,6 +249,22 @@ void Gateway::repair(const Instant& now) {
   }
   shaper_.in_place = false;
   shaper_.fault = std::move(fault);
+}
+
+void Gateway::tell_repaired(std::string how, const Instant& now) {
+  shaper_.in_place = true;
+  shaper_.fault.reset();
+  events_.record(EventKind::repaired, Severity::info, "", std::move(how), now.wall);
+}
+
+void Gateway::note_leaves(bool fifo, const Instant& now) {
+  if (fifo && !shaper_.fifo_leaves) {
+    events_.record(
+        EventKind::fifo_leaves, Severity::warning, "",
+        "DEGRADED: this kernel has no fq_codel, plain FIFOs serve the classes: load the module sch_fq_codel",
+        now.wall);
+  }
+  shaper_.fifo_leaves = fifo;
 }
 
 shaper::ApplyReport Gateway::try_to_apply(const Policy& policy, std::span<const Rate> rates) {

@@ -76,6 +76,9 @@ class Gateway {
   void keep_as_last_good(const std::string& text, const Instant& now);
   void check_in_place(const std::string& suspicion, const Instant& now);
   void repair(const Instant& now);
+  void tell_repaired(std::string how, const Instant& now);
+  /// Says it once, loudly, when plain FIFOs had to take fq_codel's place.
+  void note_leaves(bool fifo, const Instant& now);
   [[nodiscard]] shaper::ApplyReport try_to_apply(const Policy& policy, std::span<const Rate> rates);
   void read_classes(TimePoint now);
   [[nodiscard]] std::vector<Degradation> degradations(TimePoint now) const;

@@ -72,10 +72,11 @@ std::vector<Rate> SiteLoop::rates_for(const Policy& policy,
     const SitePolicy& site = policy.sites[i];
     const auto known = std::ranges::find_if(sites_, [&](const auto& s) { return s->name == site.name; });
     Rate rate = site.rate.start;
-    if (known != sites_.end())
+    if (site.rate.adapt && known != sites_.end()) {
       rate = (*known)->law->decision().rate;
-    else if (i < adopted.size() && adopted[i])
+    } else if (site.rate.adapt && i < adopted.size() && adopted[i]) {
       rate = *adopted[i];
+    }
     rates.push_back(clamped(rate, site.rate));
   }
   return rates;
@@ -91,6 +92,9 @@ void SiteLoop::take_over(const Policy& policy, std::span<const Rate> in_force, c
     if (known != sites_.end()) {
       site = std::move(*known);
       site->law->set_limits(limits_of(wanted), now.steady);
+      // A site that does not adapt goes to its start rate, whatever the law had come to.
+      if (!wanted.rate.adapt && site->law->decision().rate != in_force[i])
+        site->law = make_law_(limits_of(wanted), in_force[i], now.steady);
     } else {
       site = std::make_unique<Site>();
       site->name = wanted.name;

@@ -34,7 +34,8 @@ class SiteLoop {
   ~SiteLoop();
 
   /// The rate each site of `policy` should have when `policy` takes over: a known site keeps its own, clamped
-  /// into its new limits; a new one gets `adopted` (what the kernel has for it) or its configured start.
+  /// into its new limits; a new one gets `adopted` (what the kernel has for it) or its configured start. A
+  /// site that does not adapt always gets its start.
   [[nodiscard]] std::vector<Rate> rates_for(const Policy& policy,
                                             std::span<const std::optional<Rate>> adopted = {}) const;
   /// Takes over `policy`, whose sites now have `in_force` in the kernel. Sites known by name keep what they

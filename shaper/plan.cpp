@@ -80,11 +80,15 @@ class TreeBuilder {
         .mpu = link.mpu};
   }
 
-  // The two built-in classes may not eat the port, whatever the policy says.
+  // The policy's reader sees to it that these and the floors fit into the port. Should they not, whatever the
+  // reason, the two do not eat more than half of it.
   [[nodiscard]] std::pair<Rate, Rate> built_in_guarantees(Rate port, Rate spendable) const {
     const std::vector<Wish> wishes{{.wanted = resolve(policy_.control.guarantee, port), .priority = 0},
                                    {.wanted = resolve(policy_.elsewhere.guarantee, port), .priority = 1}};
-    const auto granted = grant(wishes, policy_.sites.empty() ? spendable : whole_bytes(spendable * 0.5));
+    Rate floors;
+    for (const auto& site : policy_.sites) floors = floors + site.rate.floor;
+    const Rate beside_floors = spendable > floors ? spendable - floors : Rate();
+    const auto granted = grant(wishes, std::max(beside_floors, whole_bytes(spendable * 0.5)));
     return {granted[0], granted[1]};
   }
 
@@ -172,8 +176,7 @@ std::vector<Rate> site_guarantees(std::span<const Rate> shaped, std::span<const 
     least.push_back(std::max(std::min(floors[i], shaped[i]), kLeastGuarantee));
 
   std::vector<Rate> rates(shaped.size());
-  // Floors that do not fit beside what is reserved (the policy allows floors up to the whole port): all give
-  // alike.
+  // Floors that fit into the port may not fit beside what is reserved for transitions: all give alike.
   if (sum(least) > available) {
     const double factor = available / sum(least);
     for (std::size_t i = 0; i < rates.size(); ++i) rates[i] = whole_bytes(least[i] * factor);

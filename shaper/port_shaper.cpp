@@ -53,12 +53,13 @@ class BpfClassifier final : public TrafficClassifier {
 
 struct PortShaper::Impl {
   Impl(const std::string& interface, const Options& options)
-      : lock(options.state_dir / (checked_name(interface) + ".lock")),
-        store(options.state_dir / (interface + ".json")),
+      : store(options.state_dir / (checked_name(interface) + ".json")),
         classifier(interface, options.bpf_dir),
-        reconciler(interface, options.replace_foreign, kernel, classifier, store) {}
+        reconciler(interface, options.replace_foreign, kernel, classifier, store) {
+    if (!options.look_only) lock.emplace(options.state_dir / (interface + ".lock"));
+  }
 
-  PortLock lock;
+  std::optional<PortLock> lock;
   NetlinkKernel kernel;
   StateFile store;
   BpfClassifier classifier;

@@ -1,9 +1,10 @@
 /// One WAN port's queue tree and classifier in the kernel: the shaper as the rest of Weir sees it.
 ///
 /// Owns its netlink sockets, its lock file and its BPF objects (descriptors only: what is in the kernel
-/// outlives it). Not thread-safe: one owner, one thread. Calls block for the kernel's time only (a rate
-/// change: well under 1 ms). Errors: the constructor throws std::system_error naming the attempt; kernel
-/// refusals come back in ApplyReport.
+/// outlives it). Not thread-safe: one owner, one thread. Calls block for the kernel's time (a rate
+/// change: well under 1 ms); an apply() that retires classes also waits until they are empty, 5 s at most.
+/// Errors: the constructor throws std::system_error naming the attempt; kernel refusals come back in
+/// ApplyReport.
 #pragma once
 
 #include <cstdint>
@@ -64,11 +65,12 @@ class PortShaper {
  public:
   struct Options {
     bool replace_foreign = false;  ///< take the port even if somebody else's root qdisc stands there
+    bool look_only = false;        ///< for plan() and adopted_rates() beside whoever holds the port: no lock
     std::filesystem::path state_dir = "/run/weir";
     std::filesystem::path bpf_dir = "/sys/fs/bpf/weir";
   };
 
-  /// Takes the port's lock; throws if another process holds it.
+  /// Takes the port's lock, unless it is only to look; throws if another process holds it.
   PortShaper(std::string interface, Options options);
   ~PortShaper();
   PortShaper(PortShaper&&) noexcept;

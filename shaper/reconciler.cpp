@@ -133,7 +133,8 @@ bool Reconciler::switch_classifier(const Policy& policy, const ClassIds& ids, Ap
 // Nothing tells when a queue runs empty: look, bounded. What is left after that is dropped with the class.
 void Reconciler::wait_until_empty(int index, std::span<const Handle> retired) {
   for (int step = 0; step < kDrainSteps && !retired.empty(); ++step) {
-    const auto stats = kernel_.class_stats(index);
+    const auto stats =
+        retired.size() > kClassesPerDump ? kernel_.class_stats(index) : kernel_.class_stats(index, retired);
     const bool empty = std::all_of(retired.begin(), retired.end(), [&](Handle handle) {
       const auto it = stats.find(handle);
       return it == stats.end() || it->second.queued == 0;
@@ -177,40 +178,44 @@ void Reconciler::remember(KnownHandles handles, const Observed& observed, bool a
 
 ApplyReport Reconciler::apply(const Policy& policy, std::span<const Rate> shaped) {
   ApplyReport report;
-  std::optional<int> index;
+  std::optional<LinkFacts> link;
+  bool first_start = false;
   try {
-    if (const auto link = find_link(report)) {
-      index = link->index;
-      converge(*link, policy, shaped, report);
-    }
+    if ((link = find_link(report))) converge(*link, policy, shaped, report, first_start);
   } catch (const std::system_error& e) {
     report.fault = fault_of(e);
   } catch (const std::length_error& e) {
     report.fault = KernelFault{.attempt = "plan " + interface_, .error = E2BIG, .hint = e.what()};
   }
-  if (report.fault && index && !report.adopted) undo_first_start(*index, report);
+  if (report.fault && first_start) undo_first_start(link->index, report);
   // The policy before stays in force; what is left of the attempt is seen by the next change of its rates.
-  if (report.fault && applied_ && index == applied_->interface_index) applied_->kernel_is_known = false;
+  if (report.fault && applied_ && link && link->index == applied_->interface_index)
+    applied_->kernel_is_known = false;
   return report;
 }
 
 // Where nothing of ours stood, nothing half-made stays: the port goes on with the kernel's own queue.
 void Reconciler::undo_first_start(int index, ApplyReport& report) {
-  try {
+  const auto attempt = [&](auto&& take_back) {
+    try {
+      take_back();
+    } catch (const std::system_error& e) {
+      report.changes.push_back(std::string("could not take back what was made: ") + e.what());
+    }
+  };
+  attempt([&] {
     if (!kernel_.observe(index).is_ours()) return;
-    const std::vector<Change> undo{RemoveRoot{}};
-    const auto result = kernel_.write(index, undo);
+    const auto result = kernel_.write(index, std::vector<Change>{RemoveRoot{}});
     report.messages += result.accepted;
     report.changes.push_back(result.refusal ? "could not take back what was made"
                                             : "took back what was made");
-    store_.remove();
-  } catch (const std::system_error& e) {
-    report.changes.push_back(std::string("could not take back what was made: ") + e.what());
-  }
+  });
+  attempt([&] { report.messages += classifier_.remove(); });
+  attempt([&] { store_.remove(); });
 }
 
 void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
-                          ApplyReport& report) {
+                          ApplyReport& report, bool& first_start) {
   const auto observed = kernel_.observe(link.index);
   report.adopted = observed.is_ours();
   const auto facts = facts_of(link);
@@ -222,6 +227,7 @@ void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
   }
   report.degraded = tree.degraded;
 
+  first_start = !observed.is_ours();
   const auto changes = diff(observed, tree);
   remember(names_of(policy, tree.ids), observed, true, report);
   if (!run_all(link.index, changes.stages, report)) return;
@@ -295,10 +301,10 @@ ApplyReport Reconciler::clear() {
   ApplyReport report;
   applied_.reset();
   try {
+    const auto writes = classifier_.remove();  // its pins outlive the interface
+    report.messages += writes;
+    if (writes > 0) report.changes.push_back("remove the classifier");
     if (const auto link = kernel_.link(interface_)) {
-      const auto writes = classifier_.remove();
-      report.messages += writes;
-      if (writes > 0) report.changes.push_back("remove the classifier");
       const auto observed = kernel_.observe(link->index);
       report.adopted = observed.is_ours();
       if (observed.is_ours() && !run(link->index, {RemoveRoot{}}, report)) return report;

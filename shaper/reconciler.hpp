@@ -57,8 +57,9 @@ class Reconciler {
   [[nodiscard]] ClassIds handles_for(const Policy& policy);
   [[nodiscard]] std::optional<KernelFault> refuse(const Policy& policy, const Observed& observed,
                                                   const KernelFacts& facts) const;
+  /// `first_start` becomes true when nothing of ours stood there and something is about to be made.
   void converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
-                ApplyReport& report);
+                ApplyReport& report, bool& first_start);
   void undo_first_start(int index, ApplyReport& report);
   [[nodiscard]] bool run(int index, const Stage& stage, ApplyReport& report);
   [[nodiscard]] bool run_all(int index, const std::vector<Stage>& stages, ApplyReport& report);

@@ -66,6 +66,12 @@ TEST(Render, TheTerminalObeysNothingInTheFile) {
   EXPECT_NE(out.find("    ?[2J? ?31m?\n"), std::string::npos) << out;
 }
 
+// The page goes into JSON documents, too, and those are UTF-8.
+TEST(Render, WhatIsNoUtf8IsShownAsQuestionMarks) {
+  EXPECT_EQ(render({problem(1, 6)}, "f", "f\xFCr \xC3\xBC x"),
+            "f:1:6: wrong\n    f?r \xC3\xBC x\n         ^\n  mend: right\n");
+}
+
 TEST(Render, WindowsLineEndsAndAByteOrderMarkAreNotShown) {
   EXPECT_EQ(render({problem(1, 2)}, "f",
                    "\xEF\xBB\xBF"

@@ -31,7 +31,7 @@ struct ApiTest : testing::Test {
     status.interface = "wan0";
     status.port_rate = Rate::mbps(622);
     status.policy = {
-        .file = "/etc/weir/policy.yaml", .last_good = false, .loaded = at(0).wall, .reload_error = {}};
+        .file = "/etc/weir/weir.yaml", .last_good = false, .loaded = at(0).wall, .reload_error = {}};
     status.capture.up = true;
     status.capture.last_tick_age = std::chrono::milliseconds(40);
     status.shaper.in_place = true;

@@ -216,6 +216,19 @@ TEST_F(GatewayTest, AFailedRepairIsTriedEverySecondAndToldOnce) {
   EXPECT_FALSE(degraded("tree_missing", 7));
 }
 
+TEST_F(GatewayTest, ATreeThatARateChangeMendedIsNoLongerMissing) {
+  start();
+  port.tree.reset();
+  port.refuse_apply = {.attempt = "create clsact on wan0", .error = EEXIST, .hint = {}};
+  gateway->every_second(at(1));
+  ASSERT_FALSE(gateway->status(at(1)).shaper.in_place);
+  port.refuse_apply.reset();
+  port.tree = std::vector{Rate::mbps(100)};  // written by a tick in between
+  gateway->every_second(at(2));
+  EXPECT_TRUE(gateway->status(at(2)).shaper.in_place);
+  EXPECT_FALSE(gateway->status(at(2)).shaper.fault);
+}
+
 TEST_F(GatewayTest, ALostTreeIsFoundEvenWithoutAnEvent) {
   start();
   port.tree.reset();

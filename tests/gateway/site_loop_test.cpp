@@ -164,6 +164,22 @@ TEST_F(SiteLoopTest, AdoptedRatesAreWhereARestartBegins) {
       << "the configured floor and ceiling hold whatever stood there";
 }
 
+TEST_F(SiteLoopTest, ASiteThatDoesNotAdaptIsAtItsStartWhateverStoodThere) {
+  laws[0].decision.rate = Rate::mbps(300);
+  tick(0.1);
+  SitePolicy fixed = site("coast", 45, 60, 200);
+  fixed.rate.adapt = false;
+  const Policy next = policy_of({fixed, site("hills", 10, 20, 90, "10.30.0.0/16")});
+  const std::vector<std::optional<Rate>> adopted = {Rate::mbps(77), std::nullopt};
+  EXPECT_EQ(SiteLoop(laws.maker(), events).rates_for(next, adopted)[0], Rate::mbps(60));
+  const std::vector<Rate> rates = loop.rates_for(next);
+  EXPECT_EQ(rates[0], Rate::mbps(60));
+  ASSERT_TRUE(port.apply(next, rates).ok());
+  loop.take_over(next, rates, at(0.2));
+  tick(0.3);
+  EXPECT_EQ(port.tree->at(0), Rate::mbps(60)) << "a tick later the law before had put its own rate back";
+}
+
 TEST_F(SiteLoopTest, OldFiguresAreNotShownAsThePresent) {
   TickResult measured = quiet_tick(2, at(0.1));
   measured.outbound[0].queue = QueueDelay{};

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <functional>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "shaper/invariants.hpp"
@@ -27,6 +28,7 @@ class FakeKernel final : public Kernel {
   std::map<Handle, std::uint64_t> bytes;
   std::map<Handle, std::uint64_t> packets;
   int pauses = 0;
+  int failing_dumps = 0;  ///< so many observe() to come give no answer
   std::function<void()> on_pause = [] {};
   std::function<void()> on_write = [] {};
   std::size_t full_dumps = 0;
@@ -35,7 +37,13 @@ class FakeKernel final : public Kernel {
   std::optional<LinkFacts> link(const std::string&) override {
     return index == 0 ? std::nullopt : std::optional(LinkFacts{.index = index, .mtu = mtu});
   }
-  Observed observe(int) override { return tree; }
+  Observed observe(int) override {
+    if (failing_dumps > 0) {
+      --failing_dumps;
+      throw std::system_error(ENOBUFS, std::generic_category(), "dump the classes of wan0");
+    }
+    return tree;
+  }
   bool has_fq_codel(int) override { return fq_codel; }
 
   // As the real one: after a refusal the rest is carried out all the same.

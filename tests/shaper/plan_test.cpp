@@ -237,6 +237,19 @@ TEST(Ticks, RoundTripThroughTcsArithmetic) {
 }
 
 // Whatever the policy and the rates: the tree keeps the invariants, and planning is deterministic.
+TEST(Plan, GivesTheBuiltInClassesWhatTheFloorsLeave) {
+  Policy policy = two_sites();
+  policy.wan.rate = Rate::mbps(100);
+  policy.elsewhere.guarantee = Rate::mbps(60);
+  policy.sites[0].rate.floor = Rate::mbps(20);
+  policy.sites[1].rate.floor = Rate::mbps(10);
+  const auto tree = plan_for(policy, std::vector{Rate::mbps(20), Rate::mbps(10)}, kModern);
+  const auto elsewhere = std::find_if(tree.classes.begin(), tree.classes.end(),
+                                      [](const ClassSpec& c) { return c.handle == kElsewhereClass; });
+  ASSERT_NE(elsewhere, tree.classes.end());
+  EXPECT_EQ(elsewhere->htb.rate, Rate::mbps(60));
+}
+
 TEST(Plan, KeepsTheInvariantsForRandomPolicies) {
   std::mt19937 random(20260);
   const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };

@@ -256,6 +256,15 @@ TEST(Reconciler, ClearsOnlyItsOwn) {
   EXPECT_EQ(port.kernel.tree.root->kind, "tbf");
 }
 
+TEST(Reconciler, ClearsTheNamesOfAClassifierWhosePortIsGone) {
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  port.kernel.index = 0;
+  EXPECT_TRUE(port->clear().ok());
+  EXPECT_EQ(port.classifier.holds, std::nullopt);
+  EXPECT_EQ(port.store.state, std::nullopt);
+}
+
 TEST(Reconciler, PlansWithoutWriting) {
   FakePort port;
   const auto lines = port->plan(two_sites(), kRates, false);
@@ -311,6 +320,19 @@ TEST(Reconciler, LeavesNothingHalfMadeOfAFirstStartThatFailed) {
   port.classifier.fails = true;
   EXPECT_TRUE(port->apply(two_sites(), kRates).fault);
   EXPECT_FALSE(port.kernel.tree.is_ours());
+}
+
+TEST(Reconciler, ADumpThatFailsCostsNoTree) {
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  const auto before = port.kernel.tree;
+  port.kernel.failing_dumps = 1;
+  const auto report = port->apply(two_sites(), std::vector{Rate::mbps(90), Rate::mbps(40)});
+  ASSERT_TRUE(report.fault);
+  EXPECT_EQ(report.fault->error, ENOBUFS);
+  EXPECT_EQ(port.kernel.tree, before);
+  EXPECT_TRUE(port.store.state);
+  EXPECT_TRUE(port->apply(two_sites(), kRates).ok());
 }
 
 TEST(Reconciler, CountsInTheOneUnit) {
