@@ -46,7 +46,7 @@ inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as
 inline constexpr Duration kDrainTime = 300ms;  ///< T: the queue is to be gone after about that, or 2 base
 inline constexpr double kDrainLeast = 0.5;
 /// Where the capacity is known and the queue no surprise there is no haste: the rate stays within a tenth.
-inline constexpr double kDrainGently = 0.96;
+inline constexpr double kDrainGently = 0.945;
 inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
 inline constexpr int kDrainAttempts = 2;      ///< ineffective ones before the queue counts as somebody else's
 inline constexpr Duration kForeignQueuePause = 60s;

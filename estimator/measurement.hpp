@@ -22,7 +22,7 @@ inline constexpr Duration kCohortLength = std::chrono::milliseconds(100);
 inline constexpr Duration kSlotLength = std::chrono::milliseconds(2);
 inline constexpr std::size_t kSlotsPerCohort = kCohortLength / kSlotLength;
 
-/// A slot of a cohort: fine enough to see a limit at work between two losses before the senders fall silent.
+/// A slot of a cohort: fine enough to see a limit at work between the first losses and the senders' silence.
 struct Slot {
   std::uint32_t bytes = 0;      ///< charged bytes that left in it, all protocols
   std::uint16_t sent = 0;       ///< TCP segments; what was neither delivered nor lost has no fate yet
