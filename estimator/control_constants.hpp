@@ -28,7 +28,9 @@ inline constexpr Duration kSecondOpinion = 5s;  ///< evidence that comes again w
 inline constexpr Duration kLossTiming = 4ms;      ///< what both ends together may be off: two slots
 inline constexpr Duration kLeastAfterLoss = 6ms;  ///< near senders collapse within 10 ms
 inline constexpr Duration kSilence = 50ms;        ///< waiting for ACKs is over sooner, a timeout is not
-inline constexpr std::size_t kMostSlotEnds = 400;
+inline constexpr std::uint64_t kLeastPassed =
+    10;  ///< segments: a packet's worth of tokens may be left at a loss
+inline constexpr std::size_t kMostSlotEnds = 400;  ///< bounds the work to their square
 
 // --- queueing delay ---
 inline constexpr Duration kQueueHigh = 8ms;      ///< q_hi at the least
@@ -59,6 +61,7 @@ inline constexpr double kCapacitySpread = 0.05;       ///< figures this close ag
 inline constexpr double kCapacityErrorLeast = 0.005;  ///< no measurement is better than that
 inline constexpr double kCapacityErrorMost = 0.25;
 inline constexpr double kCapacityAgeing = 0.0002;  ///< a second: a hundredth in 50 s
+inline constexpr double kCapacityAgeingMost = 0.05;
 
 // --- verify ---
 inline constexpr Duration kVerifyTime = 5s;
@@ -67,6 +70,7 @@ inline constexpr double kVerifyHelped = 0.85;  ///< remaining share of the loss 
 inline constexpr double kMostHarmless = 0.05;  ///< more is congestion until six cuts have not helped
 inline constexpr int kMostCuts = 6;
 inline constexpr std::uint32_t kVerifySegments = 50;
+inline constexpr double kMostLoss = 0.99;  ///< that a ratio is compared with: its logarithm must be finite
 
 // --- probe ---
 /// Twice +4 %: a token bucket of 10 ms hides the first step, and the second still stays within 6 % of the
@@ -96,8 +100,9 @@ inline constexpr double kProbeLossOdds = 0.02;  ///< chance of that many losses 
 inline constexpr Duration kOutageLeast = 1s;
 inline constexpr Duration kBlindAfter = 10s;
 
-inline constexpr Duration kMemory = 12s;       ///< of ticks and cohorts
-inline constexpr Duration kSlotMemory = 4s;    ///< of the cohorts' slots: evidence is judged sooner
+inline constexpr Duration kMemory = 12s;  ///< of ticks and cohorts
+inline constexpr Duration kSlotMemory =
+    4s;  ///< of the cohorts' slots: up to an RTT of 2 s evidence is judged sooner
 inline constexpr Duration kShownWindow = 10s;  ///< behind the loss ratios that people see
 
 }  // namespace weir::control

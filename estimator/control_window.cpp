@@ -126,18 +126,21 @@ std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoin
     for (std::size_t j = i + 1; j < ends.size(); j += stride) {
       const Duration over = ends[j].at - ends[i].at;
       const std::uint64_t sent = ends[j].sent - ends[i].sent;
-      if (over < kLeastAfterLoss || sent == 0) continue;
-      const double arrived =
-          static_cast<double>(ends[j].delivered - ends[i].delivered) / static_cast<double>(sent);
+      const std::uint64_t passed = ends[j].delivered - ends[i].delivered;
+      if (over < kLeastAfterLoss || sent == 0 || passed < kLeastPassed) continue;
+      const double arrived = static_cast<double>(passed) / static_cast<double>(sent);
       const double bits = 8 * static_cast<double>(ends[j].bytes - ends[i].bytes) * std::min(arrived, 1.0);
-      const double surely = bits / seconds(over + kLossTiming);
+      // At a loss there was no packet's worth of tokens, but nearly one there may have been.
+      const double one = 1.0 / static_cast<double>(passed);
+      const double surely = bits * (1.0 - one) / seconds(over + kLossTiming);
       // The senders' timers ran out in between: the limit lay idle, whatever its bucket.
       const bool busy = ends[j].silences == ends[i].silences;
       if (busy == best_is_busy ? surely <= best_surely : best_is_busy) continue;
       best_surely = surely;
       best_is_busy = busy;
       best = Capacity{.rate = Rate::bps(static_cast<std::uint64_t>(bits / seconds(over))),
-                      .relative_error = seconds(kLossTiming) / seconds(over + kLossTiming),
+                      .relative_error = busy ? seconds(kLossTiming) / seconds(over + kLossTiming) + one
+                                             : kCapacityErrorMost,
                       .measured = ends[j].at};
     }
     i += stride - 1;

@@ -55,7 +55,8 @@ class ControlWindow {
   /// At the loss the bucket was empty, so that since then no more than the limit can have passed, whatever
   /// the bucket holds; and just the limit while it goes on dropping. Each span is lengthened by what its
   /// timing may be off; one with a long silence counts only where there is no other. (The same holds for a
-  /// full drop-tail buffer.) nullopt: nothing was lost.
+  /// full drop-tail buffer.) nullopt: nothing was lost, or
+  /// hardly anything passed since.
   [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to) const;
   /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
   /// there are others: an emptied bottleneck delivers what we send, not what it can.

@@ -24,7 +24,6 @@ struct Hold {
 /// The rate is under the capacity until the provider's queue is predicted to be empty.
 struct Drain {
   Capacity capacity;
-  TimePoint busy_since;  ///< first tick in which the bottleneck was seen busy
   Duration queue_before{};
   TimePoint empty_at{};
   Rate before;                 ///< to go back to if the queue does not answer
@@ -140,6 +139,8 @@ struct SiteController::Impl {
     if (m.last_ack && *m.last_ack > *m.unanswered_since) return;
     if (const auto* probe = std::get_if<Probe>(&state))
       change_rate(probe->clean, "the probe met an outage", now);
+    if (const auto* drain_state = std::get_if<Drain>(&state))
+      change_rate(drain_state->capacity.rate * kGain, "the drain met an outage", now);
     decision.reason =
         fmt::format("{:.1f} Mbit/s held: no ACK from any remote for {:.1f} s, the path is silent",
                     decision.rate.mbps(), seconds(now - *m.unanswered_since));
@@ -195,18 +196,13 @@ struct SiteController::Impl {
     // The cohort in which the losses began was only partly at the limit: wait for the next one.
     if (window.mature_until() < evidence_since + 2 * kCohortLength) return;
     const auto measured = window.policed_capacity(evidence_since, now);
-    if (!measured || !limits.adapt) return loss_test.restart();
-    // A path that stood still for a moment drops the burst that follows: once that is no news, if it does not
-    // contradict what is known. A limit that did move shows the same again at once.
-    if (cuts == 0 && capacity.agrees(*measured, now) && now > doubted + kSecondOpinion) {
-      doubted = now;
-      return loss_test.restart();
-    }
+    if (!measured) return loss_test.restart();
+    if (cuts == 0 && is_doubtful(*measured, now)) return loss_test.restart();
     learn_capacity(*measured, PathMode::policer);
     const double p = count.ratio();
     const double evidence = loss_test.evidence();
-    const Rate target = measured->rate * (kGain / (1.0 - loss_test.floor()));
-    if (target >= decision.rate) return loss_test.restart();
+    const Rate target = std::max(measured->rate * (kGain / (1.0 - loss_test.floor())), limits.floor);
+    if (target >= decision.rate || !limits.adapt) return loss_test.restart();
     change_rate(
         target,
         fmt::format(
@@ -216,16 +212,34 @@ struct SiteController::Impl {
     state = Verify{before, p, cuts + 1};
   }
 
+  /// A path that stood still for a moment drops the burst that follows, and a burst of somebody else's may
+  /// hit a site that sends little: once that is no news, unless it contradicts what is known while our rate
+  /// is what limits us. A limit that did move shows the same again.
+  [[nodiscard]] bool is_doubtful(const Capacity& measured, TimePoint now) {
+    if (!capacity.value()) return false;
+    const bool held =
+        window.sent(evidence_since - kDemandWindow, evidence_since + kCohortLength) >= decision.rate * kHeld;
+    if (held && !capacity.agrees(measured, now)) return false;
+    // Where evidence takes long to gather, so does its repetition.
+    if (now <= doubted + std::max<Duration>(kSecondOpinion, 2 * (now - evidence_since))) return false;
+    doubted = now;
+    return true;
+  }
+
   void in_verify(Verify& s, const SiteMeasurement& m, TimePoint now) {
     if (queue_stands()) return start_drain(s.before, m, now);
     const LossCount count = window.loss(fresh_from, now);
     const double p0 = loss_test.harmless();
-    const double p1 = std::max(s.loss_before, 2 * p0);
+    const double p1 = std::clamp(s.loss_before, std::min(2 * p0, kMostLoss), kMostLoss);
     const auto k = static_cast<double>(count.beyond);
     const auto rest = static_cast<double>(count.segments) - k;
     const double odds = k * std::log(p1 / p0) + rest * std::log((1 - p1) / (1 - p0));
     const bool late = now - fresh_from > kVerifyTime;
-    if (odds < -kVerifyOdds || (late && count.segments < kVerifySegments)) return hold(now + kProbeWaitFirst);
+    if (late && count.segments < kVerifySegments) {
+      change_rate(s.before, "too little was sent since the cut to tell whether it helped", now);
+      return hold(now + kProbeWaitLeast);
+    }
+    if (odds < -kVerifyOdds) return hold(now + kProbeWaitFirst);
     if (odds < kVerifyOdds && !late) return;
     const double remaining =
         (count.ratio() - loss_test.floor()) / std::max(1e-9, s.loss_before - loss_test.floor());
@@ -233,8 +247,7 @@ struct SiteController::Impl {
     const bool helped = remaining < kVerifyHelped || count.ratio() > kMostHarmless;
     if (helped && s.cuts < kMostCuts) {
       if (loss_test.fires()) return cut_for_loss(s.before, s.cuts, now);
-      if (late) return hold(now + kProbeWaitFirst);
-      return;
+      if (late && remaining < kVerifyHelped) return hold(now + kProbeWaitFirst);
     }
     if (!late) return;  // only patience may teach a floor: it mutes the loss test for minutes
     loss_test.set_floor(wilson_upper(k, static_cast<double>(count.segments), 2.0), now);
@@ -251,17 +264,15 @@ struct SiteController::Impl {
 
   void start_drain(Rate before, const SiteMeasurement& m, TimePoint now) {
     auto measured = window.buffered_capacity(queue_since, q_target());
-    if (!measured || !limits.adapt) {
-      high_ticks = 0;
-      return;
-    }
-    // A queue that grew was sent faster than it was carried.
-    measured->rate = std::min(measured->rate, window.sent(queue_since - base, now));
+    high_ticks = 0;
+    if (!measured) return;
     const bool expected = capacity.agrees(*measured, now);
+    // A queue that grew was sent faster than it was carried, whatever was believed.
     measured = capacity.refined(*measured, now);
+    measured->rate = std::min(measured->rate, window.sent(queue_since - base, now));
     learn_capacity(*measured, PathMode::buffer);
+    if (!limits.adapt) return;
     drain(Drain{.capacity = *measured,
-                .busy_since = queue_since,
                 .before = before,
                 .least = expected ? kDrainGently : kDrainLeast,
                 .probe_wait = kProbeWaitFirst},
@@ -296,14 +307,16 @@ struct SiteController::Impl {
   void in_drain(Drain& s, const SiteMeasurement& m, TimePoint now) {
     const bool answered = m.queue && m.queue->sent_from >= s.empty_at;
     const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;
-    if (!answered && !overdue) return;
-    if (!answered || m.queue->q < q_high()) {
+    // Sent at the new rate and still waiting longer: what was seen of the queue was only its beginning.
+    const bool worse = fresh_queue(m) && m.queue->q > s.queue_before + q_high();
+    if (!answered && !worse && !overdue) return;
+    if (!worse && (!answered || m.queue->q < q_high())) {
       change_rate(s.capacity.rate * kGain, "the provider's queue has drained", now);
       return hold(now + s.probe_wait);
     }
     // While the queue stands, what comes out is the capacity, whatever was believed before.
     const auto measured = window.buffered_capacity(fresh_from, q_target());
-    const bool effective = m.queue->q < s.queue_before / 2;
+    const bool effective = !worse && m.queue->q < s.queue_before / 2;
     Drain again = s;
     again.ineffective = effective ? 0 : s.ineffective + 1;
     if (again.ineffective > kDrainAttempts && queue_is_foreign(now)) {
@@ -311,9 +324,13 @@ struct SiteController::Impl {
       change_rate(s.before, "the provider's queue does not answer to our rate: it is somebody else's", now);
       return hold(now + kProbeWaitMost);
     }
+    const bool expected = !measured || capacity.agrees(*measured, now);
     if (measured) again.capacity.rate = std::min(capacity.refined(*measured, now).rate, s.capacity.rate);
     // Of a queue that was no surprise the first measure may have been too young: it was still growing.
-    if (again.ineffective > (s.least < kDrainGently ? 0 : 1))
+    const int patience = s.least < kDrainGently ? 0 : 1;
+    if (!expected || again.ineffective > patience) again.least = kDrainLeast;
+    // At the floor no rate that may be set could have done more.
+    if (again.ineffective > patience && decision.rate > limits.floor)
       again.capacity.rate = again.capacity.rate * kDrainShrink;
     learn_capacity(again.capacity, PathMode::buffer);
     drain(again, m, now);
@@ -369,6 +386,7 @@ struct SiteController::Impl {
       return raise(s, now);
     }
     if (now - fresh_from > std::max<Duration>(kProbePatience, 6 * base)) {
+      if (used) return end_probe_clean(s, "a little queue stays, without growing or going away", now);
       s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
       return end_probe_clean(s, "the site does not send more", now);
     }
@@ -393,7 +411,6 @@ struct SiteController::Impl {
     learn_capacity(*measured, PathMode::buffer);
     const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
     drain(Drain{.capacity = *measured,
-                .busy_since = fresh_from,
                 .before = s.run_start,
                 .least = near ? kDrainGently : kDrainLeast,
                 .probe_wait = wait},
@@ -420,7 +437,7 @@ struct SiteController::Impl {
         count.ratio() > kFallenLoss) {
       learn_capacity(*measured, PathMode::policer);
       change_rate(
-          measured->rate * kGain,
+          std::max(measured->rate * kGain, limits.floor),
           fmt::format("{:.2f} % of {} segments of the probe were lost: the path now carries {:.1f} Mbit/s",
                       100 * count.ratio(), count.segments, measured->rate.mbps()),
           now);
@@ -513,8 +530,11 @@ struct SiteController::Impl {
   [[nodiscard]] Duration q_target() const { return q_bound(kQueueTarget, kQueueTargetOfBase, 1); }
   [[nodiscard]] Duration q_clean() const { return q_bound(kQueueClean, kQueueCleanOfBase, 2); }
   [[nodiscard]] Duration q_probe() const { return q_bound(kQueueProbe, kQueueProbeOfBase, 3); }
+  /// What a probe may lose without a meaning. No more than the loss test itself takes for harmless: on a slow
+  /// path it needs seconds to see congestion, and these must not teach that it is usual.
   [[nodiscard]] double usual_loss() const {
-    return std::max(loss_test.floor(), quiet_segments > 0 ? quiet_losses / quiet_segments : 0.0);
+    const double quiet = quiet_segments > 0 ? quiet_losses / quiet_segments : 0.0;
+    return std::max(loss_test.floor(), std::min(quiet, loss_test.harmless() + kCongestionLoss));
   }
 
   void show(TimePoint now) {

@@ -248,9 +248,9 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
   SegmentRing& ring = tracking_->ring;
   if (ring.insert(at, segment)) return;
 
-  // No room. A bulk sender's neighbours of one cohort can share a slot: only their RTT is given up.
+  // No room. A bulk sender's neighbours of one time slot can share an entry: only their RTT is given up.
   SentSegment* last = at > 0 ? &ring[at - 1] : nullptr;
-  if (last != nullptr && last->range.end == part.begin && path.same_cohort(last->sent, now) &&
+  if (last != nullptr && last->range.end == part.begin && path.same_slot(last->sent, now) &&
       (last->flags | SentSegment::kFollowed | SentSegment::kMerged) ==
           (segment.flags | SentSegment::kFollowed | SentSegment::kMerged) &&
       last->segments + segment.segments <= 0xffff) {

@@ -17,7 +17,8 @@ std::optional<CapacityEstimate> KnownCapacity::estimate() const {
 }
 
 double KnownCapacity::error_at(TimePoint now) const {
-  return known_->relative_error + kCapacityAgeing * seconds(now - known_->measured);
+  return known_->relative_error +
+         std::min(kCapacityAgeing * seconds(now - known_->measured), kCapacityAgeingMost);
 }
 
 bool KnownCapacity::agrees(const Capacity& measured, TimePoint now) const {

@@ -69,7 +69,10 @@ class PathWindow {
   /// Closes the tick (previous close, now].
   [[nodiscard]] SiteMeasurement close_tick(TimePoint now, bool capture_lost);
 
-  [[nodiscard]] bool same_cohort(TimePoint a, TimePoint b) const { return cohort_of(a) == cohort_of(b); }
+  /// Whether two transmissions are booked in one place, so that their fates may be told together.
+  [[nodiscard]] bool same_slot(TimePoint a, TimePoint b) const {
+    return (a - epoch_) / kSlotLength == (b - epoch_) / kSlotLength;
+  }
 
  private:
   /// Number of a 100 ms interval of send time since the estimator's epoch.

@@ -51,6 +51,11 @@ class PathSimulator {
  public:
   PathSimulator(PathSetup setup, ControlLimits limits, double start_mbps);
   void run_for(double seconds);
+  /// What the senders offer at most from now on.
+  void set_demand(double mbps) {
+    setup_.demand_mbps = mbps;
+    demand_credit_ = 0;
+  }
 
   [[nodiscard]] const std::vector<TraceTick>& trace() const { return trace_; }
   [[nodiscard]] const RateDecision& decision() const { return controller_.decision(); }
