@@ -70,6 +70,9 @@ def check_daemon_adopts(checks: Checks, weir: Weir, changes: KernelChanges) -> N
                  "; ".join(written[:3]))
     refused = weir.command("apply", str(weir.config), "--once")
     checks.check("apply beside a running daemon is refused", refused.returncode != 0, refused.stderr.strip())
+    seen = weir.command("plan", str(weir.config))
+    checks.check("plan looks on beside it", seen.returncode == 0 and "nothing to change" in seen.stdout,
+                 (seen.stderr or seen.stdout).strip())
     status = weir.command("status", "--json", "--socket", str(weir.socket), port_options=False)
     checks.check("status --json is the API's document", status.returncode == 0 and '"dc-coast"' in status.stdout)
     lab.gateway.run(["tc", "qdisc", "delete", "dev", "wan0", "root"])
