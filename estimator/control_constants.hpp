@@ -49,6 +49,7 @@ inline constexpr Duration kDrainTime = 300ms;  ///< T: the queue is to be gone a
 inline constexpr double kDrainLeast = 0.5;
 /// Where the capacity is known and the queue no surprise there is no haste: the rate stays within a tenth.
 inline constexpr double kDrainGently = 0.945;
+inline constexpr Duration kGentleMost = 60ms;  ///< neither a short stall nor a small step makes a longer queue
 inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
 inline constexpr int kDrainAttempts = 2;      ///< ineffective ones before the queue counts as somebody else's
 inline constexpr Duration kForeignQueuePause = 60s;

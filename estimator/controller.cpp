@@ -269,9 +269,10 @@ struct SiteController::Impl {
     high_ticks = 0;
     if (!measured) return;
     const bool expected = capacity.agrees(*measured, now);
-    // A queue that grew was sent faster than it was carried, whatever was believed.
-    measured = capacity.refined(*measured, now);
+    // A queue that grew was sent faster than it was carried. (S dips, too, while a path stands still: what is
+    // known has the last word.)
     measured->rate = std::min(measured->rate, window.sent(queue_since - base, now));
+    measured = capacity.refined(*measured, now);
     learn_capacity(*measured, PathMode::buffer);
     if (!limits.adapt) return;
     drain(Drain{.capacity = *measured,
@@ -291,7 +292,7 @@ struct SiteController::Impl {
     if (std::isfinite(growth))
       q = std::max(q, from_seconds(seconds(q) + std::min(growth, 1.0) * seconds(age)));
     const double time = std::max(seconds(kDrainTime), 2 * seconds(base));
-    const double depth = std::max(s.least, 1.0 - seconds(q) / time);
+    const double depth = std::max(q > kGentleMost ? kDrainLeast : s.least, 1.0 - seconds(q) / time);
     const Rate target = c.rate * (kGain * depth);
     change_rate(
         target,
@@ -425,6 +426,7 @@ struct SiteController::Impl {
         s.clean,
         fmt::format("the probe met loss: {} of {} segments beyond this box", count.beyond, count.segments),
         now);
+    doubted = now;  // loss that goes on after it needs no second opinion
     state = settle;
   }
 

@@ -22,7 +22,8 @@ from netlab.traffic import CS1, Bulk, BulkResult, Requests
 
 PORT_MBIT, HIDDEN_MBIT, RAISED_MBIT, BUFFER_MS, RTT_MS, FLOWS = 622, 45, 90, 60, 20, 48
 START_MBIT = 300  # what the policy starts with: nobody has told it the truth
-SETTLE_S = 8      # of each phase that the tables leave out: slow start, then the search
+# What the tables leave out of a phase: slow start and the search; after a raise also the wait for the next probe.
+SETTLE_S, SETTLE_RAISED_S = 8, 16
 
 
 @dataclass
@@ -41,8 +42,9 @@ class Second:
 class Phase:
     title: str
     begin: float
+    settled: float
     end: float = 0.0
-    offered: int = 0     # packets offered to the provider, and dropped by it, after SETTLE_S
+    offered: int = 0     # packets offered to the provider, and dropped by it, since it is settled
     dropped: int = 0
     ef: dict = field(default_factory=dict)
     goodput_bps: float = 0.0
@@ -101,25 +103,27 @@ class Demo:
                            "with Weir", 25)
             self.explain(weir)
             self.provider.set_rate(RAISED_MBIT * 1e6)
-            self.run_phase(f"The provider now carries {RAISED_MBIT} Mbit/s; nobody tells Weir", "raised", 18)
+            self.run_phase(f"The provider now carries {RAISED_MBIT} Mbit/s; nobody tells Weir", "raised", 26,
+                           SETTLE_RAISED_S)
             self.explain(weir)
         self.account(self.load.stop())
 
-    def run_phase(self, headline: str, title: str, seconds: float) -> None:
+    def run_phase(self, headline: str, title: str, seconds: float, settle_s: float = SETTLE_S) -> None:
         self.screen.title(headline)
         self.screen.column_names()
-        phase = Phase(title, time.monotonic())
+        begin = time.monotonic()
+        phase = Phase(title, begin, begin + settle_s)
         self.phases.append(phase)
         self.last = time.monotonic(), self.provider.read()
         counts_at_settled = None
         while self.last[0] < phase.begin + seconds - 0.5:
             self.show_one_second(phase.begin)
-            if counts_at_settled is None and self.last[0] >= phase.begin + SETTLE_S - 0.5:
+            if counts_at_settled is None and self.last[0] >= phase.settled - 0.5:
                 counts_at_settled = self.last[1]
         phase.end = time.monotonic()
         settled = self.last[1].since(counts_at_settled)
         phase.offered, phase.dropped = settled.offered_packets, settled.drops
-        phase.ef = self.requests.read(phase.begin + SETTLE_S, phase.end - 0.3)
+        phase.ef = self.requests.read(phase.settled, phase.end - 0.3)
         phase.shaped_bps = self.seconds[-1].shaped_bps
 
     def show_one_second(self, phase_begin: float) -> None:
@@ -142,11 +146,11 @@ class Demo:
 
     def account(self, bulk: BulkResult) -> None:
         for phase in self.phases:
-            begin, end = phase.begin + SETTLE_S - self.load_began, phase.end - self.load_began
+            begin, end = phase.settled - self.load_began, phase.end - self.load_began
             inside = [i for i in bulk.received_intervals if i[0] >= begin and i[1] <= end]
             if inside:
                 phase.goodput_bps = sum(i[2] for i in inside) * 8 / (inside[-1][1] - inside[0][0])
-        self.screen.title(f"Before and after (each without its first {SETTLE_S} s)")
+        self.screen.title(f"Before and after (each without its first {SETTLE_S} s, the raise without {SETTLE_RAISED_S})")
         header = ["", *(p.title for p in self.phases)]
         self.screen.say(table(header, [
             ["provider carries", *(f"{c:g} Mbit/s" for c in (HIDDEN_MBIT, HIDDEN_MBIT, RAISED_MBIT))],
