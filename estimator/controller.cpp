@@ -72,38 +72,6 @@ Overloaded(F...) -> Overloaded<F...>;  // clang before 17 deduces no aggregate
 
 }  // namespace
 
-std::string_view to_string(ControlState state) {
-  switch (state) {
-    case ControlState::hold:
-      return "hold";
-    case ControlState::drain:
-      return "drain";
-    case ControlState::verify:
-      return "verify";
-    case ControlState::probe:
-      return "probe";
-    case ControlState::outage:
-      return "outage";
-  }
-  return "?";
-}
-
-std::string_view to_string(PathMode mode) {
-  switch (mode) {
-    case PathMode::unknown:
-      return "unknown";
-    case PathMode::policer:
-      return "policer";
-    case PathMode::buffer:
-      return "buffer";
-    case PathMode::lossy:
-      return "lossy";
-    case PathMode::blind:
-      return "blind";
-  }
-  return "?";
-}
-
 struct SiteController::Impl {
   Impl(ControlLimits l, Rate start, TimePoint now) : limits(l), state(Hold{now}), fresh_from(now) {
     decision.rate = std::clamp(start, limits.floor, std::max(limits.floor, limits.ceiling));
@@ -292,7 +260,7 @@ struct SiteController::Impl {
     if (std::isfinite(growth))
       q = std::max(q, from_seconds(seconds(q) + std::min(growth, 1.0) * seconds(age)));
     const double time = std::max(seconds(kDrainTime), 2 * seconds(base));
-    const double depth = std::max(q > kGentleMost ? kDrainLeast : s.least, 1.0 - seconds(q) / time);
+    const double depth = std::max(s.least, 1.0 - seconds(q) / time);
     const Rate target = c.rate * (kGain * depth);
     change_rate(
         target,
@@ -403,6 +371,12 @@ struct SiteController::Impl {
   }
 
   void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
+    const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
+    if (near && m.queue->q > kQueueOfSmallStep) {
+      // The path has changed, or stood still for a moment: HOLD tells which, with more than this one tick.
+      change_rate(s.run_start, "the probe met a queue that it cannot have made", now);
+      return hold(now + kProbeWaitLeast);
+    }
     auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
     if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
     // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
@@ -410,7 +384,6 @@ struct SiteController::Impl {
     measured = capacity.refined(*measured, now);
     measured->rate = std::clamp(measured->rate, s.run_start, decision.rate);
     // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
-    const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
     learn_capacity(*measured, PathMode::buffer);
     const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
     drain(Drain{.capacity = *measured,
