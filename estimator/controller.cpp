@@ -285,7 +285,8 @@ struct SiteController::Impl {
       change_rate(s.capacity.rate * kGain, "the provider's queue has drained", now);
       return hold(now + s.probe_wait);
     }
-    // While the queue stands, what comes out is the capacity, whatever was believed before.
+    // While the queue stands, what comes out is the capacity; weighed with what is known, as far as they
+    // agree.
     const auto measured = window.buffered_capacity(fresh_from, q_target());
     const bool effective = !worse && m.queue->q < s.queue_before / 2;
     Drain again = s;
