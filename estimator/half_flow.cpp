@@ -305,7 +305,7 @@ bool HalfFlow::send_again(SequenceRange part, const Parts& parts, PathWindow& pa
     lost = true;
     if (!segment.is(SentSegment::kUncounted)) {
       if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
-      path.segments_lost_after_tap(segment.sent, segment.segments);
+      path.segments_lost_after_tap(segment.sent, segment.segments, parts.whole.time);
       tracking_->losses[tracking_->next_loss] = {segment.range, segment.sent, segment.segments};
       tracking_->next_loss =
           static_cast<std::uint8_t>((tracking_->next_loss + 1U) % tracking_->losses.size());

@@ -111,6 +111,12 @@ class HalfFlow {
   [[nodiscard]] bool first_data_in(std::int64_t second);
 
  private:
+  static constexpr std::size_t kMostHoles = 256;
+  static constexpr std::size_t kMostSackedRanges = 256;
+  static constexpr std::size_t kMostResent = 1024;
+  /// D-SACKs come an RTT after the retransmissions, of which a window may hold many.
+  static constexpr std::size_t kLossesRemembered = 64;
+
   struct Hole {
     SequenceRange range;
     TimePoint opened;
@@ -134,7 +140,7 @@ class HalfFlow {
     SequenceNumber doubted_below = 0;
     std::deque<Resent> resent;
     TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
-    std::array<ChargedLoss, 8> losses{};
+    std::array<ChargedLoss, kLossesRemembered> losses{};
     std::uint8_t next_loss = 0;
   };
   struct Seen {
@@ -145,10 +151,6 @@ class HalfFlow {
     std::int64_t at = 0;
   };
   struct Parts;
-
-  static constexpr std::size_t kMostHoles = 256;
-  static constexpr std::size_t kMostSackedRanges = 256;
-  static constexpr std::size_t kMostResent = 1024;
 
   void start(SequenceNumber at, bool mid_stream);
   [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;

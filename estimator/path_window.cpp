@@ -18,6 +18,9 @@ constexpr Duration kLongestWait = 10s;
 constexpr Duration kUnknownRtt = 450ms;
 constexpr Duration kMaturityMargin = 100ms;
 constexpr double kResolvedShare = 0.95;
+/// A receiver that got both tells so (D-SACK) when the retransmission arrives: reordering looks like loss
+/// until then. At least this long, for what held the original up may hold up the retransmission as well.
+constexpr Duration kLeastTimeToUndo = 10ms;
 
 constexpr Duration kDeliveryWindow = 500ms;
 /// Under this share of the bytes TCP says nothing about the rest.
@@ -166,10 +169,11 @@ void PathWindow::segments_delivered(TimePoint sent, std::uint32_t segments) {
   }
 }
 
-void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments) {
+void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told) {
   in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
   if (OpenCohort* c = open(sent)) {
     c->lost_after += segments;
+    c->lost_at = told;
     add(slot_of(*c, sent).lost, segments);
   }
 }
@@ -263,6 +267,7 @@ bool PathWindow::is_mature(const OpenCohort& cohort, CohortId id, TimePoint now)
   const Duration rtt = std::max(cohort.rtt, summary_ ? summary_->p95 : Duration::zero());
   if (now >= end + std::min(2 * rtt + kMaturityMargin, kLongestWait)) return true;
   if (cohort.doubtful > 0 || cohort.holes_open > 0) return false;
+  if (cohort.lost_after > 0 && now < cohort.lost_at + std::max(rtt, kLeastTimeToUndo)) return false;
   const std::uint32_t resolved = cohort.delivered + cohort.lost_after;
   if (resolved >= cohort.sent) return true;
   return now >= end + cohort.rtt && resolved >= kResolvedShare * cohort.sent;

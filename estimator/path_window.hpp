@@ -50,7 +50,8 @@ class PathWindow {
   void segments_sent(TimePoint at, std::uint32_t segments, Duration rtt);
   void charge_sent(TimePoint at, Bytes charged);
   void segments_delivered(TimePoint sent, std::uint32_t segments);
-  void segments_lost_after_tap(TimePoint sent, std::uint32_t segments);
+  /// `told`: when their retransmission passed.
+  void segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told);
   /// A loss that was charged turns out to have been delivered (DSACK, an ACK too early for the
   /// retransmission).
   void loss_undone(TimePoint sent, std::uint32_t segments);
@@ -86,7 +87,8 @@ class PathWindow {
     std::uint32_t holes_open = 0;
     std::uint32_t lost_before_tap = 0;
     Bytes charged;
-    Duration rtt{};  ///< longest among the flows that sent in it
+    Duration rtt{};     ///< longest among the flows that sent in it
+    TimePoint lost_at;  ///< when the last of its losses was told
     std::array<Slot, kSlotsPerCohort> slots{};
     bool voided = false;
     [[nodiscard]] bool untouched() const { return sent == 0 && lost_before_tap == 0 && charged.count() == 0; }

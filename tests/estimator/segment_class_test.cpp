@@ -334,5 +334,25 @@ TEST_P(SegmentClass, ADsackUndoesTheLoss) {
   EXPECT_EQ(lost, 0U);
 }
 
+// 30.0-30.4 > 0:40000, held up on their way      30.5 > 40000:43000, which overtake them
+// 50.5 < ack 0, sack 40000:43000   50.6-51.0 > 0:40000 again   52 < ack 43000   70.6-71.0 < sack of each:
+// twice
+TEST_P(SegmentClass, ManySegmentsOvertakenAreNoLossOnceTheirDsacksCome) {
+  constexpr std::uint32_t kHeldUp = 40;
+  wire.open(0);
+  for (std::uint32_t i = 0; i < kHeldUp + 3; ++i) wire.data(30 + i * 0.01, i * 1000);
+  wire.ack(50.5, 0, {{kHeldUp * 1000, (kHeldUp + 3) * 1000}});
+  for (std::uint32_t i = 0; i < kHeldUp; ++i) wire.data(50.6 + i * 0.01, i * 1000);
+  EXPECT_EQ(wire.outbound().retransmitted, kHeldUp);
+  wire.ack(62, (kHeldUp + 3) * 1000);
+  for (std::uint32_t i = 0; i < kHeldUp; ++i)
+    wire.ack(70.6 + i * 0.01, (kHeldUp + 3) * 1000, {{i * 1000, (i + 1) * 1000}});
+  EXPECT_EQ(wire.outbound().retransmitted, 0U);
+  EXPECT_EQ(wire.outbound().spurious, kHeldUp);
+  std::uint32_t lost = 0;
+  for (const Cohort& c : wire.cohorts_until(2000)) lost += c.lost_beyond;
+  EXPECT_EQ(lost, 0U);
+}
+
 }  // namespace
 }  // namespace weir
