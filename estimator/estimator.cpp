@@ -16,8 +16,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Segments in flight remembered over all flows; 24 bytes each, so that the whole stays within 24 MB.
-constexpr std::size_t kMostSegments = 1U << 20U;
+/// Frames that are parsed before the first of them is worked on: enough that memory arrives in time, few
+/// enough that their records stay in the first-level cache.
+constexpr std::size_t kBatch = 32;
 /// Cohorts end this much before ticks: the answers of near hosts are in by then, and the cohort is ripe a
 /// tick sooner.
 constexpr Duration kCohortsEndBeforeTicks = 20ms;
@@ -65,7 +66,7 @@ struct Estimator::Impl {
   explicit Impl(EstimatorSettings s)
       : settings(std::move(s)),
         sides(settings.sites, settings.inside),
-        flows(settings.max_flows, kMostSegments) {
+        flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed) {
     for (auto& of_direction : windows) of_direction.resize(settings.sites.size() + 1);
   }
 
@@ -93,15 +94,28 @@ struct Estimator::Impl {
   }
   /// Direction of the data that `end` of the flow sends.
   [[nodiscard]] static Direction direction_of(const Flow& flow, End end) {
-    return (end == 0) == flow.placement.source_inside ? Direction::outbound : Direction::inbound;
+    return (end == 0) == flow.source_inside ? Direction::outbound : Direction::inbound;
   }
   [[nodiscard]] PathWindow& window_of(const Flow& flow, End end) {
-    return window(direction_of(flow, end), flow.placement.site);
+    return window(direction_of(flow, end), flow.site);
   }
 
+  struct Pending {
+    PacketRecord record;
+    FlowKey key;
+    ParseOutcome outcome = ParseOutcome::malformed;
+  };
+  std::array<Pending, kBatch> batch;
+  std::size_t pending = 0;
+
   void take(const Frame& frame);
+  void work_off();
+  void work_on(const Pending& item);
   void take_ip(const PacketRecord& record);
-  void take_tcp(const PacketRecord& record);
+  void take_tcp(const PacketRecord& record, const FlowKey& key);
+  [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
+    return {.trackings = flows.trackings(), .path = window_of(flow, end), .mss = flow.mss()};
+  }
   void place(Flow& flow, const PacketRecord& record, End sender);
   void retire(Flow& flow);
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
@@ -110,7 +124,7 @@ struct Estimator::Impl {
   void take_rtt(Flow& flow, const PacketRecord& record, End sender, RttSample sample);
   void take_data(Flow& flow, const PacketRecord& record, End sender, std::uint32_t segments, Bytes charged);
   void reconsider_sides(Flow& flow, const PacketRecord& record, End sender, Duration answered_after);
-  [[nodiscard]] std::uint32_t wire_segments(const Flow& flow, const PacketRecord& record, End sender) const;
+  [[nodiscard]] static std::uint32_t wire_segments(const Flow& flow, const PacketRecord& record);
   void begin_at(TimePoint first);
 };
 
@@ -134,17 +148,37 @@ void Estimator::on_frame(const Frame& frame) {
 void Estimator::Impl::take(const Frame& frame) {
   ++totals.frames;
   begin_at(frame.time);
-  PacketRecord record;
-  const ParseOutcome outcome = parse_frame(frame, record);
+  Pending& item = batch[pending++];
+  item.outcome = parse_frame(frame, item.record);
   // Stamps of several queues may go back by microseconds; nothing behind this line ever sees time go back.
-  if (record.time < last_frame || record.time - last_frame > kLargestStep) record.time = last_frame;
-  last_frame = record.time;
-  switch (outcome) {
+  TimePoint& time = item.record.time;
+  if (time < last_frame || time - last_frame > kLargestStep) time = last_frame;
+  last_frame = time;
+  if (item.outcome == ParseOutcome::tcp) {
+    item.key = flows.key_of(item.record);
+    flows.prefetch_index(item.key);
+  }
+  if (pending == kBatch) work_off();
+}
+
+void Estimator::Impl::work_off() {
+  const std::span<const Pending> items(batch.data(), std::exchange(pending, 0));
+  for (const Pending& item : items) {
+    if (item.outcome == ParseOutcome::tcp) flows.prefetch_flow(item.key);
+  }
+  for (const Pending& item : items) {
+    if (item.outcome == ParseOutcome::tcp) flows.prefetch_tracking(item.key);
+  }
+  for (const Pending& item : items) work_on(item);
+}
+
+void Estimator::Impl::work_on(const Pending& item) {
+  switch (item.outcome) {
     case ParseOutcome::tcp:
-      take_tcp(record);
+      take_tcp(item.record, item.key);
       break;
     case ParseOutcome::ip:
-      take_ip(record);
+      take_ip(item.record);
       break;
     case ParseOutcome::opaque:
       ++totals.opaque;
@@ -162,21 +196,21 @@ void Estimator::Impl::take_ip(const PacketRecord& record) {
       .frame_seen(record.time, settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
 }
 
-void Estimator::Impl::take_tcp(const PacketRecord& record) {
+void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   ++totals.tcp;
-  const FlowTable::Found found = flows.find_or_create(record, [this](Flow& flow) { retire(flow); });
+  const FlowTable::Found found = flows.find_or_create(key, record.time, [this](Flow& flow) { retire(flow); });
   if (found.flow == nullptr) {
     ++totals.flows_refused;
     take_ip(record);
     return;
   }
   Flow& flow = *found.flow;
-  const End sender = found.sender;
+  const End sender = key.sender;
   if (found.created) place(flow, record, sender);
-  flow.last_seen = record.time;
+  flow.last_seen = SlowTime(record.time);
   if (sender != flow.first_sender) flow.answered = true;
 
-  const std::uint32_t segments = wire_segments(flow, record, sender);
+  const std::uint32_t segments = wire_segments(flow, record);
   const std::uint32_t frames = std::max(segments, 1U);
   const Bytes charged = settings.link_layer.charged(
       record.frame_bytes + static_cast<std::uint64_t>(frames - 1) * record.headers_bytes, frames);
@@ -188,43 +222,44 @@ void Estimator::Impl::take_tcp(const PacketRecord& record) {
   }
   if (record.has(kTcpAck) && !record.has(kTcpRst)) take_ack(flow, record, sender);
   if (record.has(kTcpRst)) {
-    for (End end : {End{0}, End{1}}) flow.halves[end].leave(window_of(flow, end));
+    retire(flow);
     flow.closed = true;
     return;
   }
   take_data(flow, record, sender, segments, charged);
   if (record.has(kTcpFin)) {
-    flow.finished[sender] = true;
-    flow.closed = flow.finished[0] && flow.finished[1];
+    flow.finished = (flow.finished | 1U << sender) & 3U;
+    flow.closed = flow.finished == 3;
   }
 }
 
-std::uint32_t Estimator::Impl::wire_segments(const Flow& flow, const PacketRecord& record, End sender) const {
+std::uint32_t Estimator::Impl::wire_segments(const Flow& flow, const PacketRecord& record) {
   if (record.payload == 0) return 0;
-  const std::uint32_t each = flow.halves[sender].segment_payload(record.tcp_header_bytes);
-  return (record.payload + each - 1) / each;
+  const std::uint32_t each = segment_payload(flow.mss(), record.tcp_header_bytes);
+  return record.payload <= each ? 1 : (record.payload + each - 1) / each;
 }
 
 // -- connections --
 
 void Estimator::Impl::place(Flow& flow, const PacketRecord& record, End sender) {
   const bool opens = record.has(kTcpSyn) && !record.has(kTcpAck);
-  flow.placement = sides.place(record.source, record.destination, opens, record.time);
-  if (sender == 1) flow.placement.source_inside = !flow.placement.source_inside;
+  Placement placement = sides.place(record.source, record.destination, opens, record.time);
+  if (sender == 1) placement.source_inside = !placement.source_inside;
+  flow.place(placement);
 }
 
 void Estimator::Impl::retire(Flow& flow) {
-  for (End end : {End{0}, End{1}}) flow.halves[end].leave(window_of(flow, end));
+  for (End end : {End{0}, End{1}}) flow.halves[end].leave(work_for(flow, end));
 }
 
 void Estimator::Impl::open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender) {
   if (!flow.halves[sender].conflicts_with_syn(record.sequence)) return;
   retire(flow);
   flow.halves = {};
-  flow.finished = {};
+  flow.finished = 0;
   flow.closed = false;
   flow.answered = record.has(kTcpAck);
-  flow.first_sender = sender;
+  flow.first_sender = sender & 1U;
 }
 
 void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sender) {
@@ -238,13 +273,8 @@ void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sende
   if (half.on_syn(syn, record.mss_option) == SynVerdict::repeated) {
     ++segments(direction_of(flow, sender)).syn_retransmitted;
   }
-  if (half.offered_mss() != 0 && peer.offered_mss() != 0) {
-    const std::uint16_t agreed = std::min(half.offered_mss(), peer.offered_mss());
-    half.agree_mss(agreed);
-    peer.agree_mss(agreed);
-  }
   if (record.has(kTcpAck) && peer.refuses_syn_data(record.acknowledgment)) {
-    peer.reject_syn_data(window_of(flow, static_cast<End>(1 - sender)));
+    peer.reject_syn_data(work_for(flow, static_cast<End>(1 - sender)));
   }
 }
 
@@ -253,11 +283,11 @@ void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sende
 void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sender) {
   const End owner = static_cast<End>(1 - sender);
   HalfFlow& half = flow.halves[owner];
-  PathWindow& path = window_of(flow, owner);
-  path.ack_seen(record.time);
-  if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time))
-    path.unmarked_data_echoed();
-  const AckVerdict verdict = half.on_ack(record, path);
+  const FlowWork work = work_for(flow, owner);
+  work.path.ack_seen(record.time);
+  if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
+    work.path.unmarked_data_echoed();
+  const AckVerdict verdict = half.on_ack(record, work);
   if (verdict.losses_undone > 0) {
     SegmentTotals& t = segments(direction_of(flow, owner));
     const std::uint64_t undone = std::min<std::uint64_t>(verdict.losses_undone, t.retransmitted);
@@ -275,8 +305,13 @@ void Estimator::Impl::take_rtt(Flow& flow, const PacketRecord& record, End sende
   const auto at = static_cast<std::size_t>(direction);
   rtt[at].add(sample.rtt);
   if (least_rtt[at] == Duration::zero() || sample.rtt < least_rtt[at]) least_rtt[at] = sample.rtt;
-  const Duration own = flow.halves[owner].least_rtt().value_or(sample.rtt);
-  sample.base = bases.learn(record.source, sample.rtt, own, sample.taken);
+  // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or others
+  // may have learnt more.
+  HalfFlow& half = flow.halves[owner];
+  const Duration own = half.least_rtt().value_or(sample.rtt);
+  if (half.base_is_due() || half.base() == Duration::zero() || sample.rtt <= own || own < half.base())
+    half.set_base(bases.learn(record.source, sample.rtt, own, sample.taken));
+  sample.base = half.base();
   sample.flow = flow.number;
   window_of(flow, owner).rtt_sampled(sample);
 }
@@ -284,15 +319,14 @@ void Estimator::Impl::take_rtt(Flow& flow, const PacketRecord& record, End sende
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
 void Estimator::Impl::reconsider_sides(Flow& flow, const PacketRecord& record, End sender,
                                        Duration answered_after) {
-  const SideBasis basis = flow.placement.basis;
+  const SideBasis basis = flow.side_basis();
   if (basis == SideBasis::configured || basis == SideBasis::nearness) return;
   const auto sender_nearer =
       sides.host_answered(record.source, record.destination, answered_after, record.time);
   if (!sender_nearer) return;
   const bool first_end_inside = *sender_nearer == (sender == 0);
-  if (first_end_inside != flow.placement.source_inside) retire(flow);
-  flow.placement.source_inside = first_end_inside;
-  flow.placement.basis = SideBasis::nearness;
+  if (first_end_inside != flow.source_inside) retire(flow);
+  flow.place({.site = flow.site, .source_inside = first_end_inside, .basis = SideBasis::nearness});
 }
 
 // -- data --
@@ -312,7 +346,8 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
     return;
   }
 
-  PathWindow& path = window_of(flow, sender);
+  const FlowWork work = work_for(flow, sender);
+  PathWindow& path = work.path;
   if (record.payload > 0) {
     t.data += count_of_segments;
     if (!half.is_acknowledged()) totals.one_way += count_of_segments;
@@ -328,10 +363,7 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
                             .has_timestamp = record.has_timestamp,
                             .timestamp = record.timestamp_value,
                             .ecn = static_cast<std::uint8_t>(record.traffic_class & kEcnMask)};
-  const HalfFlow& peer = flow.halves[1 - sender];
-  const Duration round_trip =
-      half.least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
-  const SegmentVerdict verdict = half.on_data(segment, round_trip, gap, flows.budget(), path);
+  const SegmentVerdict verdict = half.on_data(segment, flow.halves[1 - sender], gap, work);
   count(verdict, record.payload == 0, t);
 }
 
@@ -339,6 +371,7 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
 
 TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   Impl& my = *impl_;
+  my.work_off();
   my.begin_at(now - kCohortsEndBeforeTicks);
   if (capture_lost) {
     const bool adjoins = my.gap.end >= my.last_tick;
@@ -365,16 +398,20 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   TickResult result{.outbound = close_all(my.windows[static_cast<std::size_t>(Direction::outbound)]),
                     .inbound = close_all(my.windows[static_cast<std::size_t>(Direction::inbound)])};
   my.last_tick = now;
-  my.totals.flows = my.flows.size();
-  my.totals.flows_evicted = my.flows.evicted();
   return result;
 }
 
 const EstimatorTotals& Estimator::totals() const {
-  return impl_->totals;
+  Impl& my = *impl_;
+  my.work_off();
+  my.totals.flows = my.flows.size();
+  my.totals.flows_evicted = my.flows.evicted();
+  my.totals.flow_bytes = my.flows.bytes_held();
+  return my.totals;
 }
 
 RttTotals Estimator::rtt_totals(Direction direction) const {
+  impl_->work_off();
   const auto at = static_cast<std::size_t>(direction);
   const DurationHistogram& h = impl_->rtt[at];
   return {.min = impl_->least_rtt[at],
@@ -385,6 +422,7 @@ RttTotals Estimator::rtt_totals(Direction direction) const {
 }
 
 SideFinding Estimator::sides() const {
+  impl_->work_off();
   return impl_->sides.finding();
 }
 

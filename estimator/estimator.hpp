@@ -37,6 +37,9 @@ struct EstimatorSettings {
   std::vector<Prefix> inside;
   LinkLayer link_layer;
   std::size_t max_flows = 262'144;
+  /// Keeps strangers from choosing addresses and ports that collide in the table: random where the traffic is
+  /// live.
+  std::uint64_t hash_seed = 0;
 };
 
 /// Totals since the start, per direction: what `weir observe` prints.
@@ -68,6 +71,7 @@ struct SideFinding {
 struct EstimatorTotals {
   std::uint64_t frames = 0, tcp = 0, malformed = 0, opaque = 0, flows_evicted = 0;
   std::size_t flows = 0;
+  std::size_t flow_bytes = 0;       ///< memory of the flow table and of what is in flight
   std::uint64_t flows_refused = 0;  ///< frames of flows that a full table had no room for
   std::uint64_t one_way = 0;        ///< data segments whose flow shows no acknowledgments: in no cohort
   SegmentTotals outbound, inbound;
@@ -86,6 +90,8 @@ class Estimator {
   Estimator(Estimator&&) noexcept;
   Estimator& operator=(Estimator&&) noexcept;
 
+  /// The frame counts from the next call of another member on: a few are collected, so that the memory of
+  /// their flows is fetched while others are worked on.
   void on_frame(const Frame& frame);
   /// Closes the tick that ends at `now`. Cohorts are aligned to the first call of tick or on_frame: a caller
   /// that ticks every 100 ms calls tick once before the first frame, so that cohorts end just before its

@@ -1,152 +1,178 @@
 /// The connections that are tracked: a bounded table with expiry.
 ///
-/// Pure. Flows live in a slab whose addresses stay valid; a hash map finds them. When the table is full a
-/// flow that never got an answer, or else one long idle, gives way; a newcomer that finds neither is refused,
-/// so that a flood of SYNs costs nobody else's measurement.
+/// Pure, not thread-safe. A flow is two cache lines in a slab, whose address stays valid; an index of hashes
+/// finds it (flow_index). When the table is full a flow that never got an answer, or else one long idle,
+/// gives way; a newcomer that finds neither is refused, so that a flood of SYNs costs nobody else's
+/// measurement.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
-#include <boost/unordered/unordered_flat_map.hpp>
-
+#include "estimator/coarse_time.hpp"
+#include "estimator/flow_index.hpp"
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/sides.hpp"
+#include "estimator/slab.hpp"
+#include "estimator/tracking.hpp"
 
 namespace weir {
-
-/// Both ends of a connection, the smaller one first, so that both directions find the same flow.
-struct FlowKey {
-  std::array<std::uint64_t, 4> addresses{};
-  std::uint32_t ports = 0;
-  Family family = Family::v4;
-  bool operator==(const FlowKey&) const = default;
-};
-
-struct FlowKeyHash {
-  std::size_t operator()(const FlowKey& key) const;
-};
 
 /// Index of an end: 0 is the smaller one of the key.
 using End = std::uint8_t;
 
-struct Flow {
-  FlowKey key;
-  TimePoint last_seen;
-  Placement placement;       ///< source_inside speaks of end 0
-  std::uint32_t number = 0;  ///< tells this flow from others, also from earlier ones in the same slot
-  bool used = false;
-  bool answered = false;  ///< both ends were seen
-  bool closed = false;    ///< a RST, or a FIN from both ends
-  std::array<bool, 2> finished{};
-  End first_sender = 0;
-  std::array<HalfFlow, 2> halves;  ///< [e] carries the data that end e sends
+/// Both ends of a connection, the smaller one first, so that both directions find the same flow.
+struct FlowKey {
+  std::array<std::uint64_t, 4> addresses{};  ///< IPv4: both in the first word
+  std::uint32_t ports = 0;
+  std::uint32_t hash = 0;
+  Family family = Family::v4;
+  End sender = 0;  ///< which end sent the packet
+  [[nodiscard]] bool same_connection(const FlowKey& other) const {
+    return addresses == other.addresses && ports == other.ports && family == other.family;
+  }
+};
+/// `seed` keeps strangers from choosing keys that collide.
+[[nodiscard]] FlowKey key_of(const PacketRecord& record, std::uint64_t seed);
+
+struct alignas(64) Flow {
+  std::array<HalfFlow, 2> halves;            ///< [e] carries the data that end e sends
+  std::array<std::uint32_t, 2> addresses{};  ///< of IPv4; of IPv6 the number of the pair, and 0
+  std::uint32_t ports = 0;
+  std::uint32_t number = 0;  ///< tells this flow from others, also from earlier ones in the same place
+  SlowTime last_seen;
+  std::uint32_t site : 20 = 0;
+  std::uint32_t basis : 3 = 0;     ///< SideBasis
+  bool source_inside : 1 = false;  ///< end 0 is on our side
+  bool is_v6 : 1 = false;
+  End first_sender : 1 = 0;
+  bool answered : 1 = false;      ///< both ends were seen
+  bool closed : 1 = false;        ///< a RST, or a FIN from both ends
+  std::uint8_t finished : 2 = 0;  ///< a bit for each end: its FIN was seen
+
+  void place(const Placement& at) {
+    site = at.site & 0xfffffU;
+    basis = static_cast<std::uint32_t>(at.basis) & 7U;
+    source_inside = at.source_inside;
+  }
+  [[nodiscard]] SideBasis side_basis() const { return static_cast<SideBasis>(basis); }
+  /// Agreed on by both SYNs; 0: one was not seen, or told none.
+  [[nodiscard]] std::uint16_t mss() const {
+    const std::uint16_t a = halves[0].offered_mss();
+    const std::uint16_t b = halves[1].offered_mss();
+    return a == 0 || b == 0 ? std::uint16_t{0} : std::min(a, b);
+  }
+};
+static_assert(sizeof(Flow) == 128, "a flow is two cache lines");
+
+struct FlowLimits {
+  std::size_t flows = 262'144;
+  std::size_t in_flight = 131'072;   ///< directions with data in flight, or just before
+  std::size_t segments = 1U << 20U;  ///< in flight over all flows, beside the first few of each
 };
 
 class FlowTable {
  public:
-  FlowTable(std::size_t max_flows, std::size_t max_segments);
+  FlowTable(const FlowLimits& limits, std::uint64_t seed)
+      : seed_(seed),
+        flows_(limits.flows),
+        v6_pairs_(limits.flows),
+        trackings_(limits.in_flight, limits.segments) {}
+
+  [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
+
+  // -- a batch of packets asks for its memory before it needs it: first the index, then the flow, then what
+  // it
+  //    has in flight --
+  void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
+  void prefetch_flow(const FlowKey& key);
+  void prefetch_tracking(const FlowKey& key);
 
   struct Found {
     Flow* flow = nullptr;  ///< nullptr: the table is full and nothing could give way
-    End sender = 0;
     bool created = false;
   };
   /// `retire(Flow&)` is called before a flow is forgotten.
   template <typename Retire>
-  [[nodiscard]] Found find_or_create(const PacketRecord& record, Retire&& retire);
+  [[nodiscard]] Found find_or_create(const FlowKey& key, TimePoint now, Retire&& retire);
 
   /// Looks at a tenth of the slab each call, so that ten calls see all of it.
   template <typename Retire>
   void expire(TimePoint now, Retire&& retire);
 
-  [[nodiscard]] std::size_t size() const { return index_.size(); }
+  [[nodiscard]] std::size_t size() const { return flows_.size(); }
   [[nodiscard]] std::uint64_t evicted() const { return evicted_; }
-  [[nodiscard]] SegmentBudget& budget() { return budget_; }
+  [[nodiscard]] TrackingPool& trackings() { return trackings_; }
+  /// Memory of flows, index and what is in flight.
+  [[nodiscard]] std::size_t bytes_held() const {
+    return flows_.bytes_held() + v6_pairs_.bytes_held() + index_.bytes_held() + trackings_.bytes_held();
+  }
 
  private:
-  static constexpr std::size_t kChunk = 256;
+  using Number = FlowIndex::Number;
+  using V6Pair = std::array<std::uint64_t, 4>;
   static constexpr std::size_t kVictimsLookedAt = 32;
 
-  [[nodiscard]] Flow& at(std::uint32_t slot) { return chunks_[slot / kChunk][slot % kChunk]; }
-  [[nodiscard]] bool is_stale(const Flow& flow, TimePoint now) const;
-  [[nodiscard]] bool may_give_way(const Flow& flow, TimePoint now) const;
-  [[nodiscard]] bool take_slot(std::uint32_t& slot);
-  template <typename Retire>
-  void forget(std::uint32_t slot, Retire&& retire) {
-    Flow& flow = at(slot);
-    retire(flow);
-    index_.erase(flow.key);
-    flow = Flow();
-    free_.push_back(slot);
+  [[nodiscard]] bool is(Number number, const FlowKey& key);
+  [[nodiscard]] std::uint32_t hash_of(const Flow& flow);
+  [[nodiscard]] Number find(const FlowKey& key) {
+    return index_.find(key.hash, [&](Number n) { return is(n, key); });
   }
+  [[nodiscard]] static bool is_stale(const Flow& flow, TimePoint now);
+  [[nodiscard]] static bool may_give_way(const Flow& flow, TimePoint now);
+  [[nodiscard]] Flow* create(const FlowKey& key);
+  void remove(Number number);
   template <typename Retire>
   void make_room(TimePoint now, Retire&& retire);
 
-  std::size_t max_flows_;
-  SegmentBudget budget_;
-  boost::unordered_flat_map<FlowKey, std::uint32_t, FlowKeyHash> index_;
-  std::vector<std::unique_ptr<Flow[]>> chunks_;
-  std::vector<std::uint32_t> free_;
-  std::uint32_t slots_ = 0;  ///< ever used
-  std::uint32_t hand_ = 0;   ///< where expiry goes on
-  std::uint32_t victim_hand_ = 0;
+  std::uint64_t seed_;
+  FlowIndex index_;
+  Slab<Flow> flows_;
+  Slab<V6Pair> v6_pairs_;
+  TrackingPool trackings_;
+  Number hand_ = 0;  ///< where expiry goes on
+  Number victim_hand_ = 0;
   std::uint32_t next_number_ = 1;
   std::uint64_t evicted_ = 0;
 };
 
-/// The key of a packet's connection and which end sent it.
-[[nodiscard]] FlowKey key_of(const PacketRecord& record, End& sender);
-
 template <typename Retire>
-FlowTable::Found FlowTable::find_or_create(const PacketRecord& record, Retire&& retire) {
-  Found found;
-  const FlowKey key = key_of(record, found.sender);
-  if (const auto known = index_.find(key); known != index_.end()) {
-    found.flow = &at(known->second);
-    return found;
+FlowTable::Found FlowTable::find_or_create(const FlowKey& key, TimePoint now, Retire&& retire) {
+  if (const Number known = find(key); known != FlowIndex::kNone) return {.flow = &flows_[known]};
+  Flow* flow = create(key);
+  if (flow == nullptr) {
+    make_room(now, retire);
+    flow = create(key);
   }
-  if (index_.size() >= max_flows_) make_room(record.time, retire);
-  std::uint32_t slot = 0;
-  if (!take_slot(slot)) return found;
-  index_.emplace(key, slot);
-  Flow& flow = at(slot);
-  flow.key = key;
-  flow.used = true;
-  flow.number = next_number_++;
-  flow.first_sender = found.sender;
-  found.flow = &flow;
-  found.created = true;
-  return found;
+  return {.flow = flow, .created = flow != nullptr};
 }
 
 template <typename Retire>
 void FlowTable::make_room(TimePoint now, Retire&& retire) {
-  for (std::size_t i = 0; i < kVictimsLookedAt && slots_ > 0; ++i) {
-    victim_hand_ = (victim_hand_ + 1) % slots_;
-    if (at(victim_hand_).used && may_give_way(at(victim_hand_), now)) {
-      ++evicted_;
-      forget(victim_hand_, retire);
-      return;
-    }
+  for (std::size_t i = 0; i < kVictimsLookedAt; ++i) {
+    victim_hand_ = victim_hand_ + 1 < flows_.numbers() ? victim_hand_ + 1 : 0;
+    if (!flows_.is_taken(victim_hand_) || !may_give_way(flows_[victim_hand_], now)) continue;
+    ++evicted_;
+    retire(flows_[victim_hand_]);
+    remove(victim_hand_);
+    return;
   }
 }
 
 template <typename Retire>
 void FlowTable::expire(TimePoint now, Retire&& retire) {
-  const std::uint32_t steps = slots_ / 10 + 1;
-  for (std::uint32_t i = 0; i < steps && slots_ > 0; ++i) {
-    hand_ = (hand_ + 1) % slots_;
-    Flow& flow = at(hand_);
-    if (!flow.used) continue;
+  const Number steps = flows_.numbers() / 10 + 1;
+  for (Number i = 0; i < steps && flows_.numbers() > 0; ++i) {
+    hand_ = hand_ + 1 < flows_.numbers() ? hand_ + 1 : 0;
+    if (!flows_.is_taken(hand_)) continue;
+    Flow& flow = flows_[hand_];
     if (is_stale(flow, now)) {
-      forget(hand_, retire);
-    } else if (now - flow.last_seen > std::chrono::seconds(2)) {
-      for (HalfFlow& half : flow.halves) half.rest();
+      retire(flow);
+      remove(hand_);
+    } else if (flow.last_seen.before(now) > std::chrono::seconds(2)) {
+      for (HalfFlow& half : flow.halves) half.rest(trackings_);
     }
   }
 }

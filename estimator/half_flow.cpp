@@ -15,8 +15,11 @@ constexpr Duration kLongestReordering = 3ms;
 /// A repeated IP identification within this time is the same packet seen twice, later it has wrapped.
 constexpr Duration kDuplicateWithin = 1s;
 constexpr Duration kDuplicateByTimestampWithin = 1ms;
+/// A SYN repeated sooner was captured twice: the first timer runs for a second (RFC 6298, 2.1).
+constexpr Duration kSynDuplicateWithin = 100ms;
 constexpr Duration kBackToBack = 1ms;
-constexpr Duration kLongestRtt = 60s;
+/// No sender's timer is shorter, nor does a duplicate ACK take longer on most paths.
+constexpr Duration kLeastTimeout = 100ms;
 /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
 constexpr std::int32_t kReach = 1 << 30;
 constexpr std::uint8_t kStraysBeforeRestart = 3;
@@ -25,9 +28,7 @@ constexpr std::uint32_t kMtuLessIpHeader = 1480;
 
 }  // namespace
 
-// -- a segment cut into the parts that share a fate --
-
-/// Bytes and wire segments of a frame, shared out over parts of its sequence range.
+/// A frame's bytes and wire segments, shared out over parts of its sequence range.
 struct HalfFlow::Parts {
   const DataSegment& whole;
 
@@ -37,48 +38,83 @@ struct HalfFlow::Parts {
     return std::min(whole.wire_segments, (part.size() + each - 1) / each);
   }
   [[nodiscard]] std::uint32_t charged(SequenceRange part) const {
+    if (part == whole.range) return static_cast<std::uint32_t>(whole.charged.count());
     const std::uint64_t size = std::max<std::uint64_t>(whole.range.size(), 1);
     return static_cast<std::uint32_t>(whole.charged.count() * part.size() / size);
   }
 };
 
-// -- opening --
+std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header) {
+  if (mss == 0) return kMtuLessIpHeader - header;
+  // The MSS option does not count TCP options (RFC 6691); they take their room from the payload.
+  const std::uint32_t options = header - 20U;
+  return mss > options ? mss - options : 1U;
+}
+
+// -- opening, and the end --
 
 SynVerdict HalfFlow::on_syn(const DataSegment& syn, std::uint16_t mss) {
-  if (is_capture_duplicate(syn)) return SynVerdict::duplicate;
-  remember(syn);
   if (opened_) {
+    if (last_sent_again_.before(syn.time) < kSynDuplicateWithin) return SynVerdict::duplicate;
     syn_waits_ = false;
+    last_sent_again_ = CoarseTime(syn.time);
+    sent_again_ = true;
     return SynVerdict::repeated;
   }
   opened_ = true;
   syn_waits_ = true;
-  last_sent_again_ = syn.time;
-  isn_ = syn.range.begin;
+  last_sent_again_ = CoarseTime(syn.time);
+  sent_again_ = true;
   offered_mss_ = mss;
-  start(isn_ + 1, false);
+  start(syn.range.begin + 1, false);
   return SynVerdict::first;
 }
 
 void HalfFlow::start(SequenceNumber at, bool mid_stream) {
-  low_ = low_at_start_ = high_ = at;
+  low_ = high_ = at;
+  low_moved_ = mid_stream;
   started_ = true;
   in_step_ = !mid_stream;
   strays_ = 0;
 }
 
-std::uint32_t HalfFlow::segment_payload(std::uint8_t header) const {
-  if (mss_ == 0) return kMtuLessIpHeader - header;
-  // The MSS option does not count TCP options (RFC 6691); they take their room from the payload.
-  const std::uint32_t options = header - 20U;
-  return mss_ > options ? mss_ - options : 1U;
+void HalfFlow::raise_low(SequenceNumber to) {
+  low_ = later_of(low_, to);
+  low_moved_ = true;
 }
 
 bool HalfFlow::first_data_in(std::int64_t second) {
-  const auto low_bits = static_cast<std::int32_t>(second & 0x7fffffff);
+  const auto low_bits = static_cast<std::uint16_t>(second);
   if (counted_second_ == low_bits) return false;
   counted_second_ = low_bits;
+  base_due_ = true;
   return true;
+}
+
+void HalfFlow::leave(const FlowWork& work) {
+  Tracking* t = tracking_in(work.trackings);
+  if (t == nullptr) return;
+  while (!t->ring.empty()) make_room(*t, work.path);
+  if (t->trouble) {
+    for (const Hole& hole : t->trouble->holes) work.path.hole_closed(hole.opened);
+  }
+  work.trackings.give_back(std::exchange(tracking_, TrackingPool::kNone));
+}
+
+void HalfFlow::rest(TrackingPool& trackings) {
+  const Tracking* t = tracking_in(trackings);
+  if (t != nullptr && t->rests()) trackings.give_back(std::exchange(tracking_, TrackingPool::kNone));
+}
+
+/// Refused data were not lost: they will be sent again as if for the first time.
+void HalfFlow::reject_syn_data(const FlowWork& work) {
+  leave(work);
+  high_ = low_;
+}
+
+Tracking* HalfFlow::borrow_tracking(TrackingPool& trackings) {
+  if (tracking_ == TrackingPool::kNone) tracking_ = trackings.lend(*this);
+  return tracking_in(trackings);
 }
 
 // -- classes --
@@ -101,28 +137,39 @@ std::optional<SegmentClass> HalfFlow::classify_empty(SequenceNumber sequence) co
   return peer_window_zero_ ? SegmentClass::probe : SegmentClass::keepalive;
 }
 
-bool HalfFlow::is_capture_duplicate(const DataSegment& s) const {
-  return std::any_of(seen_.begin(), seen_.end(), [&](const Seen& seen) {
-    if (seen.length == 0 || seen.sequence != s.range.begin ||
+bool HalfFlow::is_capture_duplicate(const DataSegment& s, const Tracking& t) const {
+  for (const SeenSegment& seen : t.seen) {
+    if (seen.sequence != s.range.begin || seen.length == 0 ||
         seen.length != static_cast<std::uint16_t>(s.range.size())) {
-      return false;
+      continue;
     }
-    const Duration age = s.time - TimePoint(Duration(seen.at));
-    if (s.ip_id != 0) return seen.ip_id == s.ip_id && age < kDuplicateWithin;
+    const Duration age = seen.at.before(s.time);
+    if (s.ip_id != 0) {
+      if (!seen.by_timestamp && seen.mark == s.ip_id && age < kDuplicateWithin) return true;
+      continue;
+    }
     const Duration least = floor_.value().value_or(kDuplicateByTimestampWithin);
-    return s.has_timestamp && seen.timestamp == s.timestamp &&
-           age < std::min(least, kDuplicateByTimestampWithin);
-  });
+    if (s.has_timestamp && seen.by_timestamp && seen.mark == s.timestamp &&
+        age < std::min(least, kDuplicateByTimestampWithin)) {
+      return true;
+    }
+  }
+  return false;
 }
 
-void HalfFlow::remember(const DataSegment& s) {
-  seen_[next_seen_] = {.sequence = s.range.begin,
-                       .timestamp = s.timestamp,
-                       .length = static_cast<std::uint16_t>(s.range.size()),
-                       .ip_id = s.ip_id,
-                       .at = s.time.time_since_epoch().count()};
-  next_seen_ = static_cast<std::uint8_t>((next_seen_ + 1U) % seen_.size());
+namespace {
+
+void remember(const DataSegment& s, Tracking& t) {
+  if (s.ip_id == 0 && !s.has_timestamp) return;
+  t.seen[t.next_seen] = {.sequence = s.range.begin,
+                         .mark = s.ip_id != 0 ? s.ip_id : s.timestamp,
+                         .at = CoarseTime(s.time),
+                         .length = static_cast<std::uint16_t>(s.range.size()),
+                         .by_timestamp = s.ip_id == 0};
+  t.next_seen = static_cast<std::uint8_t>((t.next_seen + 1U) % t.seen.size());
 }
+
+}  // namespace
 
 /// More than a quarter of the sequence space away from H: garbage, or another connection whose SYN was not
 /// seen.
@@ -131,86 +178,125 @@ bool HalfFlow::is_out_of_reach(const DataSegment& s) {
     strays_ = 0;
     return false;
   }
-  return ++strays_ < kStraysBeforeRestart;
+  strays_ = (strays_ + 1U) & 3U;
+  return strays_ < kStraysBeforeRestart;
 }
 
-SegmentVerdict HalfFlow::on_data(const DataSegment& s, Duration round_trip, const CaptureGap& gap,
-                                 SegmentBudget& budget, PathWindow& path) {
+SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, const CaptureGap& gap,
+                                 const FlowWork& work) {
   const std::uint32_t all = s.wire_segments;
   if (!started_) start(acked_ ? later_of(s.range.begin, last_ack_) : s.range.begin, true);
   if (is_zero_window_probe(s)) return {.kind = SegmentClass::probe, .segments = all};
   if (is_keepalive(s)) return {.kind = SegmentClass::keepalive, .segments = all};
-  if (is_capture_duplicate(s)) return {.kind = SegmentClass::duplicate, .segments = all};
-  remember(s);
+  Tracking* t = borrow_tracking(work.trackings);
+  if (t == nullptr) return classify_untracked(s);
+  if (is_capture_duplicate(s, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
+  remember(s, *t);
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
   if (strays_ >= kStraysBeforeRestart) {
-    leave(path);
+    leave(work);
     start(s.range.begin, true);
+    t = borrow_tracking(work.trackings);
+    if (t == nullptr) return classify_untracked(s);
   }
-  if (!tracking_) {
-    tracking_ = std::make_unique<Tracking>(budget);
-    tracking_->doubted_below = acked_ ? last_ack_ : low_;
+  if (s.ecn != 0) {
+    ecn_capable_ = true;
+    if (s.ecn == kEcnCe) t->last_marked = s.time;
   }
-  if (s.ecn != 0) ecn_capable_ = true;
-  if (s.ecn == kEcnCe) last_marked_ = s.time;
 
   const Parts parts{s};
-  const SequenceRange fresh{later_of(s.range.begin, high_), s.range.end};
-  if (fresh == s.range) {
-    append_fresh(fresh, parts, path);
+  if (at_or_before(high_, s.range.begin)) {
+    append_fresh(s.range, parts, *t, work.path);
     return {.kind = SegmentClass::fresh, .fresh = all};
   }
+  return classify_below_high(parts, peer, gap, *t, work.path);
+}
 
+/// No working memory was to be had: the bytes below H are still told from the new ones, their fates are not
+/// followed.
+SegmentVerdict HalfFlow::classify_untracked(const DataSegment& s) {
+  const std::uint32_t all = s.wire_segments;
+  if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
+  if (strays_ >= kStraysBeforeRestart) start(s.range.begin, true);
+  if (at_or_before(high_, s.range.begin)) {
+    if (precedes(high_, s.range.begin)) raise_low(s.range.begin);  // a hole that cannot be kept
+    high_ = s.range.end;
+    return {.kind = SegmentClass::fresh, .fresh = all};
+  }
+  high_ = later_of(high_, s.range.end);
+  if (precedes(s.range.begin, low_)) return {.kind = SegmentClass::unknown, .segments = all};
+  const bool acknowledged = acked_ && at_or_before(s.range.end, last_ack_);
+  return {.kind = acknowledged ? SegmentClass::spurious : SegmentClass::retransmitted, .segments = all};
+}
+
+SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow& peer, const CaptureGap& gap,
+                                             Tracking& t, PathWindow& path) {
+  const DataSegment& s = parts.whole;
+  const SequenceRange fresh{later_of(s.range.begin, high_), s.range.end};
   const SequenceRange old{s.range.begin, earlier_of(s.range.end, high_)};
-  if (!fresh.empty()) append_fresh(fresh, parts, path);
+  if (!fresh.empty()) append_fresh(fresh, parts, t, path);
   const std::uint32_t old_segments = parts.segments(old);
   SegmentVerdict verdict{
-      .kind = SegmentClass::unknown, .segments = old_segments, .fresh = all - old_segments};
+      .kind = SegmentClass::unknown, .segments = old_segments, .fresh = s.wire_segments - old_segments};
   if (precedes(old.begin, low_)) return verdict;
 
   // Younger than both halves of the round trip: no retransmission can have been asked for and sent since.
+  const Duration round_trip =
+      least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
   const Duration reordering =
       round_trip > Duration::zero() ? std::min(round_trip, kLongestReordering) : kLongestReordering;
-  const bool lost = send_again(old, parts, path);  // skips the holes
-  const Filled filled = fill_holes(old, parts, reordering, gap, path);
-  last_sent_again_ = s.time;
+  const SentAgain again = send_again(old, parts, t, path);  // skips the holes
+  const Filled filled = fill_holes(old, parts, reordering, gap, t, path);
+  last_sent_again_ = CoarseTime(s.time);
+  sent_again_ = true;
 
   if (filled.bytes() * 2 >= old.size()) {
     verdict.kind = filled.late > 0        ? SegmentClass::hole_fill
                    : filled.reordered > 0 ? SegmentClass::reordered
                                           : SegmentClass::unknown;
-  } else {
-    verdict.kind = lost ? SegmentClass::retransmitted : SegmentClass::spurious;
+    return verdict;
+  }
+  verdict.kind = again.lost ? SegmentClass::retransmitted : SegmentClass::spurious;
+  if (again.lost && again.oldest) {
+    verdict.resent_after = s.time - *again.oldest;
+    verdict.by_timeout = is_timeout(*verdict.resent_after, peer);
   }
   return verdict;
 }
 
+/// Later than news of the loss can have taken: both halves of the round trip as they usually are, and four
+/// times as much as they vary (the sum of RFC 6298, 2.3).
+bool HalfFlow::is_timeout(Duration resent_after, const HalfFlow& peer) const {
+  const Duration usual = smoothed_rtt_.value() + peer.smoothed_rtt_.value();
+  const Duration variation = rtt_variation_.value() + peer.rtt_variation_.value();
+  return resent_after > std::max(usual + 4 * variation, kLeastTimeout);
+}
+
 // -- new bytes --
 
-void HalfFlow::append_fresh(SequenceRange part, const Parts& parts, PathWindow& path) {
+void HalfFlow::append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path) {
   const TimePoint at = parts.whole.time;
   const SequenceNumber before = high_;
   high_ = part.end;
-  if (sequence_distance(high_, low_) > kReach) low_ = high_ - kReach;
+  if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
 
   if (precedes(before, part.begin)) {
     if (!in_step_) {
-      low_ = part.begin;  // joined mid-stream: what was in flight at that time is neither lost nor reordered
+      raise_low(part.begin);  // joined mid-stream: what was in flight then is neither lost nor reordered
     } else if (!acked_ || precedes(last_ack_, part.begin)) {
-      open_hole({acked_ ? later_of(before, last_ack_) : before, part.begin}, at, path);
+      open_hole({acked_ ? later_of(before, last_ack_) : before, part.begin}, at, t, path);
     }
   }
-  SegmentRing& ring = tracking_->ring;
-  if (!ring.empty() && at - ring.back().sent <= kBackToBack) ring.back().set(SentSegment::kFollowed);
-  keep_in_flight(ring.size(), part, parts, path);
+  if (!t.ring.empty() && at - t.ring.back().sent <= kBackToBack) t.ring.back().set(SentSegment::kFollowed);
+  keep_in_flight(t.ring.size(), part, parts, t, path);
 }
 
-void HalfFlow::open_hole(SequenceRange hole, TimePoint at, PathWindow& path) {
-  auto& holes = tracking_->holes;
-  if (holes.size() >= kMostHoles) {
+void HalfFlow::open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWindow& path) {
+  auto& holes = t.in_trouble(nothing_doubted_below()).holes;
+  if (holes.size() >= Trouble::kMostHoles) {
     // The oldest leaves S together with all below it: "unknown" from now on.
     path.hole_closed(holes.front().opened);
-    low_ = later_of(low_, holes.front().range.end);
+    raise_low(holes.front().range.end);
     holes.erase(holes.begin());
   }
   holes.push_back({.range = hole, .opened = at});
@@ -218,25 +304,25 @@ void HalfFlow::open_hole(SequenceRange hole, TimePoint at, PathWindow& path) {
 }
 
 /// The ring is full (or the budget of all flows spent): give up the oldest fate.
-void HalfFlow::make_room(PathWindow& path) {
-  SegmentRing& ring = tracking_->ring;
-  if (ring.empty()) return;
-  SentSegment& oldest = ring[0];
-  if (!oldest.is(SentSegment::kSacked) && !oldest.is(SentSegment::kUncounted)) {
+void HalfFlow::make_room(Tracking& t, PathWindow& path) {
+  if (t.ring.empty()) return;
+  SentSegment& oldest = t.ring[0];
+  if (!oldest.has_fate()) {
     if (oldest.is(SentSegment::kDoubtful)) path.segments_undoubted(oldest.sent, oldest.segments);
     path.segments_forgotten(oldest.sent, oldest.segments);
   }
-  ring.pop_front();
+  t.ring.pop_front();
 }
 
-void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& parts, PathWindow& path) {
+void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& parts, Tracking& t,
+                              PathWindow& path) {
   const TimePoint now = parts.whole.time;
   SentSegment segment{.range = part,
                       .sent = now,
                       .charged = parts.charged(part),
                       .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), 0xffffU))};
   if (acked_) {
-    path.segments_sent(now, segment.segments, smoothed_rtt_);
+    path.segments_sent(now, segment.segments, smoothed_rtt_.value());
   } else {
     segment.set(SentSegment::kUncounted);
   }
@@ -245,7 +331,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
     path.delivered(now, Bytes(segment.charged));
     return;
   }
-  SegmentRing& ring = tracking_->ring;
+  SegmentRing& ring = t.ring;
   if (ring.insert(at, segment)) return;
 
   // No room. A bulk sender's neighbours of one time slot can share an entry: only their RTT is given up.
@@ -261,15 +347,14 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
     last->set(SentSegment::kMerged);
     return;
   }
-  make_room(path);
+  make_room(t, path);
   if (!ring.insert(at > 0 ? at - 1 : 0, segment) && acked_)
     path.segments_forgotten(segment.sent, segment.segments);
 }
 
 // -- bytes below H --
 
-void HalfFlow::split_at(SequenceNumber at) {
-  SegmentRing& ring = tracking_->ring;
+void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
   const std::size_t i = ring.first_ending_after(at);
   if (i == ring.size() || !precedes(ring[i].range.begin, at)) return;
   SentSegment lower = ring[i];
@@ -287,45 +372,51 @@ void HalfFlow::split_at(SequenceNumber at) {
 }
 
 /// Bytes that passed before pass again: what was acknowledged or SACKed in the meantime was sent again for
-/// nothing, the rest was lost behind the tap, and is in flight anew. Returns whether anything was lost.
-bool HalfFlow::send_again(SequenceRange part, const Parts& parts, PathWindow& path) {
+/// nothing, the rest was lost behind the tap, and is in flight anew.
+HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts, Tracking& t,
+                                         PathWindow& path) {
+  SentAgain again;
   const SequenceRange open{acked_ ? later_of(part.begin, last_ack_) : part.begin, part.end};
-  if (open.empty()) return false;
+  if (open.empty()) return again;
 
-  split_at(open.begin);
-  split_at(open.end);
-  SegmentRing& ring = tracking_->ring;
+  const TimePoint now = parts.whole.time;
+  Trouble& trouble = t.in_trouble(nothing_doubted_below());
+  SegmentRing& ring = t.ring;
+  split_at(open.begin, ring);
+  split_at(open.end, ring);
   bool any = false;
-  bool lost = false;
   for (std::size_t i = ring.first_ending_after(open.begin); i < ring.size(); ++i) {
     SentSegment& segment = ring[i];
     if (!precedes(segment.range.begin, open.end)) break;
     any = true;
     if (segment.is(SentSegment::kSacked)) continue;
-    lost = true;
+    again.lost = true;
+    again.oldest = std::min(again.oldest.value_or(segment.sent), segment.sent);
     if (!segment.is(SentSegment::kUncounted)) {
       if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
-      path.segments_lost_after_tap(segment.sent, segment.segments, parts.whole.time);
-      tracking_->losses[tracking_->next_loss] = {segment.range, segment.sent, segment.segments};
-      tracking_->next_loss =
-          static_cast<std::uint8_t>((tracking_->next_loss + 1U) % tracking_->losses.size());
-      path.segments_sent(parts.whole.time, segment.segments, smoothed_rtt_);
+      if (!segment.is(SentSegment::kLost)) path.segments_lost_after_tap(segment.sent, segment.segments, now);
+      trouble.losses[trouble.next_loss] = {segment.range, segment.sent, segment.segments};
+      trouble.next_loss = static_cast<std::uint8_t>((trouble.next_loss + 1U) % trouble.losses.size());
+      path.segments_sent(now, segment.segments, smoothed_rtt_.value());
     }
-    segment.sent = parts.whole.time;
+    segment.sent = now;
     segment.unset(SentSegment::kDoubtful);
+    segment.unset(SentSegment::kLost);
     segment.unset(SentSegment::kFollowed);
     segment.set(SentSegment::kRetransmitted);
-    if (tracking_->resent.size() < kMostResent)
-      tracking_->resent.push_back({segment.range.begin, segment.sent});
+    if (trouble.resent.size() < Trouble::kMostResent)
+      trouble.resent.push_back({segment.range.begin, segment.sent});
   }
   // Bytes seen whose fate was given up (the ring was full) were not acknowledged either: sent again, lost.
-  return lost || !any;
+  again.lost = again.lost || !any;
+  return again;
 }
 
 HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
-                                      const CaptureGap& gap, PathWindow& path) {
+                                      const CaptureGap& gap, Tracking& t, PathWindow& path) {
   Filled filled;
-  auto& holes = tracking_->holes;
+  if (!t.trouble) return filled;
+  auto& holes = t.trouble->holes;
   for (std::size_t i = 0; i < holes.size();) {
     const SequenceRange here = overlap_of(holes[i].range, part);
     if (here.empty()) {
@@ -341,7 +432,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       filled.late += here.size();
       path.hole_filled_late(hole.opened, parts.segments(here));
     }
-    keep_in_flight(tracking_->ring.first_ending_after(here.begin), here, parts, path);
+    keep_in_flight(t.ring.first_ending_after(here.begin), here, parts, t, path);
 
     const SequenceRange below{hole.range.begin, here.begin};
     const SequenceRange above{here.end, hole.range.end};
@@ -358,243 +449,6 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
     }
   }
   return filled;
-}
-
-// -- acknowledgments --
-
-struct HalfFlow::AckProgress {
-  TimePoint now;
-  std::uint64_t charged = 0;
-  std::uint32_t bytes = 0;
-  std::uint32_t losses_undone = 0;
-  std::optional<SentSegment> timed{};  ///< the segment whose arrival this ACK reports
-  bool immediate = false;              ///< the receiver cannot have held the ACK back
-};
-
-void HalfFlow::take_rtt(Duration rtt, TimePoint at) {
-  floor_.add(rtt, at);
-  smoothed_rtt_ = smoothed_rtt_ == Duration::zero() ? rtt : smoothed_rtt_ + (rtt - smoothed_rtt_) / 8;
-}
-
-std::uint32_t HalfFlow::undo_loss(SequenceRange range, PathWindow& path) {
-  for (std::size_t back = 1; back <= tracking_->losses.size(); ++back) {
-    ChargedLoss& loss =
-        tracking_
-            ->losses[(tracking_->next_loss + tracking_->losses.size() - back) % tracking_->losses.size()];
-    if (loss.segments == 0 || overlap_of(loss.range, range).empty()) continue;
-    path.loss_undone(loss.sent, loss.segments);
-    return std::exchange(loss.segments, std::uint16_t{0});
-  }
-  return 0;
-}
-
-void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, PathWindow& path) {
-  if (segment.is(SentSegment::kSacked)) return;
-  progress.charged += segment.charged;
-  progress.bytes += segment.range.size();
-  // Which of several transmissions arrived is not known: only a segment sent once dates its arrival.
-  if (!segment.is(SentSegment::kRetransmitted)) {
-    tracking_->newest_delivered = std::max(tracking_->newest_delivered, segment.sent);
-  }
-  if (!segment.is(SentSegment::kUncounted)) {
-    if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
-    path.segments_delivered(segment.sent, segment.segments);
-  }
-  // An answer sooner than light can be only to the transmission before (the idea of Eifel, RFC 3522). Half
-  // the least RTT: the least one seen may itself hold a queue.
-  const auto least = floor_.value();
-  if (segment.is(SentSegment::kRetransmitted) && least && progress.now - segment.sent < *least / 2) {
-    progress.losses_undone += undo_loss(segment.range, path);
-  }
-}
-
-void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, PathWindow& path) {
-  split_at(ack);
-  SegmentRing& ring = tracking_->ring;
-  while (!ring.empty() && at_or_before(ring[0].range.end, ack)) {
-    SentSegment& segment = ring[0];
-    settle_delivered(segment, progress, path);
-    const bool fit = !segment.is(SentSegment::kRetransmitted) && !segment.is(SentSegment::kSacked) &&
-                     !segment.is(SentSegment::kMerged) && segment.sent > last_sent_again_;
-    if (segment.range.end == ack && fit) {
-      progress.timed = segment;
-      progress.immediate = segment.is(SentSegment::kFollowed);
-    }
-    ring.pop_front();
-  }
-}
-
-void HalfFlow::acknowledge_selectively(const PacketRecord& ack, AckProgress& progress, PathWindow& path) {
-  bool any_new = false;
-  for (std::size_t b = 0; b < ack.sack_count; ++b) {
-    const SequenceRange block = ack.sack[b];
-    const bool sane = precedes(last_ack_, block.end) && at_or_before(last_ack_, block.begin) &&
-                      precedes(block.begin, block.end) && at_or_before(block.end, high_);
-    if (!sane) continue;
-    tracking_->sacked.add(block, [&](SequenceRange part) {
-      any_new = true;
-      split_at(part.begin);
-      split_at(part.end);
-      SegmentRing& ring = tracking_->ring;
-      for (std::size_t i = ring.first_ending_after(part.begin); i < ring.size(); ++i) {
-        SentSegment& segment = ring[i];
-        if (!precedes(segment.range.begin, part.end)) break;
-        if (segment.is(SentSegment::kSacked)) continue;
-        settle_delivered(segment, progress, path);
-        // The first block holds the segment that made the receiver send this ACK, at once (RFC 2018, 4).
-        const bool fit = !segment.is(SentSegment::kRetransmitted) && !segment.is(SentSegment::kMerged);
-        if (b == 0 && segment.range.end == block.end && fit) {
-          progress.timed = segment;
-          progress.immediate = true;
-        }
-        segment.set(SentSegment::kSacked);
-        segment.unset(SentSegment::kDoubtful);
-      }
-    });
-  }
-  if (any_new) doubt_below_sacked(path);
-}
-
-/// Whatever lies below the highest SACKed bytes is late. That alone is no loss, it only holds maturity back:
-/// whether it was lost is told by its retransmission, or by 2 RTT without an answer (path_window).
-void HalfFlow::doubt_below_sacked(PathWindow& path) {
-  SegmentRing& ring = tracking_->ring;
-  if (tracking_->sacked.empty() || ring.empty()) return;
-  const SequenceNumber edge = tracking_->sacked.ranges().back().begin;
-  if (!precedes(tracking_->doubted_below, edge)) return;
-  for (std::size_t i = ring.first_ending_after(later_of(tracking_->doubted_below, ring[0].range.begin));
-       i < ring.size() && at_or_before(ring[i].range.end, edge); ++i) {
-    if (!ring[i].is(SentSegment::kRetransmitted)) doubt(ring[i], path);
-  }
-  tracking_->doubted_below = edge;
-}
-
-void HalfFlow::doubt(SentSegment& segment, PathWindow& path) {
-  if (segment.is(SentSegment::kSacked) || segment.is(SentSegment::kUncounted) ||
-      segment.is(SentSegment::kDoubtful)) {
-    return;
-  }
-  segment.set(SentSegment::kDoubtful);
-  path.segments_doubtful(segment.sent, segment.segments);
-}
-
-/// The idea of RACK (RFC 8985, 6.2): a retransmission that segments sent a quarter of an RTT after it have
-/// overtaken is lost as well. Without this nothing but the sender's timer would tell, long after its cohort
-/// is closed.
-void HalfFlow::doubt_overtaken_retransmissions(PathWindow& path) {
-  auto& resent = tracking_->resent;
-  const Duration reordering = floor_.value().value_or(kLongestReordering) / 4;
-  while (!resent.empty() && resent.front().sent + reordering < tracking_->newest_delivered) {
-    const Resent oldest = resent.front();
-    resent.pop_front();
-    SegmentRing& ring = tracking_->ring;
-    const std::size_t i = ring.first_ending_after(oldest.begin);
-    if (i < ring.size() && ring[i].range.begin == oldest.begin && ring[i].sent == oldest.sent)
-      doubt(ring[i], path);
-  }
-}
-
-/// Acknowledged bytes that never passed here: the capture missed them, or they went another way. Not a loss.
-void HalfFlow::close_holes_below(SequenceNumber ack, PathWindow& path) {
-  auto& holes = tracking_->holes;
-  std::size_t kept = 0;
-  for (Hole& hole : holes) {
-    hole.range.begin = later_of(hole.range.begin, ack);
-    if (hole.range.empty()) {
-      path.hole_closed(hole.opened);
-    } else {
-      holes[kept++] = hole;
-    }
-  }
-  holes.resize(kept);
-}
-
-/// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice.
-std::uint32_t HalfFlow::undo_by_dsack(const PacketRecord& ack, PathWindow& path) {
-  if (ack.sack_count == 0) return 0;
-  const SequenceRange first = ack.sack[0];
-  if (first.empty()) return 0;
-  const bool below = at_or_before(first.end, ack.acknowledgment);
-  const bool within = ack.sack_count > 1 && at_or_before(ack.sack[1].begin, first.begin) &&
-                      at_or_before(first.end, ack.sack[1].end);
-  return below || within ? undo_loss(first, path) : 0;
-}
-
-/// From a SYN sent once to its answer. Tells how far the other end is, roughly; no RTT sample, since a proxy
-/// or a full backlog may stand in for the host.
-std::optional<Duration> HalfFlow::take_handshake(const PacketRecord& ack) {
-  if (!syn_waits_ || precedes(ack.acknowledgment, isn_ + 1)) return std::nullopt;
-  syn_waits_ = false;
-  const Duration took = ack.time - last_sent_again_;
-  if (smoothed_rtt_ == Duration::zero()) smoothed_rtt_ = took;
-  return took;
-}
-
-AckVerdict HalfFlow::on_ack(const PacketRecord& ack, PathWindow& path) {
-  peer_window_zero_ = ack.window == 0 && !ack.has(kTcpSyn);
-  const SequenceNumber number = ack.acknowledgment;
-  if (!acked_) {
-    acked_ = true;
-    last_ack_ = number;
-  }
-  AckVerdict verdict;
-  verdict.answered = take_handshake(ack);
-  if (!started_ || !tracking_) {
-    if (precedes(last_ack_, number)) last_ack_ = number;
-    return verdict;
-  }
-  if (!in_step_ && at_or_before(low_, number)) in_step_ = true;
-
-  AckProgress progress{.now = ack.time};
-  progress.losses_undone = undo_by_dsack(ack, path);
-  if (at_or_before(last_ack_, number)) {
-    last_ack_ = number;
-    acknowledge_up_to(earlier_of(number, high_), progress, path);
-    close_holes_below(number, path);
-    tracking_->sacked.trim_below(number);
-    tracking_->doubted_below = later_of(tracking_->doubted_below, number);
-    acknowledge_selectively(ack, progress, path);
-  }
-  if (progress.charged > 0) {
-    path.delivered(ack.time, Bytes(progress.charged));
-    doubt_overtaken_retransmissions(path);
-  }
-
-  verdict.losses_undone = progress.losses_undone;
-  if (!progress.timed) return verdict;
-  const Duration rtt = ack.time - progress.timed->sent;
-  const bool held_back = !progress.immediate && progress.bytes < 2 * segment_payload(ack.tcp_header_bytes);
-  if (rtt <= Duration::zero() || rtt > kLongestRtt) return verdict;
-  verdict.answered = rtt;
-  if (held_back) return verdict;
-  take_rtt(rtt, ack.time);
-  verdict.sample = RttSample{
-      .sent = progress.timed->sent, .taken = ack.time, .rtt = rtt, .weight = Bytes(progress.charged)};
-  return verdict;
-}
-
-bool HalfFlow::left_unmarked(TimePoint now) const {
-  if (!ecn_capable_) return false;
-  return last_marked_ == TimePoint() || now - last_marked_ > std::max<Duration>(2 * smoothed_rtt_, 200ms);
-}
-
-// -- the end --
-
-void HalfFlow::leave(PathWindow& path) {
-  if (!tracking_) return;
-  while (!tracking_->ring.empty()) make_room(path);
-  for (const Hole& hole : tracking_->holes) path.hole_closed(hole.opened);
-  tracking_.reset();
-}
-
-void HalfFlow::rest() {
-  if (tracking_ && tracking_->ring.empty() && tracking_->holes.empty()) tracking_.reset();
-}
-
-/// Refused data were not lost: they will be sent again as if for the first time.
-void HalfFlow::reject_syn_data(PathWindow& path) {
-  leave(path);
-  high_ = low_ = low_at_start_;
 }
 
 }  // namespace weir

@@ -1,23 +1,22 @@
 /// One direction of a TCP connection as the tap sees it: which bytes passed, what became of them.
 ///
-/// Pure. Holds H (highest sequence end seen), S (the bytes seen: everything from `low` to H but the holes),
-/// and the segments in flight with their send times. Reports fates to the PathWindow that it is given with
-/// each call; the same one for the whole life of the flow, or the flow is moved with `leave`.
+/// Pure. Holds H (highest sequence end seen) and S (the bytes seen: everything from `low` to H but the
+/// holes); the segments in flight, and what losses and reordering need, lie in a Tracking that is lent while
+/// there is any (tracking.hpp). A record of 52 bytes: two of them and the key share two cache lines
+/// (flow_table). Reports fates to the PathWindow that it is given with each call; the same one for the whole
+/// life of the flow, or the flow is moved with `leave`.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <deque>
-#include <memory>
 #include <optional>
-#include <vector>
 
 #include "config/units.hpp"
+#include "estimator/coarse_time.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
 #include "estimator/rtt_floor.hpp"
-#include "estimator/segment_ring.hpp"
 #include "estimator/sequence.hpp"
+#include "estimator/tracking.hpp"
 
 namespace weir {
 
@@ -38,6 +37,9 @@ struct SegmentVerdict {
   SegmentClass kind = SegmentClass::fresh;
   std::uint32_t segments = 0;  ///< wire segments that the class holds for
   std::uint32_t fresh = 0;     ///< wire segments of the same frame that carry new bytes
+  /// Retransmitted: since the oldest of the lost bytes was sent; nullopt when that is not remembered.
+  std::optional<Duration> resent_after{};
+  bool by_timeout = false;  ///< so long that only the sender's timer can have found the loss
 };
 
 enum class SynVerdict : std::uint8_t { first, repeated, duplicate };
@@ -69,6 +71,17 @@ struct AckVerdict {
   std::uint32_t losses_undone = 0;  ///< wire segments that were counted as retransmitted and were spurious
 };
 
+/// Payload bytes of one wire segment whose TCP header has `header` bytes, with `mss` agreed on by both SYNs
+/// (0: not seen).
+[[nodiscard]] std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header);
+
+/// What a half flow works on beside itself, for one call.
+struct FlowWork {
+  TrackingPool& trackings;
+  PathWindow& path;
+  std::uint16_t mss = 0;  ///< agreed on by both SYNs; 0: not seen
+};
+
 class HalfFlow {
  public:
   HalfFlow() = default;
@@ -77,92 +90,51 @@ class HalfFlow {
   SynVerdict on_syn(const DataSegment& syn, std::uint16_t mss);
   /// True when a SYN with this number opens another connection than the one that is tracked: the ports are
   /// used anew.
-  [[nodiscard]] bool conflicts_with_syn(SequenceNumber isn) const { return opened_ ? isn != isn_ : started_; }
+  [[nodiscard]] bool conflicts_with_syn(SequenceNumber isn) const {
+    return started_ && !(opened_ && !low_moved_ && isn + 1 == low_);
+  }
 
-  SegmentVerdict on_data(const DataSegment& segment, Duration round_trip, const CaptureGap& gap,
-                         SegmentBudget& budget, PathWindow& path);
+  /// `peer` is the other direction of the same connection.
+  SegmentVerdict on_data(const DataSegment& segment, const HalfFlow& peer, const CaptureGap& gap,
+                         const FlowWork& work);
   /// An acknowledgment of this direction's data, seen travelling the other way.
-  AckVerdict on_ack(const PacketRecord& ack, PathWindow& path);
+  AckVerdict on_ack(const PacketRecord& ack, const FlowWork& work);
   /// A keep-alive or probe without payload.
   [[nodiscard]] std::optional<SegmentClass> classify_empty(SequenceNumber sequence) const;
   /// The ACK of this direction's data that a mark came back with: true when the data had left unmarked by us.
-  [[nodiscard]] bool left_unmarked(TimePoint now) const;
+  [[nodiscard]] bool left_unmarked(TimePoint now, TrackingPool& trackings) const;
 
   /// Takes everything in flight out of the cohorts: the flow died, or belongs to another window.
-  void leave(PathWindow& path);
+  void leave(const FlowWork& work);
   /// Gives the working memory back when nothing is in flight.
-  void rest();
+  void rest(TrackingPool& trackings);
+  /// The pool took back the working memory, in which nothing was in flight.
+  void tracking_is_gone() { tracking_ = TrackingPool::kNone; }
+  [[nodiscard]] TrackingPool::Number tracking() const { return tracking_; }
   /// TCP Fast Open: a SYN-ACK that covers the SYN but not the SYN's data refuses them (RFC 7413, 4.2.2).
   [[nodiscard]] bool refuses_syn_data(SequenceNumber ack) const {
-    return opened_ && !acked_ && ack == isn_ + 1 && high_ != isn_ + 1;
+    return opened_ && !acked_ && ack == low_ && high_ != low_;
   }
-  void reject_syn_data(PathWindow& path);
+  void reject_syn_data(const FlowWork& work);
 
-  /// Payload bytes of one wire segment whose TCP header has `header` bytes.
-  [[nodiscard]] std::uint32_t segment_payload(std::uint8_t header) const;
-  void agree_mss(std::uint16_t mss) { mss_ = mss; }
   [[nodiscard]] std::uint16_t offered_mss() const { return offered_mss_; }
-
-  [[nodiscard]] Duration smoothed_rtt() const { return smoothed_rtt_; }
   [[nodiscard]] std::optional<Duration> least_rtt() const { return floor_.value(); }
-  [[nodiscard]] bool has_data() const { return started_ && high_ != low_at_start_; }
   [[nodiscard]] bool is_acknowledged() const { return acked_; }
-  [[nodiscard]] bool in_flight() const { return tracking_ && !tracking_->ring.empty(); }
   [[nodiscard]] bool first_data_in(std::int64_t second);
 
+  /// The base to measure this direction's queue from, as the owner learnt it; zero: never.
+  [[nodiscard]] Duration base() const { return base_.value(); }
+  void set_base(Duration base) { base_ = CoarseDuration(base); }
+  /// True once for each second with data: the base may have aged.
+  [[nodiscard]] bool base_is_due() {
+    const bool due = base_due_;
+    base_due_ = false;
+    return due;
+  }
+
  private:
-  static constexpr std::size_t kMostHoles = 256;
-  static constexpr std::size_t kMostSackedRanges = 256;
-  static constexpr std::size_t kMostResent = 1024;
-  /// D-SACKs come an RTT after the retransmissions, of which a window may hold many.
-  static constexpr std::size_t kLossesRemembered = 64;
-
-  struct Hole {
-    SequenceRange range;
-    TimePoint opened;
-  };
-  struct ChargedLoss {
-    SequenceRange range;
-    TimePoint sent;
-    std::uint16_t segments = 0;
-  };
-  /// A retransmission in flight, in order of sending.
-  struct Resent {
-    SequenceNumber begin = 0;
-    TimePoint sent;
-  };
-  /// Working memory of a direction with data in flight; most flows of a large table have none.
-  struct Tracking {
-    explicit Tracking(SegmentBudget& budget) : ring(budget), sacked(kMostSackedRanges) {}
-    SegmentRing ring;
-    std::vector<Hole> holes;
-    SequenceRangeSet sacked;
-    SequenceNumber doubted_below = 0;
-    std::deque<Resent> resent;
-    TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
-    std::array<ChargedLoss, kLossesRemembered> losses{};
-    std::uint8_t next_loss = 0;
-  };
-  struct Seen {
-    SequenceNumber sequence = 0;
-    std::uint32_t timestamp = 0;
-    std::uint16_t length = 0;
-    std::uint16_t ip_id = 0;
-    std::int64_t at = 0;
-  };
   struct Parts;
-
-  void start(SequenceNumber at, bool mid_stream);
-  [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
-  [[nodiscard]] bool is_keepalive(const DataSegment& s) const;
-  [[nodiscard]] bool is_capture_duplicate(const DataSegment& s) const;
-  void remember(const DataSegment& s);
-  [[nodiscard]] bool is_out_of_reach(const DataSegment& s);
-
-  void append_fresh(SequenceRange part, const Parts& parts, PathWindow& path);
-  void open_hole(SequenceRange hole, TimePoint at, PathWindow& path);
-  void keep_in_flight(std::size_t at, SequenceRange part, const Parts& parts, PathWindow& path);
-  void make_room(PathWindow& path);
+  struct AckProgress;
   /// Bytes of holes that were filled, by what they had been.
   struct Filled {
     std::uint32_t late = 0;
@@ -170,47 +142,77 @@ class HalfFlow {
     std::uint32_t unknown = 0;
     [[nodiscard]] std::uint32_t bytes() const { return late + reordered + unknown; }
   };
-  [[nodiscard]] Filled fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
-                                  const CaptureGap& gap, PathWindow& path);
-  [[nodiscard]] bool send_again(SequenceRange part, const Parts& parts, PathWindow& path);
-  void split_at(SequenceNumber at);
+  /// What was sent again.
+  struct SentAgain {
+    bool lost = false;                  ///< any of it; else all had been delivered
+    std::optional<TimePoint> oldest{};  ///< when the first of what was lost had been sent
+  };
 
-  struct AckProgress;
-  void acknowledge_up_to(SequenceNumber ack, AckProgress& progress, PathWindow& path);
-  void acknowledge_selectively(const PacketRecord& ack, AckProgress& progress, PathWindow& path);
-  void settle_delivered(SentSegment& segment, AckProgress& progress, PathWindow& path);
-  void doubt_below_sacked(PathWindow& path);
-  void doubt_overtaken_retransmissions(PathWindow& path);
-  void doubt(SentSegment& segment, PathWindow& path);
-  void close_holes_below(SequenceNumber ack, PathWindow& path);
-  [[nodiscard]] std::uint32_t undo_loss(SequenceRange range, PathWindow& path);
-  [[nodiscard]] std::uint32_t undo_by_dsack(const PacketRecord& ack, PathWindow& path);
+  void start(SequenceNumber at, bool mid_stream);
+  void raise_low(SequenceNumber to);
+  [[nodiscard]] Tracking* tracking_in(TrackingPool& trackings) {
+    return tracking_ == TrackingPool::kNone ? nullptr : &trackings[tracking_];
+  }
+  [[nodiscard]] Tracking* borrow_tracking(TrackingPool& trackings);
+  [[nodiscard]] SequenceNumber nothing_doubted_below() const { return acked_ ? last_ack_ : low_; }
+
+  [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
+  [[nodiscard]] bool is_keepalive(const DataSegment& s) const;
+  [[nodiscard]] bool is_capture_duplicate(const DataSegment& s, const Tracking& t) const;
+  [[nodiscard]] bool is_out_of_reach(const DataSegment& s);
+  [[nodiscard]] SegmentVerdict classify_untracked(const DataSegment& s);
+  [[nodiscard]] SegmentVerdict classify_below_high(const Parts& parts, const HalfFlow& peer,
+                                                   const CaptureGap& gap, Tracking& t, PathWindow& path);
+  [[nodiscard]] bool is_timeout(Duration resent_after, const HalfFlow& peer) const;
+
+  void append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
+  void open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWindow& path);
+  void keep_in_flight(std::size_t at, SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
+  static void make_room(Tracking& t, PathWindow& path);
+  [[nodiscard]] Filled fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
+                                  const CaptureGap& gap, Tracking& t, PathWindow& path);
+  [[nodiscard]] SentAgain send_again(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
+  static void split_at(SequenceNumber at, SegmentRing& ring);
+
+  void acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path);
+  void acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress, Tracking& t,
+                               PathWindow& path);
+  void settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
+  void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Trouble& trouble, SegmentRing& ring,
+                               PathWindow& path) const;
+  static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path);
+  void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;
+  static void doubt(SentSegment& segment, PathWindow& path);
+  static void close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
+  [[nodiscard]] static std::uint32_t undo_loss(SequenceRange range, Trouble& trouble, PathWindow& path);
+  [[nodiscard]] std::uint32_t undo_by_dsack(const PacketRecord& ack, Trouble& trouble, PathWindow& path);
   [[nodiscard]] std::optional<Duration> take_handshake(const PacketRecord& ack);
   void take_rtt(Duration rtt, TimePoint at);
 
-  SequenceNumber isn_ = 0;
-  SequenceNumber low_ = 0;  ///< below it nothing is known
-  SequenceNumber low_at_start_ = 0;
+  SequenceNumber low_ = 0;   ///< below it nothing is known; the one after the SYN's own, until it is raised
   SequenceNumber high_ = 0;  ///< H
   SequenceNumber last_ack_ = 0;
-  std::uint16_t mss_ = 0;  ///< agreed on by both SYNs; 0: not seen
-  std::uint16_t offered_mss_ = 0;
-  bool opened_ = false;   ///< its SYN was seen
-  bool started_ = false;  ///< low and H are meaningful
-  bool in_step_ = false;  ///< false: joined mid-stream, what was in flight then is unknown
-  bool acked_ = false;    ///< the other direction acknowledges: not a one-way view
-  bool peer_window_zero_ = false;
-  bool ecn_capable_ = false;
-  bool syn_waits_ = false;   ///< sent once and not answered yet
-  std::uint8_t strays_ = 0;  ///< segments in a row that lie out of reach of H
-  std::uint8_t next_seen_ = 0;
-  std::int32_t counted_second_ = -1;
-  Duration smoothed_rtt_{};
   RttFloor floor_;
-  TimePoint last_sent_again_;  ///< anything below H: older bytes held the ACKs of newer ones
-  TimePoint last_marked_;      ///< data that left us with CE
-  std::array<Seen, 4> seen_{};
-  std::unique_ptr<Tracking> tracking_;
+  CoarseDuration smoothed_rtt_;   ///< RFC 6298; zero: unknown
+  CoarseDuration rtt_variation_;  ///< RFC 6298
+  CoarseDuration base_;
+  CoarseTime last_sent_again_;  ///< anything below H, and the SYN: older bytes held the ACKs of newer ones
+  TrackingPool::Number tracking_ = TrackingPool::kNone;
+  std::uint16_t offered_mss_ = 0;
+  std::uint16_t counted_second_ = 0xffff;
+  bool opened_ : 1 = false;     ///< its SYN was seen
+  bool started_ : 1 = false;    ///< low and H are meaningful
+  bool in_step_ : 1 = false;    ///< 0: joined mid-stream, what was in flight then is unknown
+  bool acked_ : 1 = false;      ///< the other direction acknowledges: not a one-way view
+  bool low_moved_ : 1 = false;  ///< low is not the one after the SYN's any more
+  bool peer_window_zero_ : 1 = false;
+  bool ecn_capable_ : 1 = false;
+  bool syn_waits_ : 1 = false;   ///< sent once and not answered yet
+  bool sent_again_ : 1 = false;  ///< last_sent_again_ is meaningful
+  bool reorders_ : 1 = false;    ///< the path overtakes: SACKs above a segment do not prove it lost
+  bool base_due_ : 1 = false;
+  std::uint8_t strays_ : 2 = 0;  ///< segments in a row that lie out of reach of H
 };
+static_assert(sizeof(HalfFlow) <= 52, "two of them and the key of a flow fill two cache lines");
 
 }  // namespace weir

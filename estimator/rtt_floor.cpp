@@ -5,24 +5,25 @@
 namespace weir {
 namespace {
 
-constexpr Duration kHalfWindow = std::chrono::minutes(5);
+constexpr Duration kWindow = std::chrono::minutes(5);
 
 }  // namespace
 
 void RttFloor::add(Duration rtt, TimePoint at) {
-  if (at - turned_ > kHalfWindow) {
-    previous_ = at - turned_ > 2 * kHalfWindow ? Duration::zero() : current_;
-    current_ = Duration::zero();
-    turned_ = at;
+  const auto window = static_cast<std::uint16_t>(at.time_since_epoch() / kWindow);
+  if (window != window_) {
+    previous_ = window == static_cast<std::uint16_t>(window_ + 1U) ? current_ : CoarseDuration();
+    current_ = CoarseDuration();
+    window_ = window;
   }
-  if (current_ == Duration::zero() || rtt < current_) current_ = rtt;
+  const CoarseDuration value(rtt);
+  if (current_.is_zero() || value < current_) current_ = value;
 }
 
 std::optional<Duration> RttFloor::value() const {
-  if (current_ == Duration::zero()) {
-    return previous_ == Duration::zero() ? std::nullopt : std::optional(previous_);
-  }
-  return previous_ == Duration::zero() ? current_ : std::min(current_, previous_);
+  if (current_.is_zero() && previous_.is_zero()) return std::nullopt;
+  if (current_.is_zero()) return previous_.value();
+  return previous_.is_zero() ? current_.value() : std::min(current_, previous_).value();
 }
 
 }  // namespace weir

@@ -2,9 +2,11 @@
 /// budget.
 ///
 /// Pure. Appending and taking from the front are O(1); a hole that is filled inserts in the middle (rare, and
-/// close to the end). Memory is taken in doublings and given back when the ring is destroyed.
+/// close to the end). The first few lie in the ring itself, so that small windows cost no allocation; more
+/// memory is taken in doublings and given back when the ring is destroyed.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,7 +16,7 @@
 
 namespace weir {
 
-/// What all rings together may hold; the table's owner sets the limit.
+/// What all rings together may hold beside their first few; the table's owner sets the limit.
 struct SegmentBudget {
   std::size_t limit = 0;
   std::size_t used = 0;
@@ -24,11 +26,12 @@ struct SegmentBudget {
 struct SentSegment {
   enum Flag : std::uint8_t {
     kRetransmitted = 1,  ///< sent more than once: no RTT sample (Karn)
-    kSacked = 2,         ///< its fate is known already
+    kSacked = 2,         ///< delivered, and counted as such
     kDoubtful = 4,       ///< SACKed bytes lie above it
     kFollowed = 8,       ///< the next segment left within a millisecond: its ACK cannot be a delayed one
     kUncounted = 16,     ///< not part of a cohort (one-way view)
     kMerged = 32,        ///< stands for several segments with times of their own: no RTT sample
+    kLost = 64,          ///< counted as lost, and not sent again yet
   };
   SequenceRange range;
   TimePoint sent;
@@ -37,6 +40,7 @@ struct SentSegment {
   std::uint8_t flags = 0;
 
   [[nodiscard]] bool is(Flag flag) const { return (flags & flag) != 0; }
+  [[nodiscard]] bool has_fate() const { return (flags & (kSacked | kUncounted | kLost)) != 0; }
   void set(Flag flag) { flags = static_cast<std::uint8_t>(flags | flag); }
   void unset(Flag flag) { flags = static_cast<std::uint8_t>(flags & ~flag); }
 };
@@ -44,17 +48,18 @@ struct SentSegment {
 class SegmentRing {
  public:
   static constexpr std::size_t kMostSegments = 16'384;
+  static constexpr std::size_t kOwnSegments = 4;
 
   explicit SegmentRing(SegmentBudget& budget) : budget_(&budget) {}
-  ~SegmentRing() { budget_->used -= capacity_; }
+  ~SegmentRing() { budget_->used -= more_ ? capacity_ : 0; }
   SegmentRing(const SegmentRing&) = delete;
   SegmentRing& operator=(const SegmentRing&) = delete;
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
-  [[nodiscard]] SentSegment& operator[](std::size_t i) { return slots_[(head_ + i) & (capacity_ - 1)]; }
+  [[nodiscard]] SentSegment& operator[](std::size_t i) { return slots()[(head_ + i) & (capacity_ - 1)]; }
   [[nodiscard]] const SentSegment& operator[](std::size_t i) const {
-    return slots_[(head_ + i) & (capacity_ - 1)];
+    return slots()[(head_ + i) & (capacity_ - 1)];
   }
   [[nodiscard]] SentSegment& back() { return (*this)[size_ - 1]; }
   void pop_front() {
@@ -87,23 +92,27 @@ class SegmentRing {
   }
 
  private:
+  [[nodiscard]] SentSegment* slots() { return more_ ? more_.get() : own_.data(); }
+  [[nodiscard]] const SentSegment* slots() const { return more_ ? more_.get() : own_.data(); }
   [[nodiscard]] bool grow() {
-    const std::size_t wider = capacity_ == 0 ? 8 : capacity_ * 2;
-    if (wider > kMostSegments || budget_->used + (wider - capacity_) > budget_->limit) return false;
-    auto slots = std::make_unique<SentSegment[]>(wider);
-    for (std::size_t i = 0; i < size_; ++i) slots[i] = (*this)[i];
-    budget_->used += wider - capacity_;
-    slots_ = std::move(slots);
-    capacity_ = wider;
+    const std::size_t wider = std::size_t{2} * capacity_;
+    const std::size_t taken = more_ ? capacity_ : 0;
+    if (wider > kMostSegments || budget_->used + (wider - taken) > budget_->limit) return false;
+    auto larger = std::make_unique_for_overwrite<SentSegment[]>(wider);
+    for (std::size_t i = 0; i < size_; ++i) larger[i] = (*this)[i];
+    budget_->used += wider - taken;
+    more_ = std::move(larger);
+    capacity_ = static_cast<std::uint32_t>(wider);
     head_ = 0;
     return true;
   }
 
   SegmentBudget* budget_;
-  std::unique_ptr<SentSegment[]> slots_;
-  std::size_t capacity_ = 0;
-  std::size_t head_ = 0;
-  std::size_t size_ = 0;
+  std::unique_ptr<SentSegment[]> more_;
+  std::uint32_t capacity_ = kOwnSegments;
+  std::uint32_t head_ = 0;
+  std::uint32_t size_ = 0;
+  std::array<SentSegment, kOwnSegments> own_;
 };
 
 }  // namespace weir

@@ -19,22 +19,26 @@ TcpSpec syn_from(std::uint32_t attacker) {
 }
 
 TEST(FlowTable, FindsBothDirectionsOfAConnection) {
-  FlowTable table(10, 1000);
-  const auto retire = [](Flow&) { FAIL(); };
-  PacketRecord there;
-  there.source = address("10.1.0.1");
-  there.destination = address("10.20.0.1");
-  there.source_port = 1;
-  there.destination_port = 2;
-  PacketRecord back = there;
-  std::swap(back.source, back.destination);
-  std::swap(back.source_port, back.destination_port);
-  const auto first = table.find_or_create(there, retire);
-  const auto second = table.find_or_create(back, retire);
-  EXPECT_TRUE(first.created);
-  EXPECT_FALSE(second.created);
-  EXPECT_EQ(first.flow, second.flow);
-  EXPECT_NE(first.sender, second.sender);
+  for (const bool v6 : {false, true}) {
+    FlowTable table(FlowLimits{.flows = 10}, 1);
+    const auto retire = [](Flow&) { FAIL(); };
+    PacketRecord there;
+    there.source = address(v6 ? "2001:db8:1::1" : "10.1.0.1");
+    there.destination = address(v6 ? "2001:db8:20::1" : "10.20.0.1");
+    there.source_port = 1;
+    there.destination_port = 2;
+    PacketRecord back = there;
+    std::swap(back.source, back.destination);
+    std::swap(back.source_port, back.destination_port);
+    const FlowKey key_there = table.key_of(there);
+    const FlowKey key_back = table.key_of(back);
+    const auto first = table.find_or_create(key_there, at_ms(0), retire);
+    const auto second = table.find_or_create(key_back, at_ms(1), retire);
+    EXPECT_TRUE(first.created);
+    EXPECT_FALSE(second.created);
+    EXPECT_EQ(first.flow, second.flow);
+    EXPECT_NE(key_there.sender, key_back.sender);
+  }
 }
 
 TEST(FlowTable, IPv4AndIPv6WithEqualBytesAreDifferent) {
@@ -42,8 +46,31 @@ TEST(FlowTable, IPv4AndIPv6WithEqualBytesAreDifferent) {
   v4.source = address("1.2.3.4");
   PacketRecord v6 = v4;
   v6.source.family = v6.destination.family = Family::v6;
-  End sender = 0;
-  EXPECT_FALSE(key_of(v4, sender) == key_of(v6, sender));
+  EXPECT_FALSE(key_of(v4, 1).same_connection(key_of(v6, 1)));
+}
+
+TEST(FlowTable, AnotherSeedSpreadsTheSameConnectionsElsewhere) {
+  PacketRecord record;
+  record.source = address("1.2.3.4");
+  std::size_t equal = 0;
+  for (std::uint16_t port = 0; port < 1000; ++port) {
+    record.source_port = port;
+    equal += key_of(record, 1).hash == key_of(record, 2).hash ? 1U : 0U;
+  }
+  EXPECT_LE(equal, 1U);
+}
+
+TEST(FlowTable, GivesTheMemoryOfExpiredFlowsBack) {
+  EstimatorSettings settings = one_site();
+  settings.max_flows = 100'000;
+  Wire wire(std::move(settings));
+  const std::size_t empty = wire.estimator.totals().flow_bytes;
+  for (std::uint32_t i = 0; i < 100'000; ++i) wire.send(10 + i * 0.001, syn_from(i));
+  const std::size_t full = wire.estimator.totals().flow_bytes;
+  EXPECT_LE(full, 100'000U * 160U) << "128 bytes a flow and an index";
+  for (int tick = 2; tick <= 500; ++tick) static_cast<void>(wire.tick(tick * 100.0));
+  EXPECT_EQ(wire.estimator.totals().flows, 0U);
+  EXPECT_LE(wire.estimator.totals().flow_bytes, empty + 300'000U);
 }
 
 // A flood of SYNs fills the table many times over: it stays bounded, and who was established stays measured.
@@ -109,12 +136,48 @@ TEST(FlowTable, TheBudgetOfSegmentsHoldsOverAllFlows) {
       taken += a.push_back({.range = {i, i + 1}, .sent = at_ms(1)}) ? 1U : 0U;
     for (std::uint32_t i = 0; i < 100; ++i)
       taken += b.push_back({.range = {i, i + 1}, .sent = at_ms(1)}) ? 1U : 0U;
-    EXPECT_LE(taken, 64U);
+    EXPECT_LE(taken, 64U + 2 * SegmentRing::kOwnSegments);
     EXPECT_LE(budget.used, 64U);
     EXPECT_EQ(a[0].range.begin, 0U);
     EXPECT_EQ(a.first_ending_after(5), 5U);
   }
   EXPECT_EQ(budget.used, 0U);
+}
+
+// More directions in flight than there is working memory: resting ones give theirs up, and where none rests,
+// new bytes and old ones are still told apart.
+TEST(FlowTable, WorkingMemoryIsTakenFromThoseThatRest) {
+  TrackingPool pool(2, 1000);
+  std::array<HalfFlow, 3> halves;
+  PathWindow path(Direction::outbound, at_ms(0));
+  const CaptureGap no_gap{.begin = TimePoint::max(), .end = TimePoint::min()};
+  const FlowWork work{.trackings = pool, .path = path};
+  const auto send = [&](HalfFlow& half, std::uint32_t from) {
+    const DataSegment s{.time = at_ms(1), .range = {from, from + 100}, .payload = 100, .wire_segments = 1};
+    return half.on_data(s, HalfFlow(), no_gap, work).kind;
+  };
+  const auto acknowledge = [&](HalfFlow& half, std::uint32_t number) {
+    PacketRecord ack;
+    ack.time = at_ms(2);
+    ack.flags = kTcpAck;
+    ack.window = 100;
+    ack.acknowledgment = number;
+    static_cast<void>(half.on_ack(ack, work));
+  };
+  EXPECT_EQ(send(halves[0], 0), SegmentClass::fresh);
+  EXPECT_EQ(send(halves[1], 0), SegmentClass::fresh);
+  EXPECT_EQ(send(halves[2], 0), SegmentClass::fresh);
+  EXPECT_EQ(halves[2].tracking(), TrackingPool::kNone) << "nobody rests";
+  EXPECT_EQ(send(halves[2], 0), SegmentClass::retransmitted);
+  acknowledge(halves[2], 100);
+  EXPECT_EQ(send(halves[2], 0), SegmentClass::spurious);
+  acknowledge(halves[0], 100);
+  EXPECT_EQ(send(halves[2], 100), SegmentClass::fresh);
+  EXPECT_EQ(halves[0].tracking(), TrackingPool::kNone);
+  EXPECT_NE(halves[2].tracking(), TrackingPool::kNone);
+  EXPECT_EQ(send(halves[0], 100), SegmentClass::fresh);
+  for (HalfFlow& half : halves) half.leave(work);
+  EXPECT_EQ(pool.size(), 0U);
 }
 
 // More in flight than a ring holds: bytes are still counted once, losses found, nothing grows.

@@ -1,0 +1,298 @@
+// What acknowledgments tell of a half flow: deliveries, losses, RTT (half_flow.cpp has the data's side).
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "estimator/half_flow.hpp"
+
+namespace weir {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kLongestRtt = 60s;
+/// Without any RTT known a segment is overtaken when others sent this much later have arrived.
+constexpr Duration kLongestReordering = 3ms;
+/// RFC 6675, 2 (DupThresh): a segment is lost when this many segments above it are SACKed.
+constexpr std::uint32_t kSackedAboveLost = 3;
+
+}  // namespace
+
+struct HalfFlow::AckProgress {
+  TimePoint now;
+  std::uint64_t charged = 0;
+  std::uint32_t bytes = 0;
+  std::uint32_t losses_undone = 0;
+  std::optional<TimePoint> timed{};  ///< when the segment was sent whose arrival this ACK reports
+  bool immediate = false;            ///< the receiver cannot have held the ACK back
+};
+
+/// RFC 6298, 2.2 and 2.3.
+void HalfFlow::take_rtt(Duration rtt, TimePoint at) {
+  floor_.add(rtt, at);
+  if (smoothed_rtt_.is_zero()) {
+    smoothed_rtt_ = CoarseDuration(rtt);
+    rtt_variation_ = CoarseDuration(rtt / 2);
+    return;
+  }
+  const Duration smoothed = smoothed_rtt_.value();
+  const Duration variation = rtt_variation_.value();
+  rtt_variation_ = CoarseDuration(variation + (std::chrono::abs(smoothed - rtt) - variation) / 4);
+  smoothed_rtt_ = CoarseDuration(smoothed + (rtt - smoothed) / 8);
+}
+
+// -- deliveries --
+
+std::uint32_t HalfFlow::undo_loss(SequenceRange range, Trouble& trouble, PathWindow& path) {
+  auto& losses = trouble.losses;
+  for (std::size_t back = 1; back <= losses.size(); ++back) {
+    auto& loss = losses[(trouble.next_loss + losses.size() - back) % losses.size()];
+    if (loss.segments == 0 || overlap_of(loss.range, range).empty()) continue;
+    path.loss_undone(loss.sent, loss.segments);
+    return std::exchange(loss.segments, std::uint16_t{0});
+  }
+  return 0;
+}
+
+void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path) {
+  if (segment.is(SentSegment::kSacked)) return;
+  progress.charged += segment.charged;
+  progress.bytes += segment.range.size();
+  const bool resent = segment.is(SentSegment::kRetransmitted);
+  // Which of several transmissions arrived is not known: only a segment sent once dates its arrival.
+  if (!resent) t.newest_delivered = std::max(t.newest_delivered, segment.sent);
+  if (segment.is(SentSegment::kLost)) {  // not lost, only overtaken
+    path.loss_undone(segment.sent, segment.segments);
+    reorders_ = true;
+  } else if (!segment.is(SentSegment::kUncounted)) {
+    if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
+    path.segments_delivered(segment.sent, segment.segments);
+  }
+  if (!resent || !t.trouble) return;
+  // An answer sooner than light can be only to the transmission before (the idea of Eifel, RFC 3522). Half
+  // the least RTT: the least one seen may itself hold a queue.
+  const auto least = floor_.value();
+  if (least && progress.now - segment.sent < *least / 2) {
+    progress.losses_undone += undo_loss(segment.range, *t.trouble, path);
+  }
+}
+
+void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path) {
+  SegmentRing& ring = t.ring;
+  while (!ring.empty() && precedes(ring[0].range.begin, ack)) {
+    if (precedes(ack, ring[0].range.end)) split_at(ack, ring);
+    SentSegment& segment = ring[0];
+    if (precedes(ack, segment.range.end)) return;  // no room to split it: its upper part decides
+    settle_delivered(segment, progress, t, path);
+    constexpr auto kUnfit = SentSegment::kRetransmitted | SentSegment::kSacked | SentSegment::kMerged;
+    if (segment.range.end == ack && (segment.flags & kUnfit) == 0 &&
+        !(sent_again_ && last_sent_again_.before(segment.sent) <= Duration::zero())) {
+      progress.timed = segment.sent;
+      progress.immediate = segment.is(SentSegment::kFollowed);
+      sent_again_ = false;  // all that is still in flight left later
+    }
+    ring.pop_front();
+  }
+  if (ring.empty()) sent_again_ = false;
+}
+
+void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress,
+                                       Tracking& t, PathWindow& path) {
+  if (ack.sack_count == 0) return;
+  Trouble& trouble = t.in_trouble(nothing_doubted_below());
+  SegmentRing& ring = t.ring;
+  bool any_new = false;
+  for (std::size_t b = 0; b < ack.sack_count; ++b) {
+    const SequenceRange block = ack.sack[b];
+    const bool sane = precedes(last_ack_, block.end) && at_or_before(last_ack_, block.begin) &&
+                      precedes(block.begin, block.end) && at_or_before(block.end, high_);
+    if (!sane) continue;
+    trouble.sacked.add(block, [&](SequenceRange part) {
+      any_new = true;
+      split_at(part.begin, ring);
+      split_at(part.end, ring);
+      for (std::size_t i = ring.first_ending_after(part.begin); i < ring.size(); ++i) {
+        SentSegment& segment = ring[i];
+        if (!precedes(segment.range.begin, part.end)) break;
+        if (segment.is(SentSegment::kSacked)) continue;
+        settle_delivered(segment, progress, t, path);
+        // The first block holds the segment that made the receiver send this ACK, at once (RFC 2018, 4).
+        const bool fit = !segment.is(SentSegment::kRetransmitted) && !segment.is(SentSegment::kMerged);
+        if (b == 0 && segment.range.end == block.end && fit) {
+          progress.timed = segment.sent;
+          progress.immediate = true;
+        }
+        segment.set(SentSegment::kSacked);
+        segment.unset(SentSegment::kDoubtful);
+        segment.unset(SentSegment::kLost);
+      }
+    });
+  }
+  if (!any_new || trouble.sacked.empty() || ring.empty()) return;
+  if (!reorders_) {
+    const std::uint32_t reach = (kSackedAboveLost - 1) * segment_payload(mss, ack.tcp_header_bytes);
+    count_lost_below_sacked(reach, progress.now, trouble, ring, path);
+  }
+  doubt_below_sacked(trouble, ring, path);
+}
+
+// -- losses known before their retransmission --
+
+/// RFC 6675, 4 (IsLost): more than two segments' bytes SACKed above a segment mean that it was lost; its
+/// retransmission, an RTT from now, will only confirm it. Not on a path that has been seen to overtake.
+void HalfFlow::count_lost_below_sacked(std::uint32_t reach, TimePoint now, Trouble& trouble,
+                                       SegmentRing& ring, PathWindow& path) const {
+  const auto& ranges = trouble.sacked.ranges();
+  std::uint32_t above = 0;
+  auto range = ranges.rbegin();
+  for (; range != ranges.rend(); ++range) {
+    above += range->size();
+    if (above > reach) break;
+  }
+  if (range == ranges.rend() || !precedes(trouble.lost_below, range->begin)) return;
+  const SequenceNumber edge = range->begin;
+  for (std::size_t i = ring.first_ending_after(later_of(trouble.lost_below, ring[0].range.begin));
+       i < ring.size() && at_or_before(ring[i].range.end, edge); ++i) {
+    SentSegment& segment = ring[i];
+    if (segment.has_fate() || segment.is(SentSegment::kRetransmitted)) continue;
+    if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
+    path.segments_lost_after_tap(segment.sent, segment.segments, now);
+    segment.unset(SentSegment::kDoubtful);
+    segment.set(SentSegment::kLost);
+  }
+  trouble.lost_below = edge;
+}
+
+/// Whatever lies below the highest SACKed bytes is late. That alone is no loss, it only holds maturity back:
+/// whether it was lost is told by more SACKs, by its retransmission, or by 2 RTT without an answer
+/// (path_window).
+void HalfFlow::doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path) {
+  const SequenceNumber edge = trouble.sacked.ranges().back().begin;
+  if (!precedes(trouble.doubted_below, edge)) return;
+  for (std::size_t i = ring.first_ending_after(later_of(trouble.doubted_below, ring[0].range.begin));
+       i < ring.size() && at_or_before(ring[i].range.end, edge); ++i) {
+    if (!ring[i].is(SentSegment::kRetransmitted)) doubt(ring[i], path);
+  }
+  trouble.doubted_below = edge;
+}
+
+void HalfFlow::doubt(SentSegment& segment, PathWindow& path) {
+  if (segment.has_fate() || segment.is(SentSegment::kDoubtful)) return;
+  segment.set(SentSegment::kDoubtful);
+  path.segments_doubtful(segment.sent, segment.segments);
+}
+
+/// The idea of RACK (RFC 8985, 6.2): a retransmission that segments sent a quarter of an RTT after it have
+/// overtaken is lost as well. Without this nothing but the sender's timer would tell, long after its cohort
+/// is closed.
+void HalfFlow::doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const {
+  auto& resent = t.trouble->resent;
+  const Duration reordering = floor_.value().value_or(kLongestReordering) / 4;
+  while (!resent.empty() && resent.front().sent + reordering < t.newest_delivered) {
+    const Trouble::Resent oldest = resent.front();
+    resent.pop_front();
+    const std::size_t i = t.ring.first_ending_after(oldest.begin);
+    if (i < t.ring.size() && t.ring[i].range.begin == oldest.begin && t.ring[i].sent == oldest.sent)
+      doubt(t.ring[i], path);
+  }
+}
+
+/// Acknowledged bytes that never passed here: the capture missed them, or they went another way. Not a loss.
+void HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path) {
+  std::size_t kept = 0;
+  for (Hole& hole : trouble.holes) {
+    hole.range.begin = later_of(hole.range.begin, ack);
+    if (hole.range.empty()) {
+      path.hole_closed(hole.opened);
+    } else {
+      trouble.holes[kept++] = hole;
+    }
+  }
+  trouble.holes.resize(kept);
+}
+
+/// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice.
+std::uint32_t HalfFlow::undo_by_dsack(const PacketRecord& ack, Trouble& trouble, PathWindow& path) {
+  const SequenceRange first = ack.sack[0];
+  if (first.empty()) return 0;
+  const bool below = at_or_before(first.end, ack.acknowledgment);
+  const bool within = ack.sack_count > 1 && at_or_before(ack.sack[1].begin, first.begin) &&
+                      at_or_before(first.end, ack.sack[1].end);
+  if (!below && !within) return 0;
+  return undo_loss(first, trouble, path);
+}
+
+// -- acknowledgments --
+
+/// From a SYN sent once to its answer. Tells how far the other end is, roughly; no RTT sample, since a proxy
+/// or a full backlog may stand in for the host.
+std::optional<Duration> HalfFlow::take_handshake(const PacketRecord& ack) {
+  if (!syn_waits_ || precedes(ack.acknowledgment, low_)) return std::nullopt;
+  syn_waits_ = false;
+  const Duration took = last_sent_again_.before(ack.time);
+  if (smoothed_rtt_.is_zero()) {
+    smoothed_rtt_ = CoarseDuration(took);
+    rtt_variation_ = CoarseDuration(took / 2);
+  }
+  return took;
+}
+
+AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
+  peer_window_zero_ = ack.window == 0 && !ack.has(kTcpSyn);
+  const SequenceNumber number = ack.acknowledgment;
+  if (!acked_) {
+    acked_ = true;
+    last_ack_ = number;
+  }
+  AckVerdict verdict;
+  verdict.answered = take_handshake(ack);
+  Tracking* const t = started_ ? tracking_in(work.trackings) : nullptr;
+  if (t == nullptr) {
+    if (precedes(last_ack_, number)) last_ack_ = number;
+    return verdict;
+  }
+  if (!in_step_ && at_or_before(low_, number)) in_step_ = true;
+
+  PathWindow& path = work.path;
+  AckProgress progress{.now = ack.time};
+  if (t->trouble && ack.sack_count > 0) progress.losses_undone = undo_by_dsack(ack, *t->trouble, path);
+  if (at_or_before(last_ack_, number)) {
+    last_ack_ = number;
+    acknowledge_up_to(earlier_of(number, high_), progress, *t, path);
+    if (t->trouble) {
+      Trouble& trouble = *t->trouble;
+      close_holes_below(number, trouble, path);
+      trouble.sacked.trim_below(number);
+      trouble.doubted_below = later_of(trouble.doubted_below, number);
+      trouble.lost_below = later_of(trouble.lost_below, number);
+    }
+    acknowledge_selectively(ack, work.mss, progress, *t, path);
+  }
+  if (progress.charged > 0) {
+    path.delivered(ack.time, Bytes(progress.charged));
+    if (t->trouble) doubt_overtaken_retransmissions(*t, path);
+  }
+  if (work.trackings.is_crowded()) rest(work.trackings);
+
+  verdict.losses_undone = progress.losses_undone;
+  if (!progress.timed) return verdict;
+  const Duration rtt = ack.time - *progress.timed;
+  if (rtt <= Duration::zero() || rtt > kLongestRtt) return verdict;
+  verdict.answered = rtt;
+  const bool held_back =
+      !progress.immediate && progress.bytes < 2 * segment_payload(work.mss, ack.tcp_header_bytes);
+  if (held_back) return verdict;
+  take_rtt(rtt, ack.time);
+  verdict.sample =
+      RttSample{.sent = *progress.timed, .taken = ack.time, .rtt = rtt, .weight = Bytes(progress.charged)};
+  return verdict;
+}
+
+bool HalfFlow::left_unmarked(TimePoint now, TrackingPool& trackings) const {
+  if (!ecn_capable_) return false;
+  if (tracking_ == TrackingPool::kNone) return true;
+  const TimePoint marked = trackings[tracking_].last_marked;
+  return marked == TimePoint() || now - marked > std::max<Duration>(2 * smoothed_rtt_.value(), 200ms);
+}
+
+}  // namespace weir

@@ -1,0 +1,109 @@
+/// Objects of one type under small numbers, in chunks that come and go with the need.
+///
+/// Pure, not thread-safe. A number stays valid, and its object in place, until it is released. The lowest
+/// free number is given out first, so that chunks empty from the end and their memory returns. At most
+/// `limit` objects: what strangers' packets can grow is bounded.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace weir {
+
+template <typename T, std::size_t kChunk = 1024>
+class Slab {
+ public:
+  using Number = std::uint32_t;
+  static_assert(kChunk % 64 == 0 && std::has_single_bit(kChunk));
+
+  explicit Slab(std::size_t limit) : limit_(limit) {}
+  Slab(const Slab&) = delete;
+  Slab& operator=(const Slab&) = delete;
+  ~Slab() {
+    for (Number n = 0; n < numbers(); ++n) {
+      if (is_taken(n)) release(n);
+    }
+  }
+
+  /// A number whose object is freshly made of `arguments`; nullopt: `limit` objects are out.
+  template <typename... Arguments>
+  [[nodiscard]] std::optional<Number> acquire(Arguments&&... arguments) {
+    if (size_ >= limit_) return std::nullopt;
+    const std::size_t chunk = chunk_with_room();
+    if (!cells_[chunk]) cells_[chunk] = std::make_unique<Cells>();
+    Occupancy& occupancy = occupancy_[chunk];
+    const std::size_t at = occupancy.lowest_free();
+    occupancy.taken[at / 64] |= 1ULL << (at % 64);
+    ++occupancy.count;
+    ++size_;
+    std::construct_at(&(*cells_[chunk])[at].object, std::forward<Arguments>(arguments)...);
+    return static_cast<Number>(chunk * kChunk + at);
+  }
+
+  void release(Number number) {
+    const std::size_t chunk = number / kChunk;
+    const std::size_t at = number % kChunk;
+    std::destroy_at(&(*cells_[chunk])[at].object);
+    Occupancy& occupancy = occupancy_[chunk];
+    occupancy.taken[at / 64] &= ~(1ULL << (at % 64));
+    --occupancy.count;
+    --size_;
+    roomy_from_ = std::min(roomy_from_, chunk);
+    if (occupancy.count == 0 && chunk > 0) cells_[chunk].reset();
+  }
+
+  [[nodiscard]] T& operator[](Number number) { return (*cells_[number / kChunk])[number % kChunk].object; }
+  [[nodiscard]] bool is_taken(Number number) const {
+    const Occupancy& occupancy = occupancy_[number / kChunk];
+    return (occupancy.taken[number % kChunk / 64] >> (number % 64) & 1U) != 0;
+  }
+  /// Every number given out so far lies below this.
+  [[nodiscard]] Number numbers() const { return static_cast<Number>(cells_.size() * kChunk); }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] std::size_t bytes_held() const {
+    return sizeof(Cells) * static_cast<std::size_t>(std::count_if(
+                               cells_.begin(), cells_.end(), [](const auto& c) { return c != nullptr; }));
+  }
+
+ private:
+  /// Holds an object or not: which of both, the occupancy knows.
+  union Cell {
+    Cell() {}   // NOLINT(modernize-use-equals-default): a union with a non-trivial member
+    ~Cell() {}  // NOLINT(modernize-use-equals-default)
+    T object;
+  };
+  using Cells = std::array<Cell, kChunk>;
+  struct Occupancy {
+    std::array<std::uint64_t, kChunk / 64> taken{};
+    std::size_t count = 0;
+    [[nodiscard]] std::size_t lowest_free() const {
+      std::size_t word = 0;
+      while (taken[word] == ~0ULL) ++word;
+      return word * 64 + static_cast<std::size_t>(std::countr_one(taken[word]));
+    }
+  };
+
+  [[nodiscard]] std::size_t chunk_with_room() {
+    while (roomy_from_ < cells_.size() && occupancy_[roomy_from_].count == kChunk) ++roomy_from_;
+    if (roomy_from_ == cells_.size()) {
+      cells_.emplace_back();
+      occupancy_.emplace_back();
+    }
+    return roomy_from_;
+  }
+
+  std::size_t limit_;
+  std::size_t size_ = 0;
+  std::size_t roomy_from_ = 0;  ///< no chunk below it has room
+  std::vector<std::unique_ptr<Cells>> cells_;
+  std::vector<Occupancy> occupancy_;
+};
+
+}  // namespace weir

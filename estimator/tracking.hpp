@@ -1,0 +1,115 @@
+/// The working memory of a direction with data in flight, and the pool that lends it.
+///
+/// Pure, not thread-safe. Most flows of a large table have nothing in flight: a flow's own record
+/// (flow_table) stays small, and what depends on the window is lent from here.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "estimator/coarse_time.hpp"
+#include "estimator/segment_ring.hpp"
+#include "estimator/sequence.hpp"
+#include "estimator/slab.hpp"
+
+namespace weir {
+
+class HalfFlow;
+
+/// Bytes below H that did not pass here.
+struct Hole {
+  SequenceRange range;
+  TimePoint opened;
+};
+
+/// What is needed only once something was lost, reordered or sent again.
+struct Trouble {
+  static constexpr std::size_t kMostHoles = 256;
+  static constexpr std::size_t kMostSackedRanges = 256;
+  static constexpr std::size_t kMostResent = 1024;
+  /// D-SACKs come an RTT after the retransmissions, of which a window may hold many.
+  static constexpr std::size_t kLossesRemembered = 64;
+
+  struct ChargedLoss {
+    SequenceRange range;
+    TimePoint sent;
+    std::uint16_t segments = 0;
+  };
+  /// A retransmission in flight, in order of sending.
+  struct Resent {
+    SequenceNumber begin = 0;
+    TimePoint sent;
+  };
+
+  std::vector<Hole> holes;
+  SequenceRangeSet sacked{kMostSackedRanges};
+  SequenceNumber doubted_below = 0;  ///< no segment below it is left to be doubted
+  SequenceNumber lost_below = 0;     ///< the same for those that are lost by the SACKs above them
+  std::deque<Resent> resent;
+  std::array<ChargedLoss, kLossesRemembered> losses{};
+  std::uint8_t next_loss = 0;
+};
+
+/// A segment that passed a moment ago: a copy of it is known by it.
+struct SeenSegment {
+  SequenceNumber sequence = 0;
+  std::uint32_t mark = 0;  ///< IP identification, or the timestamp where there is none
+  CoarseTime at;
+  std::uint16_t length = 0;  ///< 0: nothing
+  bool by_timestamp = false;
+};
+
+struct Tracking {
+  Tracking(HalfFlow& for_whom, SegmentBudget& budget) : owner(&for_whom), ring(budget) {}
+
+  HalfFlow* owner;
+  std::unique_ptr<Trouble> trouble;
+  TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
+  TimePoint last_marked;       ///< data that left us with CE
+  SegmentRing ring;
+  std::array<SeenSegment, 4> seen{};
+  std::uint8_t next_seen = 0;
+
+  [[nodiscard]] bool rests() const { return ring.empty() && (!trouble || trouble->holes.empty()); }
+  [[nodiscard]] Trouble& in_trouble(SequenceNumber nothing_doubted_below) {
+    if (!trouble) {
+      trouble = std::make_unique<Trouble>();
+      trouble->doubted_below = trouble->lost_below = nothing_doubted_below;
+    }
+    return *trouble;
+  }
+};
+
+class TrackingPool {
+ public:
+  using Number = std::uint32_t;
+  static constexpr Number kNone = 0xffffffff;
+
+  TrackingPool(std::size_t most, std::size_t most_segments)
+      : trackings_(most), budget_{.limit = most_segments, .used = 0} {}
+
+  /// kNone: all are lent, and none of those looked at rests. One that rests is taken from its owner.
+  [[nodiscard]] Number lend(HalfFlow& owner);
+  void give_back(Number number) { trackings_.release(number); }
+  [[nodiscard]] Tracking& operator[](Number number) { return trackings_[number]; }
+  /// So many are lent that resting ones are worth more to others.
+  [[nodiscard]] bool is_crowded() const { return trackings_.size() > kCrowd; }
+  [[nodiscard]] std::size_t size() const { return trackings_.size(); }
+  [[nodiscard]] std::size_t bytes_held() const {
+    return trackings_.bytes_held() + budget_.used * sizeof(SentSegment);
+  }
+
+ private:
+  static constexpr std::size_t kCrowd = 8192;
+  static constexpr std::size_t kVictimsLookedAt = 64;
+
+  Slab<Tracking, 256> trackings_;
+  SegmentBudget budget_;
+  Number hand_ = 0;
+};
+
+}  // namespace weir
