@@ -13,6 +13,7 @@
 #include <zlib.h>
 
 #include "estimator/capture.hpp"
+#include "estimator/plain_capture.hpp"
 
 namespace weir {
 namespace {
@@ -132,6 +133,11 @@ using File = std::unique_ptr<FILE, FileCloser>;
 
 std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHandler& handler,
                                 bool* truncated, std::uint64_t most) {
+  if (auto plain = PlainCapture::open(path)) {
+    const std::uint64_t frames = plain->read(handler, most);
+    if (truncated != nullptr) *truncated = plain->ended_early();
+    return frames;
+  }
   const std::unique_ptr<Inflater> inflater = inflater_for(path);
   File stream = open_stream(path, inflater.get());
 

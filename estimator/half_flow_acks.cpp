@@ -100,6 +100,7 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
                                        Tracking& t, PathWindow& path) {
   if (ack.sack_count == 0) return;
   Trouble& trouble = t.in_trouble(nothing_doubted_below());
+  if (trouble.is_over()) trouble.doubted_below = trouble.lost_below = last_ack_;
   SegmentRing& ring = t.ring;
   bool any_new = false;
   for (std::size_t b = 0; b < ack.sack_count; ++b) {
@@ -187,6 +188,7 @@ void HalfFlow::doubt(SentSegment& segment, PathWindow& path) {
 /// is closed.
 void HalfFlow::doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const {
   auto& resent = t.trouble->resent;
+  if (resent.empty()) return;
   const Duration reordering = floor_.value().value_or(kLongestReordering) / 4;
   while (!resent.empty() && resent.front().sent + reordering < t.newest_delivered) {
     const Trouble::Resent oldest = resent.front();
@@ -259,7 +261,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   if (at_or_before(last_ack_, number)) {
     last_ack_ = number;
     acknowledge_up_to(earlier_of(number, high_), progress, *t, path);
-    if (t->trouble) {
+    if (t->trouble && !t->trouble->is_over()) {
       Trouble& trouble = *t->trouble;
       close_holes_below(number, trouble, path);
       trouble.sacked.trim_below(number);

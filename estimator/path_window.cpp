@@ -102,7 +102,7 @@ TimePoint PathWindow::begin_of(CohortId cohort) const {
 void PathWindow::frame_seen(TimePoint at, Bytes charged, bool tcp) {
   tick_.sent += charged;
   if (tcp) tick_.sent_tcp += charged;
-  if (OpenCohort* c = reach(at)) add(slot_of(*c, at).bytes, static_cast<std::uint32_t>(charged.count()));
+  if (const Place& p = reach(at); p.cohort) add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
 }
 
 void PathWindow::data_seen(TimePoint at, bool first_of_flow_in_this_second) {
@@ -124,103 +124,121 @@ void PathWindow::ack_seen(TimePoint at) {
 
 // -- fate of transmissions --
 
-PathWindow::OpenCohort* PathWindow::open(TimePoint sent) {
-  const CohortId cohort = cohort_of(sent);
-  if (cohort < first_cohort_ || cohort - first_cohort_ >= cohorts_.size()) return nullptr;
-  return &cohorts_[cohort - first_cohort_];
+PathWindow::Place PathWindow::place_of(TimePoint at, CohortId id) {
+  const TimePoint begin = begin_of(id);
+  const Duration into = std::max(at - begin, Duration::zero());
+  const auto slot = std::min(static_cast<std::size_t>(into / kSlotLength), kSlotsPerCohort - 1);
+  OpenCohort& c = cohort(id);
+  return {.begin = begin + kSlotLength * static_cast<std::int64_t>(slot),
+          .end = begin + kSlotLength * static_cast<std::int64_t>(slot + 1),
+          .cohort = &c,
+          .slot = &c.slots[slot]};
 }
 
-PathWindow::OpenCohort* PathWindow::reach(TimePoint at) {
-  const CohortId cohort = cohort_of(at);
-  if (cohorts_.empty()) first_cohort_ = std::max(first_cohort_, cohort);
-  if (cohort < first_cohort_) return nullptr;
+PathWindow::Place PathWindow::find_open(TimePoint sent) {
+  const CohortId id = cohort_of(sent);
+  if (id < first_cohort_ || id - first_cohort_ >= open_cohorts_) return {};
+  return place_of(sent, id);
+}
+
+PathWindow::Place PathWindow::make(TimePoint at) {
+  const CohortId id = cohort_of(at);
+  if (open_cohorts_ == 0) first_cohort_ = std::max(first_cohort_, id);
+  if (id < first_cohort_) return {};
   // Far ahead: nothing that is open now can still be waited for.
-  if (cohort - first_cohort_ >= 2 * kMostOpenCohorts) {
-    cohorts_.clear();
-    first_cohort_ = cohort;
+  if (id - first_cohort_ >= 2 * kMostOpenCohorts) {
+    forget_places();
+    open_cohorts_ = 0;
+    first_cohort_ = id;
   }
-  while (cohort - first_cohort_ >= cohorts_.size()) cohorts_.emplace_back();
-  return &cohorts_[cohort - first_cohort_];
+  while (id - first_cohort_ >= open_cohorts_) {
+    if (open_cohorts_ == ring_.size()) widen();
+    cohort(first_cohort_ + open_cohorts_) = OpenCohort{};
+    ++open_cohorts_;
+  }
+  return place_of(at, id);
 }
 
-Slot& PathWindow::slot_of(OpenCohort& cohort, TimePoint sent) const {
-  const Duration into = std::max(sent - begin_of(cohort_of(sent)), Duration::zero());
-  return cohort.slots[std::min(static_cast<std::size_t>(into / kSlotLength), kSlotsPerCohort - 1)];
+void PathWindow::widen() {
+  forget_places();
+  std::vector<OpenCohort> wider(std::max<std::size_t>(ring_.size() * 2, 4));
+  for (std::uint32_t i = 0; i < open_cohorts_; ++i)
+    wider[(first_cohort_ + i) & (wider.size() - 1)] = cohort(first_cohort_ + i);
+  ring_ = std::move(wider);
 }
 
 void PathWindow::segments_sent(TimePoint at, std::uint32_t segments, Duration rtt) {
   in_flight_ += segments;
-  OpenCohort* c = reach(at);
-  if (c == nullptr) return;
-  c->sent += segments;
-  c->rtt = std::max(c->rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
-  add(slot_of(*c, at).sent, segments);
+  const Place& p = reach(at);
+  if (p.cohort == nullptr) return;
+  p.cohort->sent += segments;
+  p.cohort->rtt = std::max(p.cohort->rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
+  add(p.slot->sent, segments);
 }
 
 void PathWindow::charge_sent(TimePoint at, Bytes charged) {
-  if (OpenCohort* c = reach(at)) c->charged += charged;
+  if (const Place& p = reach(at); p.cohort) p.cohort->charged += charged;
 }
 
 void PathWindow::segments_delivered(TimePoint sent, std::uint32_t segments) {
   in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
-  if (OpenCohort* c = open(sent)) {
-    c->delivered += segments;
-    add(slot_of(*c, sent).delivered, segments);
+  if (const Place& p = open(sent); p.cohort) {
+    p.cohort->delivered += segments;
+    add(p.slot->delivered, segments);
   }
 }
 
 void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told) {
   in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
-  if (OpenCohort* c = open(sent)) {
-    c->lost_after += segments;
-    c->lost_at = told;
-    add(slot_of(*c, sent).lost, segments);
+  if (const Place& p = open(sent); p.cohort) {
+    p.cohort->lost_after += segments;
+    p.cohort->lost_at = told;
+    add(p.slot->lost, segments);
   }
 }
 
 void PathWindow::loss_undone(TimePoint sent, std::uint32_t segments) {
-  if (OpenCohort* c = open(sent)) {
-    const std::uint32_t undone = std::min(c->lost_after, segments);
-    c->lost_after -= undone;
-    c->delivered += undone;
-    Slot& slot = slot_of(*c, sent);
-    take_off(slot.lost, undone);
-    add(slot.delivered, undone);
+  if (const Place& p = open(sent); p.cohort) {
+    const std::uint32_t undone = std::min(p.cohort->lost_after, segments);
+    p.cohort->lost_after -= undone;
+    p.cohort->delivered += undone;
+    take_off(p.slot->lost, undone);
+    add(p.slot->delivered, undone);
   }
 }
 
 void PathWindow::segments_forgotten(TimePoint sent, std::uint32_t segments) {
   in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
-  if (OpenCohort* c = open(sent)) {
-    take_off(c->sent, segments);
-    take_off(slot_of(*c, sent).sent, segments);
+  if (const Place& p = open(sent); p.cohort) {
+    take_off(p.cohort->sent, segments);
+    take_off(p.slot->sent, segments);
   }
 }
 
 void PathWindow::segments_doubtful(TimePoint sent, std::uint32_t segments) {
-  if (OpenCohort* c = open(sent)) {
-    c->doubtful += segments;
-    add(slot_of(*c, sent).lost, segments);
+  if (const Place& p = open(sent); p.cohort) {
+    p.cohort->doubtful += segments;
+    add(p.slot->lost, segments);
   }
 }
 
 void PathWindow::segments_undoubted(TimePoint sent, std::uint32_t segments) {
-  if (OpenCohort* c = open(sent)) {
-    take_off(c->doubtful, segments);
-    take_off(slot_of(*c, sent).lost, segments);
+  if (const Place& p = open(sent); p.cohort) {
+    take_off(p.cohort->doubtful, segments);
+    take_off(p.slot->lost, segments);
   }
 }
 
 void PathWindow::hole_opened(TimePoint at) {
-  if (OpenCohort* c = reach(at)) c->holes_open += 1;
+  if (const Place& p = reach(at); p.cohort) p.cohort->holes_open += 1;
 }
 
 void PathWindow::hole_closed(TimePoint opened) {
-  if (OpenCohort* c = open(opened)) take_off(c->holes_open, 1);
+  if (const Place& p = open(opened); p.cohort) take_off(p.cohort->holes_open, 1);
 }
 
 void PathWindow::hole_filled_late(TimePoint opened, std::uint32_t segments) {
-  if (OpenCohort* c = open(opened)) c->lost_before_tap += segments;
+  if (const Place& p = open(opened); p.cohort) p.cohort->lost_before_tap += segments;
 }
 
 // -- acknowledgments --
@@ -291,15 +309,16 @@ Cohort PathWindow::finish(const OpenCohort& cohort, CohortId id) const {
 /// In order of sending: a cohort whose losses are still in suspense holds back the clean ones after it, or a
 /// reader would take the road up to those for clean.
 void PathWindow::collect_mature(TimePoint now, std::vector<Cohort>& into) {
-  while (!cohorts_.empty()) {
-    const OpenCohort& oldest = cohorts_.front();
-    const bool crowded_out = cohorts_.size() > kMostOpenCohorts;
+  while (open_cohorts_ > 0) {
+    const OpenCohort& oldest = cohort(first_cohort_);
+    const bool crowded_out = open_cohorts_ > kMostOpenCohorts;
     if (!crowded_out && !is_mature(oldest, first_cohort_, now)) break;
     if (!oldest.voided && !oldest.untouched()) {
       Cohort finished = finish(oldest, first_cohort_);
       if (finished.segments > 0 || finished.lost_before > 0) into.push_back(std::move(finished));
     }
-    cohorts_.pop_front();
+    forget_places();
+    --open_cohorts_;
     ++first_cohort_;
   }
 }
@@ -308,7 +327,7 @@ void PathWindow::collect_mature(TimePoint now, std::vector<Cohort>& into) {
 /// that was in flight at the time can be believed.
 void PathWindow::void_open_cohorts(TimePoint now) {
   reach(now);
-  for (OpenCohort& cohort : cohorts_) cohort.voided = true;
+  for (std::uint32_t i = 0; i < open_cohorts_; ++i) cohort(first_cohort_ + i).voided = true;
 }
 
 Duration PathWindow::delivery_window() const {

@@ -105,12 +105,33 @@ class PathWindow {
     bool data = false;  ///< any TCP payload was sent
   };
 
+  /// Where a transmission is booked. Most look-ups ask for the same slot as the one before.
+  struct Place {
+    TimePoint begin;  ///< of the slot
+    TimePoint end;
+    OpenCohort* cohort = nullptr;
+    Slot* slot = nullptr;
+    [[nodiscard]] bool holds(TimePoint at) const { return at >= begin && at < end; }
+  };
+
   [[nodiscard]] CohortId cohort_of(TimePoint at) const;
   [[nodiscard]] TimePoint begin_of(CohortId cohort) const;
-  [[nodiscard]] OpenCohort* open(TimePoint sent);
-  [[nodiscard]] Slot& slot_of(OpenCohort& cohort, TimePoint sent) const;
-  /// The cohort of `at`, made if need be; nullptr when it has been emitted.
-  OpenCohort* reach(TimePoint at);
+  [[nodiscard]] OpenCohort& cohort(CohortId id) { return ring_[id & (ring_.size() - 1)]; }
+  [[nodiscard]] Place place_of(TimePoint at, CohortId id);
+  /// The place of a time whose cohort is open; its cohort is nullptr otherwise.
+  [[nodiscard]] const Place& open(TimePoint sent) {
+    if (!sent_place_.holds(sent)) sent_place_ = find_open(sent);
+    return sent_place_;
+  }
+  /// The same, made if need be; its cohort is nullptr when it has been emitted.
+  const Place& reach(TimePoint at) {
+    if (!now_place_.holds(at)) now_place_ = make(at);
+    return now_place_;
+  }
+  [[nodiscard]] Place find_open(TimePoint sent);
+  [[nodiscard]] Place make(TimePoint at);
+  void widen();
+  void forget_places() { now_place_ = sent_place_ = Place{}; }
   [[nodiscard]] bool is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const;
   [[nodiscard]] Cohort finish(const OpenCohort& cohort, CohortId id) const;
   void collect_mature(TimePoint now, std::vector<Cohort>& into);
@@ -126,8 +147,11 @@ class PathWindow {
   TimePoint tick_began_;
   bool ticked_ = false;
 
-  std::deque<OpenCohort> cohorts_;  ///< front is number first_cohort_
-  CohortId first_cohort_ = 0;
+  std::vector<OpenCohort> ring_;  ///< open cohorts by number, modulo its size, a power of two
+  CohortId first_cohort_ = 0;     ///< oldest open one
+  std::uint32_t open_cohorts_ = 0;
+  Place now_place_;   ///< of what was sent last
+  Place sent_place_;  ///< of the fate told last
 
   TickSums tick_;
   std::deque<TickSums> ticks_;

@@ -52,6 +52,9 @@ struct Trouble {
   std::deque<Resent> resent;
   std::array<ChargedLoss, kLossesRemembered> losses{};
   std::uint8_t next_loss = 0;
+
+  /// Nothing is left of it but the memory of what was lost.
+  [[nodiscard]] bool is_over() const { return holes.empty() && sacked.empty(); }
 };
 
 /// A segment that passed a moment ago: a copy of it is known by it.
