@@ -285,6 +285,7 @@ void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sende
   HalfFlow& half = flow.halves[owner];
   const FlowWork work = work_for(flow, owner);
   work.path.ack_seen(record.time);
+  if (half.is_told_nothing_by(record) && !record.has(kTcpEce)) return;
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
     work.path.unmarked_data_echoed();
   const AckVerdict verdict = half.on_ack(record, work);

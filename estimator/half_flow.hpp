@@ -97,6 +97,11 @@ class HalfFlow {
   /// `peer` is the other direction of the same connection.
   SegmentVerdict on_data(const DataSegment& segment, const HalfFlow& peer, const CaptureGap& gap,
                          const FlowWork& work);
+  /// An acknowledgment that on_ack would learn nothing from: most data carry one.
+  [[nodiscard]] bool is_told_nothing_by(const PacketRecord& ack) const {
+    return acked_ && in_step_ && ack.acknowledgment == last_ack_ && ack.sack_count == 0 && ack.window != 0 &&
+           !peer_window_zero_ && !syn_waits_;
+  }
   /// An acknowledgment of this direction's data, seen travelling the other way.
   AckVerdict on_ack(const PacketRecord& ack, const FlowWork& work);
   /// A keep-alive or probe without payload.

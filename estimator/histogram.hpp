@@ -24,11 +24,6 @@ class DurationHistogram {
     for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
     total_ += other.total_;
   }
-  /// Takes back what `part`, merged or added in parallel before, contributed.
-  void remove(const DurationHistogram& part) {
-    for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] -= part.counts_[i];
-    total_ -= part.total_;
-  }
   void clear() {
     counts_.fill(0);
     total_ = 0;

@@ -14,8 +14,6 @@ using namespace std::chrono_literals;
 /// Cohorts kept at most: the longest wait for a fate, with room for ticks that come late.
 constexpr std::size_t kMostOpenCohorts = 128;
 constexpr Duration kLongestWait = 10s;
-/// Before any RTT is known the fate of a segment is waited for this long.
-constexpr Duration kUnknownRtt = 450ms;
 constexpr Duration kMaturityMargin = 100ms;
 constexpr double kResolvedShare = 0.95;
 /// A receiver that got both tells so (D-SACK) when the retransmission arrives: reordering looks like loss
@@ -33,50 +31,40 @@ constexpr std::size_t kFlowsWanted = 3;
 /// On a slow path half a second may hold no more than this; fewer are no percentile.
 constexpr std::size_t kSamplesLeast = 8;
 
-/// Counters of strangers' packets: they stop at their ends instead of wrapping.
-template <class Counter>
-void add(Counter& to, std::uint32_t count) {
-  to = static_cast<Counter>(to + std::min<std::uint32_t>(count, std::numeric_limits<Counter>::max() - to));
-}
-
-template <class Counter>
-void take_off(Counter& from, std::uint32_t count) {
-  from = static_cast<Counter>(from - std::min<std::uint32_t>(from, count));
-}
-
 }  // namespace
 
-/// The last ten seconds in five slots; the sums are kept up to date, so that a tick only scans them.
+/// The last ten seconds in five slots, summed up once a tick.
 struct PathWindow::RttHistory {
   static constexpr std::int64_t kSlots = 5;
   static constexpr Duration kSlotLength = 2s;
 
   std::array<DurationHistogram, kSlots> rtt{};
   std::array<DurationHistogram, kSlots> base{};
-  DurationHistogram rtt_sum;
-  DurationHistogram base_sum;
   std::int64_t newest = 0;
+  TimePoint newest_ends;
 
   void advance_to(TimePoint now) {
+    if (now < newest_ends) return;
     const std::int64_t slot = now.time_since_epoch() / kSlotLength;
     const std::int64_t steps = std::min(slot - newest, kSlots);
     for (std::int64_t i = 1; i <= steps; ++i) {
       const auto at = static_cast<std::size_t>((slot - steps + i) % kSlots);
-      rtt_sum.remove(rtt[at]);
-      base_sum.remove(base[at]);
       rtt[at].clear();
       base[at].clear();
     }
-    newest = std::max(newest, slot);
+    newest = slot;
+    newest_ends = TimePoint(kSlotLength * (slot + 1));
   }
   void add(const RttSample& sample) {
     advance_to(sample.taken);
     const auto at = static_cast<std::size_t>(newest % kSlots);
     rtt[at].add(sample.rtt);
-    rtt_sum.add(sample.rtt);
-    const auto weight = static_cast<std::uint32_t>(1 + sample.weight.count() / 1024);
-    base[at].add(sample.base, weight);
-    base_sum.add(sample.base, weight);
+    base[at].add(sample.base, static_cast<std::uint32_t>(1 + sample.weight.count() / 1024));
+  }
+  [[nodiscard]] static DurationHistogram sum_of(const std::array<DurationHistogram, kSlots>& slots) {
+    DurationHistogram sum;
+    for (const DurationHistogram& slot : slots) sum.merge(slot);
+    return sum;
   }
 };
 
@@ -99,12 +87,6 @@ TimePoint PathWindow::begin_of(CohortId cohort) const {
 
 // -- frames --
 
-void PathWindow::frame_seen(TimePoint at, Bytes charged, bool tcp) {
-  tick_.sent += charged;
-  if (tcp) tick_.sent_tcp += charged;
-  if (const Place& p = reach(at); p.cohort) add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
-}
-
 void PathWindow::data_seen(TimePoint at, bool first_of_flow_in_this_second) {
   tick_.data = true;
   if (!unanswered_since_) unanswered_since_ = at;
@@ -115,11 +97,6 @@ void PathWindow::data_seen(TimePoint at, bool first_of_flow_in_this_second) {
     flows_second_ = second;
   }
   if (first_of_flow_in_this_second) ++flows_this_second_;
-}
-
-void PathWindow::ack_seen(TimePoint at) {
-  last_ack_ = at;
-  unanswered_since_.reset();
 }
 
 // -- fate of transmissions --
@@ -165,27 +142,6 @@ void PathWindow::widen() {
   for (std::uint32_t i = 0; i < open_cohorts_; ++i)
     wider[(first_cohort_ + i) & (wider.size() - 1)] = cohort(first_cohort_ + i);
   ring_ = std::move(wider);
-}
-
-void PathWindow::segments_sent(TimePoint at, std::uint32_t segments, Duration rtt) {
-  in_flight_ += segments;
-  const Place& p = reach(at);
-  if (p.cohort == nullptr) return;
-  p.cohort->sent += segments;
-  p.cohort->rtt = std::max(p.cohort->rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
-  add(p.slot->sent, segments);
-}
-
-void PathWindow::charge_sent(TimePoint at, Bytes charged) {
-  if (const Place& p = reach(at); p.cohort) p.cohort->charged += charged;
-}
-
-void PathWindow::segments_delivered(TimePoint sent, std::uint32_t segments) {
-  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
-  if (const Place& p = open(sent); p.cohort) {
-    p.cohort->delivered += segments;
-    add(p.slot->delivered, segments);
-  }
 }
 
 void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told) {
@@ -242,14 +198,6 @@ void PathWindow::hole_filled_late(TimePoint opened, std::uint32_t segments) {
 }
 
 // -- acknowledgments --
-
-void PathWindow::delivered(TimePoint at, Bytes charged) {
-  if (!tick_.first_delivery) {
-    tick_.first_delivery = at;
-    tick_.first_delivery_bytes = charged;
-  }
-  tick_.delivered += charged;
-}
 
 void PathWindow::rtt_sampled(const RttSample& sample) {
   if (!rtt_history_) rtt_history_.reset(std::make_unique<RttHistory>().release());
@@ -433,12 +381,13 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   if (rtt_history_) {
     rtt_history_->advance_to(now);
     summary_.reset();
-    if (const auto count = rtt_history_->rtt_sum.total(); count > 0) {
-      base_ = rtt_history_->base_sum.quantile(0.5);
+    const DurationHistogram rtt = RttHistory::sum_of(rtt_history_->rtt);
+    if (rtt.total() > 0) {
+      base_ = RttHistory::sum_of(rtt_history_->base).quantile(0.5);
       summary_ = RttSummary{.base = base_,
-                            .p50 = rtt_history_->rtt_sum.quantile(0.5),
-                            .p95 = rtt_history_->rtt_sum.quantile(0.95),
-                            .samples = static_cast<std::uint32_t>(count)};
+                            .p50 = rtt.quantile(0.5),
+                            .p95 = rtt.quantile(0.95),
+                            .samples = static_cast<std::uint32_t>(rtt.total())};
     }
   }
   m.rtt = summary_;

@@ -10,9 +10,11 @@
 /// them into beyond (the WAN side) and before (our side).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -38,18 +40,40 @@ class PathWindow {
   PathWindow(Direction direction, TimePoint epoch);
 
   // -- frames --
-  void frame_seen(TimePoint at, Bytes charged, bool tcp);
+  void frame_seen(TimePoint at, Bytes charged, bool tcp) {
+    tick_.sent += charged;
+    if (tcp) tick_.sent_tcp += charged;
+    if (const Place& p = reach(at); p.cohort) add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
+  }
   void data_seen(TimePoint at, bool first_of_flow_in_this_second);
-  void ack_seen(TimePoint at);
+  void ack_seen(TimePoint at) {
+    last_ack_ = at;
+    unanswered_since_.reset();
+  }
   void unmarked_data_echoed() { ++ece_echoes_; }
 
   // -- fate of transmissions --
   // A transmission is known by the time at which it was sent; what is told of a cohort that has been emitted
   // comes too late and is passed over.
   /// `rtt` of the flow (zero: unknown) says how long the fate may take.
-  void segments_sent(TimePoint at, std::uint32_t segments, Duration rtt);
-  void charge_sent(TimePoint at, Bytes charged);
-  void segments_delivered(TimePoint sent, std::uint32_t segments);
+  void segments_sent(TimePoint at, std::uint32_t segments, Duration rtt) {
+    in_flight_ += segments;
+    const Place& p = reach(at);
+    if (p.cohort == nullptr) return;
+    p.cohort->sent += segments;
+    p.cohort->rtt = std::max(p.cohort->rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
+    add(p.slot->sent, segments);
+  }
+  void charge_sent(TimePoint at, Bytes charged) {
+    if (const Place& p = reach(at); p.cohort) p.cohort->charged += charged;
+  }
+  void segments_delivered(TimePoint sent, std::uint32_t segments) {
+    in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+    if (const Place& p = open(sent); p.cohort) {
+      p.cohort->delivered += segments;
+      add(p.slot->delivered, segments);
+    }
+  }
   /// `told`: when their retransmission passed.
   void segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told);
   /// A loss that was charged turns out to have been delivered (DSACK, an ACK too early for the
@@ -64,7 +88,13 @@ class PathWindow {
   void hole_filled_late(TimePoint opened, std::uint32_t segments);
 
   // -- acknowledgments --
-  void delivered(TimePoint at, Bytes charged);
+  void delivered(TimePoint at, Bytes charged) {
+    if (!tick_.first_delivery) {
+      tick_.first_delivery = at;
+      tick_.first_delivery_bytes = charged;
+    }
+    tick_.delivered += charged;
+  }
   void rtt_sampled(const RttSample& sample);
 
   /// Closes the tick (previous close, now].
@@ -78,6 +108,18 @@ class PathWindow {
  private:
   /// Number of a 100 ms interval of send time since the estimator's epoch.
   using CohortId = std::uint32_t;
+  /// Before any RTT is known the fate of a segment is waited for this long.
+  static constexpr Duration kUnknownRtt = std::chrono::milliseconds(450);
+
+  /// Counters of strangers' packets: they stop at their ends instead of wrapping.
+  template <class Counter>
+  static void add(Counter& to, std::uint32_t count) {
+    to = static_cast<Counter>(to + std::min<std::uint32_t>(count, std::numeric_limits<Counter>::max() - to));
+  }
+  template <class Counter>
+  static void take_off(Counter& from, std::uint32_t count) {
+    from = static_cast<Counter>(from - std::min<std::uint32_t>(from, count));
+  }
 
   struct OpenCohort {
     std::uint32_t sent = 0;  ///< transmissions whose fate is tracked

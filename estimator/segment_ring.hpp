@@ -68,13 +68,18 @@ class SegmentRing {
   }
   /// False when neither the ring nor the budget has room.
   [[nodiscard]] bool insert(std::size_t at, const SentSegment& segment) {
+    if (at == size_) return push_back(segment);
     if (size_ == capacity_ && !grow()) return false;
     ++size_;
     for (std::size_t i = size_ - 1; i > at; --i) (*this)[i] = (*this)[i - 1];
     (*this)[at] = segment;
     return true;
   }
-  [[nodiscard]] bool push_back(const SentSegment& segment) { return insert(size_, segment); }
+  [[nodiscard]] bool push_back(const SentSegment& segment) {
+    if (size_ == capacity_ && !grow()) return false;
+    slots()[(head_ + size_++) & (capacity_ - 1)] = segment;
+    return true;
+  }
 
   /// Index of the first segment that ends behind `at`; size() when there is none.
   [[nodiscard]] std::size_t first_ending_after(SequenceNumber at) const {
