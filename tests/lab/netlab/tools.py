@@ -24,6 +24,14 @@ def lab_tool(name: str) -> Path:
     return tool
 
 
+def bench_tool(name: str) -> Path:
+    """A tool of the benchmarks: the newest one built under build/."""
+    tool = _newest(f"*/tests/bench/{name}")
+    if tool is None:
+        raise LabError(f"{name} is not built (build/*/tests/bench)")
+    return tool
+
+
 def weir_binary(given: str | None = None) -> Path:
     """The product: as given, else $WEIR_BIN, else the newest one built under build/."""
     path = given or os.environ.get("WEIR_BIN")
