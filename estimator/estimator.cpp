@@ -162,12 +162,15 @@ void Estimator::Impl::take(const Frame& frame) {
 }
 
 void Estimator::Impl::work_off() {
-  const std::span<const Pending> items(batch.data(), std::exchange(pending, 0));
-  for (const Pending& item : items) {
+  const std::span<Pending> items(batch.data(), std::exchange(pending, 0));
+  for (Pending& item : items) {
     if (item.outcome == ParseOutcome::tcp) flows.prefetch_flow(item.key);
   }
   for (const Pending& item : items) {
     if (item.outcome == ParseOutcome::tcp) flows.prefetch_tracking(item.key);
+  }
+  for (const Pending& item : items) {
+    if (item.outcome == ParseOutcome::tcp) flows.prefetch_ring(item.key);
   }
   for (const Pending& item : items) work_on(item);
 }

@@ -34,6 +34,9 @@ constexpr Duration kLeastIdle = 10s;
   return static_cast<std::uint32_t>(mix_bits(h) >> 16U);
 }
 
+/// Of a tracking: all that a segment in its turn or its ACK touches.
+constexpr std::size_t kTrackingPrefetched = offsetof(Tracking, seen) + sizeof(Tracking::seen);
+
 void prefetch_lines(const void* object, std::size_t bytes) {
   constexpr std::size_t kLine = 64;
   for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(static_cast<const char*>(object) + at);
@@ -82,17 +85,23 @@ bool FlowTable::is(Number number, const FlowKey& key) {
   return flow.is_v6 && v6_pairs_[flow.addresses[0]] == key.addresses;
 }
 
-void FlowTable::prefetch_flow(const FlowKey& key) {
-  const Number likely = index_.find(key.hash, [](Number) { return true; });
-  if (likely != FlowIndex::kNone) prefetch_lines(&flows_[likely], sizeof(Flow));
+void FlowTable::prefetch_flow(FlowKey& key) {
+  key.likely = index_.find(key.hash, [](Number) { return true; });
+  if (key.likely != FlowIndex::kNone) prefetch_lines(&flows_[key.likely], sizeof(Flow));
 }
 
 void FlowTable::prefetch_tracking(const FlowKey& key) {
-  const Number likely = index_.find(key.hash, [](Number) { return true; });
-  if (likely == FlowIndex::kNone) return;
-  for (const HalfFlow& half : flows_[likely].halves) {
+  if (key.likely == FlowIndex::kNone) return;
+  for (const HalfFlow& half : flows_[key.likely].halves) {
     if (half.tracking() != TrackingPool::kNone)
-      prefetch_lines(&trackings_[half.tracking()], sizeof(Tracking));
+      prefetch_lines(&trackings_[half.tracking()], kTrackingPrefetched);
+  }
+}
+
+void FlowTable::prefetch_ring(const FlowKey& key) {
+  if (key.likely == FlowIndex::kNone) return;
+  for (const HalfFlow& half : flows_[key.likely].halves) {
+    if (half.tracking() != TrackingPool::kNone) trackings_[half.tracking()].ring.prefetch_ends();
   }
 }
 

@@ -29,7 +29,8 @@ struct FlowKey {
   std::uint32_t ports = 0;
   std::uint32_t hash = 0;
   Family family = Family::v4;
-  End sender = 0;  ///< which end sent the packet
+  End sender = 0;                               ///< which end sent the packet
+  FlowIndex::Number likely = FlowIndex::kNone;  ///< a flow under this hash when it was asked for
   [[nodiscard]] bool same_connection(const FlowKey& other) const {
     return addresses == other.addresses && ports == other.ports && family == other.family;
   }
@@ -83,12 +84,12 @@ class FlowTable {
 
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
 
-  // -- a batch of packets asks for its memory before it needs it: first the index, then the flow, then what
-  // it
-  //    has in flight --
+  // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
+  //    and both ends of that, each a step behind the other --
   void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
-  void prefetch_flow(const FlowKey& key);
+  void prefetch_flow(FlowKey& key);
   void prefetch_tracking(const FlowKey& key);
+  void prefetch_ring(const FlowKey& key);
 
   struct Found {
     Flow* flow = nullptr;  ///< nullptr: the table is full and nothing could give way
@@ -117,6 +118,9 @@ class FlowTable {
 
   [[nodiscard]] bool is(Number number, const FlowKey& key);
   [[nodiscard]] std::uint32_t hash_of(const Flow& flow);
+  [[nodiscard]] bool is_still(Number likely, const FlowKey& key) {
+    return likely != FlowIndex::kNone && flows_.is_taken(likely) && is(likely, key);
+  }
   [[nodiscard]] Number find(const FlowKey& key) {
     return index_.find(key.hash, [&](Number n) { return is(n, key); });
   }
@@ -140,6 +144,7 @@ class FlowTable {
 
 template <typename Retire>
 FlowTable::Found FlowTable::find_or_create(const FlowKey& key, TimePoint now, Retire&& retire) {
+  if (is_still(key.likely, key)) return {.flow = &flows_[key.likely]};
   if (const Number known = find(key); known != FlowIndex::kNone) return {.flow = &flows_[known]};
   Flow* flow = create(key);
   if (flow == nullptr) {

@@ -62,6 +62,12 @@ class SegmentRing {
     return slots()[(head_ + i) & (capacity_ - 1)];
   }
   [[nodiscard]] SentSegment& back() { return (*this)[size_ - 1]; }
+  /// Asks for the memory of the oldest one and of the next that will be appended.
+  void prefetch_ends() const {
+    if (!more_) return;
+    __builtin_prefetch(&slots()[head_]);
+    __builtin_prefetch(&slots()[(head_ + size_) & (capacity_ - 1)], 1);
+  }
   void pop_front() {
     head_ = (head_ + 1) & (capacity_ - 1);
     --size_;

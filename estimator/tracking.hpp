@@ -72,10 +72,10 @@ struct Tracking {
   HalfFlow* owner;
   std::unique_ptr<Trouble> trouble;
   TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
-  TimePoint last_marked;       ///< data that left us with CE
   SegmentRing ring;
   std::array<SeenSegment, 4> seen{};
   std::uint8_t next_seen = 0;
+  TimePoint last_marked;  ///< data that left us with CE
 
   [[nodiscard]] bool rests() const { return ring.empty() && (!trouble || trouble->holes.empty()); }
   [[nodiscard]] Trouble& in_trouble(SequenceNumber nothing_doubted_below) {
