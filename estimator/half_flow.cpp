@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
-#include <utility>
 
 namespace weir {
 namespace {
@@ -17,6 +16,9 @@ constexpr Duration kDuplicateWithin = 1s;
 constexpr Duration kDuplicateByTimestampWithin = 1ms;
 constexpr Duration kBackToBack = 1ms;
 constexpr Duration kLongestRtt = 60s;
+/// Timers wait longer (Linux: 200 ms and the RTT); what ACKs ask for follows them sooner, even paced.
+constexpr Duration kLeastTimeout = 100ms;
+constexpr Duration kLongestReaction = 50ms;
 /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
 constexpr std::int32_t kReach = 1 << 30;
 constexpr std::uint8_t kStraysBeforeRestart = 3;
@@ -74,18 +76,7 @@ std::uint32_t HalfFlow::segment_payload(std::uint8_t header) const {
   return mss_ > options ? mss_ - options : 1U;
 }
 
-bool HalfFlow::first_data_in(std::int64_t second) {
-  const auto low_bits = static_cast<std::int32_t>(second & 0x7fffffff);
-  if (counted_second_ == low_bits) return false;
-  counted_second_ = low_bits;
-  return true;
-}
-
 // -- classes --
-
-bool HalfFlow::is_zero_window_probe(const DataSegment& s) const {
-  return peer_window_zero_ && s.payload <= 1 && s.range.size() == s.payload;
-}
 
 /// A keep-alive repeats the last byte *acknowledged* (RFC 9293, 3.8.4); one byte that nobody has acknowledged
 /// yet is a retransmission like any other.
@@ -134,7 +125,7 @@ bool HalfFlow::is_out_of_reach(const DataSegment& s) {
   return ++strays_ < kStraysBeforeRestart;
 }
 
-SegmentVerdict HalfFlow::on_data(const DataSegment& s, Duration round_trip, const CaptureGap& gap,
+SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, const CaptureGap& gap,
                                  SegmentBudget& budget, PathWindow& path) {
   const std::uint32_t all = s.wire_segments;
   if (!started_) start(acked_ ? later_of(s.range.begin, last_ack_) : s.range.begin, true);
@@ -169,9 +160,18 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, Duration round_trip, cons
   if (precedes(old.begin, low_)) return verdict;
 
   // Younger than both halves of the round trip: no retransmission can have been asked for and sent since.
+  const Duration round_trip =
+      floor_.value().value_or(Duration::zero()) + peer.floor_.value().value_or(Duration::zero());
   const Duration reordering =
       round_trip > Duration::zero() ? std::min(round_trip, kLongestReordering) : kLongestReordering;
-  const bool lost = send_again(old, parts, path);  // skips the holes
+  // Timed out: later than both halves usually take, and no ACK came in time to ask for it. The delay alone
+  // does not tell: after a burst of losses ACKs ask for the last of them round trips later.
+  const Duration reaction = peer.smoothed_.longest_usual() + kLongestReaction;
+  const bool asked_for = s.time - tracking_->last_ack < reaction;
+  const Duration timeout =
+      asked_for ? Duration::max()
+                : std::max(kLeastTimeout, smoothed_.longest_usual() + peer.smoothed_.longest_usual());
+  const SentAgain again = send_again(old, parts, timeout, path);  // skips the holes
   const Filled filled = fill_holes(old, parts, reordering, gap, path);
   last_sent_again_ = s.time;
 
@@ -179,8 +179,12 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, Duration round_trip, cons
     verdict.kind = filled.late > 0        ? SegmentClass::hole_fill
                    : filled.reordered > 0 ? SegmentClass::reordered
                                           : SegmentClass::unknown;
+  } else if (again.lost) {
+    verdict.kind = SegmentClass::retransmitted;
+    verdict.resent_after = again.after;
+    verdict.by_timeout = again.after && *again.after > timeout;
   } else {
-    verdict.kind = lost ? SegmentClass::retransmitted : SegmentClass::spurious;
+    verdict.kind = SegmentClass::spurious;
   }
   return verdict;
 }
@@ -236,7 +240,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
                       .charged = parts.charged(part),
                       .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), 0xffffU))};
   if (acked_) {
-    path.segments_sent(now, segment.segments, smoothed_rtt_);
+    path.segments_sent(now, segment.segments, smoothed_.mean());
   } else {
     segment.set(SentSegment::kUncounted);
   }
@@ -287,29 +291,33 @@ void HalfFlow::split_at(SequenceNumber at) {
 }
 
 /// Bytes that passed before pass again: what was acknowledged or SACKed in the meantime was sent again for
-/// nothing, the rest was lost behind the tap, and is in flight anew. Returns whether anything was lost.
-bool HalfFlow::send_again(SequenceRange part, const Parts& parts, PathWindow& path) {
+/// nothing, the rest was lost behind the tap, and is in flight anew.
+HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts, Duration timeout,
+                                         PathWindow& path) {
   const SequenceRange open{acked_ ? later_of(part.begin, last_ack_) : part.begin, part.end};
-  if (open.empty()) return false;
+  SentAgain again;
+  if (open.empty()) return again;
 
   split_at(open.begin);
   split_at(open.end);
   SegmentRing& ring = tracking_->ring;
   bool any = false;
-  bool lost = false;
   for (std::size_t i = ring.first_ending_after(open.begin); i < ring.size(); ++i) {
     SentSegment& segment = ring[i];
     if (!precedes(segment.range.begin, open.end)) break;
     any = true;
     if (segment.is(SentSegment::kSacked)) continue;
-    lost = true;
+    again.lost = true;
+    const Duration after = parts.whole.time - segment.sent;
+    again.after = std::max(again.after.value_or(after), after);
     if (!segment.is(SentSegment::kUncounted)) {
       if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
       path.segments_lost_after_tap(segment.sent, segment.segments);
-      tracking_->losses[tracking_->next_loss] = {segment.range, segment.sent, segment.segments};
-      tracking_->next_loss =
-          static_cast<std::uint8_t>((tracking_->next_loss + 1U) % tracking_->losses.size());
-      path.segments_sent(parts.whole.time, segment.segments, smoothed_rtt_);
+      tracking_->losses.add({.range = segment.range,
+                             .sent = segment.sent,
+                             .segments = segment.segments,
+                             .by_timeout = after > timeout});
+      path.segments_sent(parts.whole.time, segment.segments, smoothed_.mean());
     }
     segment.sent = parts.whole.time;
     segment.unset(SentSegment::kDoubtful);
@@ -319,7 +327,8 @@ bool HalfFlow::send_again(SequenceRange part, const Parts& parts, PathWindow& pa
       tracking_->resent.push_back({segment.range.begin, segment.sent});
   }
   // Bytes seen whose fate was given up (the ring was full) were not acknowledged either: sent again, lost.
-  return lost || !any;
+  again.lost = again.lost || !any;
+  return again;
 }
 
 HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
@@ -366,26 +375,18 @@ struct HalfFlow::AckProgress {
   TimePoint now;
   std::uint64_t charged = 0;
   std::uint32_t bytes = 0;
-  std::uint32_t losses_undone = 0;
+  UndoneLosses undone{};
   std::optional<SentSegment> timed{};  ///< the segment whose arrival this ACK reports
   bool immediate = false;              ///< the receiver cannot have held the ACK back
 };
 
-void HalfFlow::take_rtt(Duration rtt, TimePoint at) {
-  floor_.add(rtt, at);
-  smoothed_rtt_ = smoothed_rtt_ == Duration::zero() ? rtt : smoothed_rtt_ + (rtt - smoothed_rtt_) / 8;
-}
-
-std::uint32_t HalfFlow::undo_loss(SequenceRange range, PathWindow& path) {
-  for (std::size_t back = 1; back <= tracking_->losses.size(); ++back) {
-    ChargedLoss& loss =
-        tracking_
-            ->losses[(tracking_->next_loss + tracking_->losses.size() - back) % tracking_->losses.size()];
-    if (loss.segments == 0 || overlap_of(loss.range, range).empty()) continue;
-    path.loss_undone(loss.sent, loss.segments);
-    return std::exchange(loss.segments, std::uint16_t{0});
-  }
-  return 0;
+void HalfFlow::undo_loss(SequenceRange range, AckProgress& progress, PathWindow& path) {
+  const auto loss = tracking_->losses.take(range);
+  if (!loss) return;
+  path.loss_undone(loss->sent, loss->segments);
+  progress.undone.segments += loss->segments;
+  if (loss->by_timeout) progress.undone.timeouts += loss->segments;
+  progress.undone.sent = loss->sent;
 }
 
 void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, PathWindow& path) {
@@ -404,7 +405,7 @@ void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Pat
   // the least RTT: the least one seen may itself hold a queue.
   const auto least = floor_.value();
   if (segment.is(SentSegment::kRetransmitted) && least && progress.now - segment.sent < *least / 2) {
-    progress.losses_undone += undo_loss(segment.range, path);
+    undo_loss(segment.range, progress, path);
   }
 }
 
@@ -510,14 +511,14 @@ void HalfFlow::close_holes_below(SequenceNumber ack, PathWindow& path) {
 }
 
 /// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice.
-std::uint32_t HalfFlow::undo_by_dsack(const PacketRecord& ack, PathWindow& path) {
-  if (ack.sack_count == 0) return 0;
+void HalfFlow::undo_by_dsack(const PacketRecord& ack, AckProgress& progress, PathWindow& path) {
+  if (ack.sack_count == 0) return;
   const SequenceRange first = ack.sack[0];
-  if (first.empty()) return 0;
+  if (first.empty()) return;
   const bool below = at_or_before(first.end, ack.acknowledgment);
   const bool within = ack.sack_count > 1 && at_or_before(ack.sack[1].begin, first.begin) &&
                       at_or_before(first.end, ack.sack[1].end);
-  return below || within ? undo_loss(first, path) : 0;
+  if (below || within) undo_loss(first, progress, path);
 }
 
 /// From a SYN sent once to its answer. Tells how far the other end is, roughly; no RTT sample, since a proxy
@@ -526,7 +527,7 @@ std::optional<Duration> HalfFlow::take_handshake(const PacketRecord& ack) {
   if (!syn_waits_ || precedes(ack.acknowledgment, isn_ + 1)) return std::nullopt;
   syn_waits_ = false;
   const Duration took = ack.time - last_sent_again_;
-  if (smoothed_rtt_ == Duration::zero()) smoothed_rtt_ = took;
+  if (!smoothed_.is_known()) smoothed_.add(took);
   return took;
 }
 
@@ -546,7 +547,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, PathWindow& path) {
   if (!in_step_ && at_or_before(low_, number)) in_step_ = true;
 
   AckProgress progress{.now = ack.time};
-  progress.losses_undone = undo_by_dsack(ack, path);
+  undo_by_dsack(ack, progress, path);
   if (at_or_before(last_ack_, number)) {
     last_ack_ = number;
     acknowledge_up_to(earlier_of(number, high_), progress, path);
@@ -555,19 +556,21 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, PathWindow& path) {
     tracking_->doubted_below = later_of(tracking_->doubted_below, number);
     acknowledge_selectively(ack, progress, path);
   }
+  if (progress.charged > 0 || ack.payload == 0) tracking_->last_ack = ack.time;
   if (progress.charged > 0) {
     path.delivered(ack.time, Bytes(progress.charged));
     doubt_overtaken_retransmissions(path);
   }
 
-  verdict.losses_undone = progress.losses_undone;
+  verdict.undone = progress.undone;
   if (!progress.timed) return verdict;
   const Duration rtt = ack.time - progress.timed->sent;
   const bool held_back = !progress.immediate && progress.bytes < 2 * segment_payload(ack.tcp_header_bytes);
   if (rtt <= Duration::zero() || rtt > kLongestRtt) return verdict;
   verdict.answered = rtt;
   if (held_back) return verdict;
-  take_rtt(rtt, ack.time);
+  floor_.add(rtt, ack.time);
+  smoothed_.add(rtt);
   verdict.sample = RttSample{
       .sent = progress.timed->sent, .taken = ack.time, .rtt = rtt, .weight = Bytes(progress.charged)};
   return verdict;
@@ -575,7 +578,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, PathWindow& path) {
 
 bool HalfFlow::left_unmarked(TimePoint now) const {
   if (!ecn_capable_) return false;
-  return last_marked_ == TimePoint() || now - last_marked_ > std::max<Duration>(2 * smoothed_rtt_, 200ms);
+  return last_marked_ == TimePoint() || now - last_marked_ > std::max<Duration>(2 * smoothed_.mean(), 200ms);
 }
 
 // -- the end --
@@ -585,10 +588,6 @@ void HalfFlow::leave(PathWindow& path) {
   while (!tracking_->ring.empty()) make_room(path);
   for (const Hole& hole : tracking_->holes) path.hole_closed(hole.opened);
   tracking_.reset();
-}
-
-void HalfFlow::rest() {
-  if (tracking_ && tracking_->ring.empty() && tracking_->holes.empty()) tracking_.reset();
 }
 
 /// Refused data were not lost: they will be sent again as if for the first time.

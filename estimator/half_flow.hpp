@@ -10,14 +10,17 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "config/units.hpp"
+#include "estimator/charged_losses.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
 #include "estimator/rtt_floor.hpp"
 #include "estimator/segment_ring.hpp"
 #include "estimator/sequence.hpp"
+#include "estimator/smoothed_rtt.hpp"
 
 namespace weir {
 
@@ -38,6 +41,9 @@ struct SegmentVerdict {
   SegmentClass kind = SegmentClass::fresh;
   std::uint32_t segments = 0;  ///< wire segments that the class holds for
   std::uint32_t fresh = 0;     ///< wire segments of the same frame that carry new bytes
+  /// Of a retransmission: the time since the oldest of its lost bytes were last sent; nullopt: not known.
+  std::optional<Duration> resent_after{};
+  bool by_timeout = false;  ///< no ACK can have asked for it: the sender's timer ran out
 };
 
 enum class SynVerdict : std::uint8_t { first, repeated, duplicate };
@@ -61,12 +67,19 @@ struct CaptureGap {
   TimePoint end;
 };
 
+/// Losses that were charged and were none: the bytes had arrived.
+struct UndoneLosses {
+  std::uint32_t segments = 0;  ///< wire segments that were counted as retransmitted and were spurious
+  std::uint32_t timeouts = 0;  ///< of these, counted as sent again by timeout
+  TimePoint sent{};            ///< when the last of them had been sent
+};
+
 /// What an acknowledgment told.
 struct AckVerdict {
   std::optional<RttSample> sample;  ///< without base and flow, which the caller knows
   std::optional<Duration>
       answered;  ///< how soon the other end answered, held back or not: no RTT, an upper bound
-  std::uint32_t losses_undone = 0;  ///< wire segments that were counted as retransmitted and were spurious
+  UndoneLosses undone{};
 };
 
 class HalfFlow {
@@ -79,7 +92,8 @@ class HalfFlow {
   /// used anew.
   [[nodiscard]] bool conflicts_with_syn(SequenceNumber isn) const { return opened_ ? isn != isn_ : started_; }
 
-  SegmentVerdict on_data(const DataSegment& segment, Duration round_trip, const CaptureGap& gap,
+  /// `peer` is the other direction: it knows the other half of the round trip.
+  SegmentVerdict on_data(const DataSegment& segment, const HalfFlow& peer, const CaptureGap& gap,
                          SegmentBudget& budget, PathWindow& path);
   /// An acknowledgment of this direction's data, seen travelling the other way.
   AckVerdict on_ack(const PacketRecord& ack, PathWindow& path);
@@ -91,7 +105,9 @@ class HalfFlow {
   /// Takes everything in flight out of the cohorts: the flow died, or belongs to another window.
   void leave(PathWindow& path);
   /// Gives the working memory back when nothing is in flight.
-  void rest();
+  void rest() {
+    if (tracking_ && tracking_->ring.empty() && tracking_->holes.empty()) tracking_.reset();
+  }
   /// TCP Fast Open: a SYN-ACK that covers the SYN but not the SYN's data refuses them (RFC 7413, 4.2.2).
   [[nodiscard]] bool refuses_syn_data(SequenceNumber ack) const {
     return opened_ && !acked_ && ack == isn_ + 1 && high_ != isn_ + 1;
@@ -103,22 +119,20 @@ class HalfFlow {
   void agree_mss(std::uint16_t mss) { mss_ = mss; }
   [[nodiscard]] std::uint16_t offered_mss() const { return offered_mss_; }
 
-  [[nodiscard]] Duration smoothed_rtt() const { return smoothed_rtt_; }
+  [[nodiscard]] Duration smoothed_rtt() const { return smoothed_.mean(); }
   [[nodiscard]] std::optional<Duration> least_rtt() const { return floor_.value(); }
   [[nodiscard]] bool has_data() const { return started_ && high_ != low_at_start_; }
   [[nodiscard]] bool is_acknowledged() const { return acked_; }
   [[nodiscard]] bool in_flight() const { return tracking_ && !tracking_->ring.empty(); }
-  [[nodiscard]] bool first_data_in(std::int64_t second);
+  [[nodiscard]] bool first_data_in(std::int64_t second) {
+    const auto low_bits = static_cast<std::int32_t>(second & 0x7fffffff);
+    return std::exchange(counted_second_, low_bits) != low_bits;
+  }
 
  private:
   struct Hole {
     SequenceRange range;
     TimePoint opened;
-  };
-  struct ChargedLoss {
-    SequenceRange range;
-    TimePoint sent;
-    std::uint16_t segments = 0;
   };
   /// A retransmission in flight, in order of sending.
   struct Resent {
@@ -134,8 +148,8 @@ class HalfFlow {
     SequenceNumber doubted_below = 0;
     std::deque<Resent> resent;
     TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
-    std::array<ChargedLoss, 8> losses{};
-    std::uint8_t next_loss = 0;
+    TimePoint last_ack;          ///< that may have asked for a retransmission
+    ChargedLosses losses;
   };
   struct Seen {
     SequenceNumber sequence = 0;
@@ -151,7 +165,9 @@ class HalfFlow {
   static constexpr std::size_t kMostResent = 1024;
 
   void start(SequenceNumber at, bool mid_stream);
-  [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
+  [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const {
+    return peer_window_zero_ && s.payload <= 1 && s.range.size() == s.payload;
+  }
   [[nodiscard]] bool is_keepalive(const DataSegment& s) const;
   [[nodiscard]] bool is_capture_duplicate(const DataSegment& s) const;
   void remember(const DataSegment& s);
@@ -170,7 +186,12 @@ class HalfFlow {
   };
   [[nodiscard]] Filled fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
                                   const CaptureGap& gap, PathWindow& path);
-  [[nodiscard]] bool send_again(SequenceRange part, const Parts& parts, PathWindow& path);
+  struct SentAgain {
+    bool lost = false;
+    std::optional<Duration> after{};  ///< since the oldest of the lost bytes were last sent
+  };
+  [[nodiscard]] SentAgain send_again(SequenceRange part, const Parts& parts, Duration timeout,
+                                     PathWindow& path);
   void split_at(SequenceNumber at);
 
   struct AckProgress;
@@ -181,10 +202,9 @@ class HalfFlow {
   void doubt_overtaken_retransmissions(PathWindow& path);
   void doubt(SentSegment& segment, PathWindow& path);
   void close_holes_below(SequenceNumber ack, PathWindow& path);
-  [[nodiscard]] std::uint32_t undo_loss(SequenceRange range, PathWindow& path);
-  [[nodiscard]] std::uint32_t undo_by_dsack(const PacketRecord& ack, PathWindow& path);
+  void undo_loss(SequenceRange range, AckProgress& progress, PathWindow& path);
+  void undo_by_dsack(const PacketRecord& ack, AckProgress& progress, PathWindow& path);
   [[nodiscard]] std::optional<Duration> take_handshake(const PacketRecord& ack);
-  void take_rtt(Duration rtt, TimePoint at);
 
   SequenceNumber isn_ = 0;
   SequenceNumber low_ = 0;  ///< below it nothing is known
@@ -203,7 +223,7 @@ class HalfFlow {
   std::uint8_t strays_ = 0;  ///< segments in a row that lie out of reach of H
   std::uint8_t next_seen_ = 0;
   std::int32_t counted_second_ = -1;
-  Duration smoothed_rtt_{};
+  SmoothedRtt smoothed_;
   RttFloor floor_;
   TimePoint last_sent_again_;  ///< anything below H: older bytes held the ACKs of newer ones
   TimePoint last_marked_;      ///< data that left us with CE
