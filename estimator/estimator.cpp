@@ -4,11 +4,13 @@
 #include <array>
 #include <utility>
 
+#include "estimator/duration_sums.hpp"
 #include "estimator/flow_table.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
 #include "estimator/remote_bases.hpp"
+#include "estimator/segment_totals.hpp"
 #include "estimator/sides.hpp"
 
 namespace weir {
@@ -24,41 +26,6 @@ constexpr std::size_t kBatch = 32;
 constexpr Duration kCohortsEndBeforeTicks = 20ms;
 /// A frame whose stamp is this far ahead of the last one has a broken stamp.
 constexpr Duration kLargestStep = std::chrono::hours(24);
-
-void count(const SegmentVerdict& verdict, bool lone_fin, SegmentTotals& totals) {
-  totals.fresh += verdict.fresh;
-  const std::uint32_t n = verdict.segments;
-  switch (verdict.kind) {
-    case SegmentClass::fresh:
-      break;
-    case SegmentClass::probe:
-      totals.probe += n;
-      break;
-    case SegmentClass::keepalive:
-      totals.keepalive += n;
-      break;
-    case SegmentClass::duplicate:
-      totals.duplicate += n;
-      break;
-    case SegmentClass::spurious:
-      totals.spurious += n;
-      totals.fin_retransmitted += lone_fin ? 1 : 0;
-      break;
-    case SegmentClass::retransmitted:
-      totals.retransmitted += n;
-      totals.fin_retransmitted += lone_fin ? 1 : 0;
-      break;
-    case SegmentClass::reordered:
-      totals.reordered += n;
-      break;
-    case SegmentClass::hole_fill:
-      totals.hole_fill += n;
-      break;
-    case SegmentClass::unknown:
-      totals.unknown += n;
-      break;
-  }
-}
 
 }  // namespace
 
@@ -78,6 +45,7 @@ struct Estimator::Impl {
   std::array<std::vector<std::unique_ptr<PathWindow>>, 2> windows;
   std::array<DurationHistogram, 2> rtt;
   std::array<Duration, 2> least_rtt{};
+  std::array<DurationSums, 2> retransmission_delay;  ///< [direction]
   EstimatorTotals totals;
   CaptureGap gap{.begin = TimePoint::max(), .end = TimePoint::min()};
   std::optional<TimePoint> epoch;
@@ -292,12 +260,7 @@ void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sende
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
     work.path.unmarked_data_echoed();
   const AckVerdict verdict = half.on_ack(record, work);
-  if (verdict.losses_undone > 0) {
-    SegmentTotals& t = segments(direction_of(flow, owner));
-    const std::uint64_t undone = std::min<std::uint64_t>(verdict.losses_undone, t.retransmitted);
-    t.retransmitted -= undone;
-    t.spurious += undone;
-  }
+  if (verdict.undone.segments > 0) take_back(verdict.undone, segments(direction_of(flow, owner)));
   if (verdict.sample) take_rtt(flow, record, sender, *verdict.sample);
   if (verdict.answered) reconsider_sides(flow, record, sender, *verdict.answered);
 }
@@ -369,6 +332,9 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
                             .ecn = static_cast<std::uint8_t>(record.traffic_class & kEcnMask)};
   const SegmentVerdict verdict = half.on_data(segment, flow.halves[1 - sender], gap, work);
   count(verdict, record.payload == 0, t);
+  if (verdict.resent_after) {
+    retransmission_delay[static_cast<std::size_t>(direction)].add(*verdict.resent_after, verdict.segments);
+  }
 }
 
 // -- ticks --
@@ -423,6 +389,18 @@ RttTotals Estimator::rtt_totals(Direction direction) const {
           .p95 = h.quantile(0.95),
           .p99 = h.quantile(0.99),
           .samples = h.total()};
+}
+
+DelayTotals Estimator::retransmission_delay(Direction direction) const {
+  impl_->work_off();
+  const DurationSums& sums = impl_->retransmission_delay[static_cast<std::size_t>(direction)];
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
+          .p50 = h.quantile(0.50),
+          .p95 = h.quantile(0.95),
+          .p99 = h.quantile(0.99),
+          .samples = h.total(),
+          .histogram = h.bins()};
 }
 
 SideFinding Estimator::sides() const {

@@ -16,6 +16,7 @@
 #include "config/address.hpp"
 #include "config/policy.hpp"
 #include "config/units.hpp"
+#include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
 
 namespace weir {
@@ -46,6 +47,9 @@ struct EstimatorSettings {
 struct SegmentTotals {
   std::uint64_t data = 0, fresh = 0, retransmitted = 0, spurious = 0, hole_fill = 0, reordered = 0, probe = 0,
                 keepalive = 0, duplicate = 0, unknown = 0, syn_retransmitted = 0, fin_retransmitted = 0;
+  /// Of `retransmitted`: asked for by ACKs, or sent when the sender's timer ran out. Neither where it is not
+  /// known when the lost bytes had been sent.
+  std::uint64_t fast = 0, timeout = 0;
   bool operator==(const SegmentTotals&) const = default;
 };
 
@@ -56,6 +60,16 @@ struct RttTotals {
   Duration p95{};
   Duration p99{};
   std::uint64_t samples = 0;  ///< 0: the durations mean nothing
+};
+
+/// From the sending of bytes that got lost to their sending again, over the whole run.
+struct DelayTotals {
+  Duration min{};
+  Duration p50{};
+  Duration p95{};
+  Duration p99{};
+  std::uint64_t samples = 0;  ///< wire segments; 0: the durations mean nothing
+  std::vector<DurationHistogram::Bin> histogram;
 };
 
 /// How it was decided which end is ours, for traffic of no site.
@@ -100,6 +114,7 @@ class Estimator {
   [[nodiscard]] TickResult tick(TimePoint now, bool capture_lost);
   [[nodiscard]] const EstimatorTotals& totals() const;
   [[nodiscard]] RttTotals rtt_totals(Direction direction) const;
+  [[nodiscard]] DelayTotals retransmission_delay(Direction direction) const;
   [[nodiscard]] SideFinding sides() const;
 
  private:

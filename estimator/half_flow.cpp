@@ -18,8 +18,9 @@ constexpr Duration kDuplicateByTimestampWithin = 1ms;
 /// A SYN repeated sooner was captured twice: the first timer runs for a second (RFC 6298, 2.1).
 constexpr Duration kSynDuplicateWithin = 100ms;
 constexpr Duration kBackToBack = 1ms;
-/// No sender's timer is shorter, nor does a duplicate ACK take longer on most paths.
+/// Timers wait longer (Linux: 200 ms and the RTT); what ACKs ask for follows them sooner, even paced.
 constexpr Duration kLeastTimeout = 100ms;
+constexpr Duration kLongestReaction = 50ms;
 /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
 constexpr std::int32_t kReach = 1 << 30;
 constexpr std::uint8_t kStraysBeforeRestart = 3;
@@ -245,7 +246,8 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
       least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
   const Duration reordering =
       round_trip > Duration::zero() ? std::min(round_trip, kLongestReordering) : kLongestReordering;
-  const SentAgain again = send_again(old, parts, t, path);  // skips the holes
+  const Duration timeout = timeout_at(s.time, peer, t);
+  const SentAgain again = send_again(old, parts, timeout, t, path);  // skips the holes
   const Filled filled = fill_holes(old, parts, reordering, gap, t, path);
   last_sent_again_ = CoarseTime(s.time);
   sent_again_ = true;
@@ -256,20 +258,23 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
                                           : SegmentClass::unknown;
     return verdict;
   }
-  verdict.kind = again.lost ? SegmentClass::retransmitted : SegmentClass::spurious;
-  if (again.lost && again.oldest) {
-    verdict.resent_after = s.time - *again.oldest;
-    verdict.by_timeout = is_timeout(*verdict.resent_after, peer);
+  if (!again.lost) {
+    verdict.kind = SegmentClass::spurious;
+    return verdict;
   }
+  verdict.kind = SegmentClass::retransmitted;
+  verdict.resent_after = again.after;
+  verdict.by_timeout = again.after && *again.after > timeout;
   return verdict;
 }
 
-/// Later than news of the loss can have taken: both halves of the round trip as they usually are, and four
-/// times as much as they vary (the sum of RFC 6298, 2.3).
-bool HalfFlow::is_timeout(Duration resent_after, const HalfFlow& peer) const {
-  const Duration usual = smoothed_rtt_.value() + peer.smoothed_rtt_.value();
-  const Duration variation = rtt_variation_.value() + peer.rtt_variation_.value();
-  return resent_after > std::max(usual + 4 * variation, kLeastTimeout);
+/// What is sent again after more than this was sent by a timer: later than both halves of the round trip
+/// usually take, and no ACK came in time to ask for it. The delay alone does not tell: after a burst of
+/// losses ACKs ask for the last of them round trips later.
+Duration HalfFlow::timeout_at(TimePoint now, const HalfFlow& peer, const Tracking& t) const {
+  const Duration reaction = peer.smoothed_.longest_usual() + kLongestReaction;
+  if (now - t.last_ack < reaction) return Duration::max();
+  return std::max(kLeastTimeout, smoothed_.longest_usual() + peer.smoothed_.longest_usual());
 }
 
 // -- new bytes --
@@ -322,7 +327,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
                       .charged = parts.charged(part),
                       .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), 0xffffU))};
   if (acked_) {
-    path.segments_sent(now, segment.segments, smoothed_rtt_.value());
+    path.segments_sent(now, segment.segments, smoothed_.mean());
   } else {
     segment.set(SentSegment::kUncounted);
   }
@@ -373,8 +378,8 @@ void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
 
 /// Bytes that passed before pass again: what was acknowledged or SACKed in the meantime was sent again for
 /// nothing, the rest was lost behind the tap, and is in flight anew.
-HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts, Tracking& t,
-                                         PathWindow& path) {
+HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts, Duration timeout,
+                                         Tracking& t, PathWindow& path) {
   SentAgain again;
   const SequenceRange open{acked_ ? later_of(part.begin, last_ack_) : part.begin, part.end};
   if (open.empty()) return again;
@@ -391,13 +396,16 @@ HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts,
     any = true;
     if (segment.is(SentSegment::kSacked)) continue;
     again.lost = true;
-    again.oldest = std::min(again.oldest.value_or(segment.sent), segment.sent);
+    const Duration after = now - segment.sent;
+    again.after = std::max(again.after.value_or(after), after);
     if (!segment.is(SentSegment::kUncounted)) {
       if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
       if (!segment.is(SentSegment::kLost)) path.segments_lost_after_tap(segment.sent, segment.segments, now);
-      trouble.losses[trouble.next_loss] = {segment.range, segment.sent, segment.segments};
-      trouble.next_loss = static_cast<std::uint8_t>((trouble.next_loss + 1U) % trouble.losses.size());
-      path.segments_sent(now, segment.segments, smoothed_rtt_.value());
+      trouble.losses.add({.range = segment.range,
+                          .sent = segment.sent,
+                          .segments = segment.segments,
+                          .by_timeout = after > timeout});
+      path.segments_sent(now, segment.segments, smoothed_.mean());
     }
     segment.sent = now;
     segment.unset(SentSegment::kDoubtful);

@@ -16,6 +16,7 @@
 #include "estimator/path_window.hpp"
 #include "estimator/rtt_floor.hpp"
 #include "estimator/sequence.hpp"
+#include "estimator/smoothed_rtt.hpp"
 #include "estimator/tracking.hpp"
 
 namespace weir {
@@ -37,9 +38,9 @@ struct SegmentVerdict {
   SegmentClass kind = SegmentClass::fresh;
   std::uint32_t segments = 0;  ///< wire segments that the class holds for
   std::uint32_t fresh = 0;     ///< wire segments of the same frame that carry new bytes
-  /// Retransmitted: since the oldest of the lost bytes was sent; nullopt when that is not remembered.
+  /// Of a retransmission: the time since the oldest of its lost bytes were last sent; nullopt: not known.
   std::optional<Duration> resent_after{};
-  bool by_timeout = false;  ///< so long that only the sender's timer can have found the loss
+  bool by_timeout = false;  ///< no ACK can have asked for it: the sender's timer ran out
 };
 
 enum class SynVerdict : std::uint8_t { first, repeated, duplicate };
@@ -63,12 +64,19 @@ struct CaptureGap {
   TimePoint end;
 };
 
+/// Losses that were charged and were none: the bytes had arrived.
+struct UndoneLosses {
+  std::uint32_t segments = 0;  ///< wire segments that were counted as retransmitted and were spurious
+  std::uint32_t timeouts = 0;  ///< of these, counted as sent again by timeout
+  TimePoint sent{};            ///< when the last of them had been sent
+};
+
 /// What an acknowledgment told.
 struct AckVerdict {
   std::optional<RttSample> sample;  ///< without base and flow, which the caller knows
   std::optional<Duration>
       answered;  ///< how soon the other end answered, held back or not: no RTT, an upper bound
-  std::uint32_t losses_undone = 0;  ///< wire segments that were counted as retransmitted and were spurious
+  UndoneLosses undone{};
 };
 
 /// Payload bytes of one wire segment whose TCP header has `header` bytes, with `mss` agreed on by both SYNs
@@ -99,8 +107,8 @@ class HalfFlow {
                          const FlowWork& work);
   /// An acknowledgment that on_ack would learn nothing from: most data carry one.
   [[nodiscard]] bool is_told_nothing_by(const PacketRecord& ack) const {
-    return acked_ && in_step_ && ack.acknowledgment == last_ack_ && ack.sack_count == 0 && ack.window != 0 &&
-           !peer_window_zero_ && !syn_waits_;
+    return acked_ && in_step_ && ack.acknowledgment == last_ack_ && ack.sack_count == 0 && ack.payload > 0 &&
+           ack.window != 0 && !peer_window_zero_ && !syn_waits_;
   }
   /// An acknowledgment of this direction's data, seen travelling the other way.
   AckVerdict on_ack(const PacketRecord& ack, const FlowWork& work);
@@ -149,8 +157,8 @@ class HalfFlow {
   };
   /// What was sent again.
   struct SentAgain {
-    bool lost = false;                  ///< any of it; else all had been delivered
-    std::optional<TimePoint> oldest{};  ///< when the first of what was lost had been sent
+    bool lost = false;                ///< any of it; else all had been delivered
+    std::optional<Duration> after{};  ///< since the oldest of the lost bytes were last sent
   };
 
   void start(SequenceNumber at, bool mid_stream);
@@ -168,7 +176,7 @@ class HalfFlow {
   [[nodiscard]] SegmentVerdict classify_untracked(const DataSegment& s);
   [[nodiscard]] SegmentVerdict classify_below_high(const Parts& parts, const HalfFlow& peer,
                                                    const CaptureGap& gap, Tracking& t, PathWindow& path);
-  [[nodiscard]] bool is_timeout(Duration resent_after, const HalfFlow& peer) const;
+  [[nodiscard]] Duration timeout_at(TimePoint now, const HalfFlow& peer, const Tracking& t) const;
 
   void append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
   void open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWindow& path);
@@ -176,7 +184,8 @@ class HalfFlow {
   static void make_room(Tracking& t, PathWindow& path);
   [[nodiscard]] Filled fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
                                   const CaptureGap& gap, Tracking& t, PathWindow& path);
-  [[nodiscard]] SentAgain send_again(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
+  [[nodiscard]] SentAgain send_again(SequenceRange part, const Parts& parts, Duration timeout, Tracking& t,
+                                     PathWindow& path);
   static void split_at(SequenceNumber at, SegmentRing& ring);
 
   void acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path);
@@ -189,17 +198,16 @@ class HalfFlow {
   void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;
   static void doubt(SentSegment& segment, PathWindow& path);
   static void close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
-  [[nodiscard]] static std::uint32_t undo_loss(SequenceRange range, Trouble& trouble, PathWindow& path);
-  [[nodiscard]] std::uint32_t undo_by_dsack(const PacketRecord& ack, Trouble& trouble, PathWindow& path);
+  static void undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path);
+  static void undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
+                            PathWindow& path);
   [[nodiscard]] std::optional<Duration> take_handshake(const PacketRecord& ack);
-  void take_rtt(Duration rtt, TimePoint at);
 
   SequenceNumber low_ = 0;   ///< below it nothing is known; the one after the SYN's own, until it is raised
   SequenceNumber high_ = 0;  ///< H
   SequenceNumber last_ack_ = 0;
   RttFloor floor_;
-  CoarseDuration smoothed_rtt_;   ///< RFC 6298; zero: unknown
-  CoarseDuration rtt_variation_;  ///< RFC 6298
+  SmoothedRtt smoothed_;
   CoarseDuration base_;
   CoarseTime last_sent_again_;  ///< anything below H, and the SYN: older bytes held the ACKs of newer ones
   TrackingPool::Number tracking_ = TrackingPool::kNone;

@@ -22,36 +22,20 @@ struct HalfFlow::AckProgress {
   TimePoint now;
   std::uint64_t charged = 0;
   std::uint32_t bytes = 0;
-  std::uint32_t losses_undone = 0;
+  UndoneLosses undone{};
   std::optional<TimePoint> timed{};  ///< when the segment was sent whose arrival this ACK reports
   bool immediate = false;            ///< the receiver cannot have held the ACK back
 };
 
-/// RFC 6298, 2.2 and 2.3.
-void HalfFlow::take_rtt(Duration rtt, TimePoint at) {
-  floor_.add(rtt, at);
-  if (smoothed_rtt_.is_zero()) {
-    smoothed_rtt_ = CoarseDuration(rtt);
-    rtt_variation_ = CoarseDuration(rtt / 2);
-    return;
-  }
-  const Duration smoothed = smoothed_rtt_.value();
-  const Duration variation = rtt_variation_.value();
-  rtt_variation_ = CoarseDuration(variation + (std::chrono::abs(smoothed - rtt) - variation) / 4);
-  smoothed_rtt_ = CoarseDuration(smoothed + (rtt - smoothed) / 8);
-}
-
 // -- deliveries --
 
-std::uint32_t HalfFlow::undo_loss(SequenceRange range, Trouble& trouble, PathWindow& path) {
-  auto& losses = trouble.losses;
-  for (std::size_t back = 1; back <= losses.size(); ++back) {
-    auto& loss = losses[(trouble.next_loss + losses.size() - back) % losses.size()];
-    if (loss.segments == 0 || overlap_of(loss.range, range).empty()) continue;
-    path.loss_undone(loss.sent, loss.segments);
-    return std::exchange(loss.segments, std::uint16_t{0});
-  }
-  return 0;
+void HalfFlow::undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path) {
+  const auto loss = trouble.losses.take(range);
+  if (!loss) return;
+  path.loss_undone(loss->sent, loss->segments);
+  progress.undone.segments += loss->segments;
+  if (loss->by_timeout) progress.undone.timeouts += loss->segments;
+  progress.undone.sent = loss->sent;
 }
 
 void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path) {
@@ -73,7 +57,7 @@ void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tra
   // the least RTT: the least one seen may itself hold a queue.
   const auto least = floor_.value();
   if (least && progress.now - segment.sent < *least / 2) {
-    progress.losses_undone += undo_loss(segment.range, *t.trouble, path);
+    undo_loss(segment.range, progress, *t.trouble, path);
   }
 }
 
@@ -214,14 +198,14 @@ void HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindo
 }
 
 /// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice.
-std::uint32_t HalfFlow::undo_by_dsack(const PacketRecord& ack, Trouble& trouble, PathWindow& path) {
+void HalfFlow::undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
+                             PathWindow& path) {
   const SequenceRange first = ack.sack[0];
-  if (first.empty()) return 0;
+  if (first.empty()) return;
   const bool below = at_or_before(first.end, ack.acknowledgment);
   const bool within = ack.sack_count > 1 && at_or_before(ack.sack[1].begin, first.begin) &&
                       at_or_before(first.end, ack.sack[1].end);
-  if (!below && !within) return 0;
-  return undo_loss(first, trouble, path);
+  if (below || within) undo_loss(first, progress, trouble, path);
 }
 
 // -- acknowledgments --
@@ -232,10 +216,7 @@ std::optional<Duration> HalfFlow::take_handshake(const PacketRecord& ack) {
   if (!syn_waits_ || precedes(ack.acknowledgment, low_)) return std::nullopt;
   syn_waits_ = false;
   const Duration took = last_sent_again_.before(ack.time);
-  if (smoothed_rtt_.is_zero()) {
-    smoothed_rtt_ = CoarseDuration(took);
-    rtt_variation_ = CoarseDuration(took / 2);
-  }
+  if (!smoothed_.is_known()) smoothed_.add(took);
   return took;
 }
 
@@ -257,7 +238,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
 
   PathWindow& path = work.path;
   AckProgress progress{.now = ack.time};
-  if (t->trouble && ack.sack_count > 0) progress.losses_undone = undo_by_dsack(ack, *t->trouble, path);
+  if (t->trouble && ack.sack_count > 0) undo_by_dsack(ack, progress, *t->trouble, path);
   if (at_or_before(last_ack_, number)) {
     last_ack_ = number;
     acknowledge_up_to(earlier_of(number, high_), progress, *t, path);
@@ -270,13 +251,14 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
     }
     acknowledge_selectively(ack, work.mss, progress, *t, path);
   }
+  if (progress.charged > 0 || ack.payload == 0) t->last_ack = ack.time;
   if (progress.charged > 0) {
     path.delivered(ack.time, Bytes(progress.charged));
     if (t->trouble) doubt_overtaken_retransmissions(*t, path);
   }
   if (work.trackings.is_crowded()) rest(work.trackings);
 
-  verdict.losses_undone = progress.losses_undone;
+  verdict.undone = progress.undone;
   if (!progress.timed) return verdict;
   const Duration rtt = ack.time - *progress.timed;
   if (rtt <= Duration::zero() || rtt > kLongestRtt) return verdict;
@@ -284,7 +266,8 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   const bool held_back =
       !progress.immediate && progress.bytes < 2 * segment_payload(work.mss, ack.tcp_header_bytes);
   if (held_back) return verdict;
-  take_rtt(rtt, ack.time);
+  floor_.add(rtt, ack.time);
+  smoothed_.add(rtt);
   verdict.sample =
       RttSample{.sent = *progress.timed, .taken = ack.time, .rtt = rtt, .weight = Bytes(progress.charged)};
   return verdict;
@@ -294,7 +277,7 @@ bool HalfFlow::left_unmarked(TimePoint now, TrackingPool& trackings) const {
   if (!ecn_capable_) return false;
   if (tracking_ == TrackingPool::kNone) return true;
   const TimePoint marked = trackings[tracking_].last_marked;
-  return marked == TimePoint() || now - marked > std::max<Duration>(2 * smoothed_rtt_.value(), 200ms);
+  return marked == TimePoint() || now - marked > std::max<Duration>(2 * smoothed_.mean(), 200ms);
 }
 
 }  // namespace weir

@@ -5,10 +5,12 @@
 /// logarithm (what Boost.Histogram's log axis does) would cost more than the rest of the sampling.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "config/units.hpp"
 
@@ -49,7 +51,32 @@ class DurationHistogram {
     return Duration::zero();
   }
 
+  /// A quarter of an octave: what lies at or above the end of the one before, and below `end`
+  /// (Duration::max(): whatever is longer).
+  struct Bin {
+    Duration end{};
+    std::uint64_t count = 0;
+    bool operator==(const Bin&) const = default;
+  };
+  /// From the first to the last one with anything in it. Unlike bounds in round numbers these are exact: they
+  /// fall on the edges of steps.
+  [[nodiscard]] std::vector<Bin> bins() const {
+    std::vector<Bin> bins;
+    std::uint64_t seen = 0;
+    for (std::size_t first = 0; first < counts_.size() && seen < total_; first += kStepsPerBin) {
+      Bin bin;
+      const std::size_t behind = std::min(first + kStepsPerBin, counts_.size());
+      for (std::size_t i = first; i < behind; ++i) bin.count += counts_[i];
+      const bool last = behind == counts_.size();
+      bin.end = last ? Duration::max() : Duration(static_cast<std::int64_t>(low_edge(behind)));
+      seen += bin.count;
+      if (!bins.empty() || bin.count > 0) bins.push_back(bin);
+    }
+    return bins;
+  }
+
  private:
+  static constexpr std::size_t kStepsPerBin = 8;
   static constexpr unsigned kStepBits = 5;      // 32 steps per octave
   static constexpr unsigned kFirstOctave = 10;  // 2^10 ns: about one microsecond
   static constexpr unsigned kOctaves = 26;      // up to 2^36 ns: about 69 s

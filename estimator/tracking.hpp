@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "estimator/charged_losses.hpp"
 #include "estimator/coarse_time.hpp"
 #include "estimator/segment_ring.hpp"
 #include "estimator/sequence.hpp"
@@ -31,14 +32,7 @@ struct Trouble {
   static constexpr std::size_t kMostHoles = 256;
   static constexpr std::size_t kMostSackedRanges = 256;
   static constexpr std::size_t kMostResent = 1024;
-  /// D-SACKs come an RTT after the retransmissions, of which a window may hold many.
-  static constexpr std::size_t kLossesRemembered = 64;
 
-  struct ChargedLoss {
-    SequenceRange range;
-    TimePoint sent;
-    std::uint16_t segments = 0;
-  };
   /// A retransmission in flight, in order of sending.
   struct Resent {
     SequenceNumber begin = 0;
@@ -50,8 +44,7 @@ struct Trouble {
   SequenceNumber doubted_below = 0;  ///< no segment below it is left to be doubted
   SequenceNumber lost_below = 0;     ///< the same for those that are lost by the SACKs above them
   std::deque<Resent> resent;
-  std::array<ChargedLoss, kLossesRemembered> losses{};
-  std::uint8_t next_loss = 0;
+  ChargedLosses losses;
 
   /// Nothing is left of it but the memory of what was lost.
   [[nodiscard]] bool is_over() const { return holes.empty() && sacked.empty(); }
@@ -72,6 +65,7 @@ struct Tracking {
   HalfFlow* owner;
   std::unique_ptr<Trouble> trouble;
   TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
+  TimePoint last_ack;          ///< that may have asked for a retransmission
   SegmentRing ring;
   std::array<SeenSegment, 4> seen{};
   std::uint8_t next_seen = 0;

@@ -27,6 +27,7 @@ struct Truth {
   std::uint64_t lan_lost = 0;
   std::uint64_t path_lost = 0;
   std::uint64_t resent = 0;
+  std::uint64_t by_timer = 0;
 };
 
 /// Segments of 1000 bytes; the event queue is ordered by time, ties by order of creation.
@@ -95,6 +96,7 @@ class Model {
       if (una_ >= total_) return;
       if (una_ == una && next_ > una_) {
         resent_.clear();
+        ++truth.by_timer;
         transmit(una_, 1, true);
         resent_.insert(una_);
       }
@@ -200,6 +202,8 @@ TEST_P(SenderModel, LossBehindTheTapIsBeyond) {
   const SegmentTotals& t = model.wire.outbound();
   EXPECT_EQ(t.retransmitted + t.spurious, model.truth.resent);
   EXPECT_EQ(t.retransmitted, model.truth.path_lost);
+  EXPECT_EQ(t.fast + t.timeout, t.retransmitted);
+  EXPECT_NEAR(static_cast<double>(t.timeout), static_cast<double>(model.truth.by_timer), 2.0);
   EXPECT_EQ(t.hole_fill, 0U);
   // Cohorts miss only what a timer told later than 2 RTT + 100 ms.
   EXPECT_LE(model.sum.lost_beyond, model.truth.path_lost);

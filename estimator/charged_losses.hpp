@@ -1,0 +1,47 @@
+/// The last losses that were charged, so that they can be taken back.
+///
+/// Pure, fixed memory.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "config/units.hpp"
+#include "estimator/sequence.hpp"
+
+namespace weir {
+
+struct ChargedLoss {
+  SequenceRange range;
+  TimePoint sent;              ///< before it got lost
+  std::uint16_t segments = 0;  ///< wire segments
+  bool by_timeout = false;     ///< counted as sent again by the sender's timer
+};
+
+class ChargedLosses {
+ public:
+  void add(const ChargedLoss& loss) {
+    losses_[next_] = loss;
+    next_ = static_cast<std::uint8_t>((next_ + 1U) % losses_.size());
+  }
+  /// The newest one that overlaps `range`; it is forgotten.
+  [[nodiscard]] std::optional<ChargedLoss> take(SequenceRange range) {
+    for (std::size_t back = 1; back <= losses_.size(); ++back) {
+      ChargedLoss& loss = losses_[(next_ + losses_.size() - back) % losses_.size()];
+      if (loss.segments == 0 || overlap_of(loss.range, range).empty()) continue;
+      const ChargedLoss taken = loss;
+      loss.segments = 0;
+      return taken;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  /// D-SACKs come an RTT after the retransmissions, of which a window may hold many.
+  std::array<ChargedLoss, 64> losses_{};
+  std::uint8_t next_ = 0;
+};
+
+}  // namespace weir

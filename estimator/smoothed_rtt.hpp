@@ -1,0 +1,37 @@
+/// Mean and variation of the RTT as a sender's timer keeps them (RFC 6298, 2).
+///
+/// Pure. To 64 ns, in eight bytes.
+#pragma once
+
+#include <chrono>
+
+#include "config/units.hpp"
+#include "estimator/coarse_time.hpp"
+
+namespace weir {
+
+class SmoothedRtt {
+ public:
+  void add(Duration rtt) {
+    if (!is_known()) {
+      mean_ = CoarseDuration(rtt);
+      variation_ = CoarseDuration(rtt / 2);
+      return;
+    }
+    const Duration mean = mean_.value();
+    const Duration variation = variation_.value();
+    variation_ = CoarseDuration(variation + (std::chrono::abs(rtt - mean) - variation) / 4);
+    mean_ = CoarseDuration(mean + (rtt - mean) / 8);
+  }
+  [[nodiscard]] bool is_known() const { return !mean_.is_zero(); }
+  /// Zero until it is known.
+  [[nodiscard]] Duration mean() const { return mean_.value(); }
+  /// An answer that takes longer is not on its way any more: the mean and four times the variation.
+  [[nodiscard]] Duration longest_usual() const { return mean() + 4 * variation_.value(); }
+
+ private:
+  CoarseDuration mean_;
+  CoarseDuration variation_;
+};
+
+}  // namespace weir
