@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "estimator/accounts.hpp"
 #include "estimator/duration_sums.hpp"
 #include "estimator/flow_table.hpp"
 #include "estimator/histogram.hpp"
@@ -34,6 +35,9 @@ struct Estimator::Impl {
         sides(settings.sites, settings.inside),
         flows(settings.max_flows, kMostSegments) {
     for (auto& of_direction : windows) of_direction.resize(settings.sites.size() + 1);
+    if (settings.keep_accounts) {
+      accounts = std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows);
+    }
   }
 
   EstimatorSettings settings;
@@ -46,6 +50,7 @@ struct Estimator::Impl {
   std::array<Duration, 2> least_rtt{};
   std::array<DurationSums, 2> retransmission_delay;  ///< [direction]
   EstimatorTotals totals;
+  std::unique_ptr<Accounts> accounts;
   CaptureGap gap{.begin = TimePoint::max(), .end = TimePoint::min()};
   std::optional<TimePoint> epoch;
   TimePoint last_frame;
@@ -66,12 +71,20 @@ struct Estimator::Impl {
   [[nodiscard]] PathWindow& window_of(const Flow& flow, End end) {
     return window(direction_of(flow, end), flow.placement.site);
   }
+  [[nodiscard]] static Account account_of(const Flow& flow, End end) {
+    return {.direction = direction_of(flow, end),
+            .site = flow.placement.site,
+            .dscp = flow.dscp[end],
+            .flow = flow.number,
+            .end = end};
+  }
 
   void take(const Frame& frame);
   void take_ip(const PacketRecord& record);
   void take_tcp(const PacketRecord& record);
   void place(Flow& flow, const PacketRecord& record, End sender);
   void retire(Flow& flow);
+  void forget(Flow& flow);
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
   void take_syn(Flow& flow, const PacketRecord& record, End sender);
   void take_ack(Flow& flow, const PacketRecord& record, End sender);
@@ -132,7 +145,7 @@ void Estimator::Impl::take_ip(const PacketRecord& record) {
 
 void Estimator::Impl::take_tcp(const PacketRecord& record) {
   ++totals.tcp;
-  const FlowTable::Found found = flows.find_or_create(record, [this](Flow& flow) { retire(flow); });
+  const FlowTable::Found found = flows.find_or_create(record, [this](Flow& flow) { forget(flow); });
   if (found.flow == nullptr) {
     ++totals.flows_refused;
     take_ip(record);
@@ -143,6 +156,9 @@ void Estimator::Impl::take_tcp(const PacketRecord& record) {
   if (found.created) place(flow, record, sender);
   flow.last_seen = record.time;
   if (sender != flow.first_sender) flow.answered = true;
+  if (record.payload > 0 || record.has(kTcpSyn)) {
+    flow.dscp[sender] = static_cast<std::uint8_t>(record.traffic_class >> kEcnBits);
+  }
 
   const std::uint32_t segments = wire_segments(flow, record, sender);
   const std::uint32_t frames = std::max(segments, 1U);
@@ -154,6 +170,7 @@ void Estimator::Impl::take_tcp(const PacketRecord& record) {
     open_anew_if_reused(flow, record, sender);
     take_syn(flow, record, sender);
   }
+  if (accounts) accounts->packet(account_of(flow, sender), record, charged, flow.answered);
   if (record.has(kTcpAck) && !record.has(kTcpRst)) take_ack(flow, record, sender);
   if (record.has(kTcpRst)) {
     for (End end : {End{0}, End{1}}) flow.halves[end].leave(window_of(flow, end));
@@ -185,9 +202,14 @@ void Estimator::Impl::retire(Flow& flow) {
   for (End end : {End{0}, End{1}}) flow.halves[end].leave(window_of(flow, end));
 }
 
+void Estimator::Impl::forget(Flow& flow) {
+  retire(flow);
+  if (accounts) accounts->flow_ended(flow.number);
+}
+
 void Estimator::Impl::open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender) {
   if (!flow.halves[sender].conflicts_with_syn(record.sequence)) return;
-  retire(flow);
+  forget(flow);
   flow.halves = {};
   flow.finished = {};
   flow.closed = false;
@@ -205,6 +227,7 @@ void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sende
   HalfFlow& peer = flow.halves[1 - sender];
   if (half.on_syn(syn, record.mss_option) == SynVerdict::repeated) {
     ++segments(direction_of(flow, sender)).syn_retransmitted;
+    if (accounts) accounts->syn_repeated(account_of(flow, sender));
   }
   if (half.offered_mss() != 0 && peer.offered_mss() != 0) {
     const std::uint16_t agreed = std::min(half.offered_mss(), peer.offered_mss());
@@ -226,7 +249,10 @@ void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sende
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time))
     path.unmarked_data_echoed();
   const AckVerdict verdict = half.on_ack(record, path);
-  if (verdict.undone.segments > 0) take_back(verdict.undone, segments(direction_of(flow, owner)));
+  if (verdict.undone.segments > 0) {
+    take_back(verdict.undone, segments(direction_of(flow, owner)));
+    if (accounts) accounts->losses_undone(account_of(flow, owner), verdict.undone);
+  }
   if (verdict.sample) take_rtt(flow, record, sender, *verdict.sample);
   if (verdict.answered) reconsider_sides(flow, record, sender, *verdict.answered);
 }
@@ -242,6 +268,7 @@ void Estimator::Impl::take_rtt(Flow& flow, const PacketRecord& record, End sende
   sample.base = bases.learn(record.source, sample.rtt, own, sample.taken);
   sample.flow = flow.number;
   window_of(flow, owner).rtt_sampled(sample);
+  if (accounts) accounts->rtt_sampled(account_of(flow, owner), sample);
 }
 
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
@@ -269,9 +296,11 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
   const SequenceNumber begin = record.has(kTcpSyn) ? record.sequence + 1 : record.sequence;
   if (record.payload == 0 && !fin) {
     if (record.has(kTcpSyn)) return;
-    const auto kind = half.classify_empty(begin);
-    if (kind == SegmentClass::probe) ++t.probe;
-    if (kind == SegmentClass::keepalive) ++t.keepalive;
+    if (const auto kind = half.classify_empty(begin)) {
+      const SegmentVerdict empty{.kind = *kind, .segments = 1};
+      count(empty, false, t);
+      if (accounts) accounts->data(account_of(flow, sender), record.time, 0, empty, false);
+    }
     return;
   }
 
@@ -293,6 +322,9 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
                             .ecn = static_cast<std::uint8_t>(record.traffic_class & kEcnMask)};
   const SegmentVerdict verdict = half.on_data(segment, flow.halves[1 - sender], gap, flows.budget(), path);
   count(verdict, record.payload == 0, t);
+  if (accounts) {
+    accounts->data(account_of(flow, sender), record.time, count_of_segments, verdict, record.payload == 0);
+  }
   if (verdict.resent_after) {
     retransmission_delay[static_cast<std::size_t>(direction)].add(*verdict.resent_after, verdict.segments);
   }
@@ -306,8 +338,9 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   if (capture_lost) {
     const bool adjoins = my.gap.end >= my.last_tick;
     my.gap = {.begin = adjoins ? my.gap.begin : my.last_tick, .end = now};
+    if (my.accounts) my.accounts->capture_lost();
   }
-  my.flows.expire(now, [&my](Flow& flow) { my.retire(flow); });
+  my.flows.expire(now, [&my](Flow& flow) { my.forget(flow); });
 
   const auto close_all = [&](std::vector<std::unique_ptr<PathWindow>>& windows) {
     std::vector<SiteMeasurement> closed;
@@ -360,6 +393,10 @@ DelayTotals Estimator::retransmission_delay(Direction direction) const {
 
 SideFinding Estimator::sides() const {
   return impl_->sides.finding();
+}
+
+const Accounts* Estimator::accounts() const {
+  return impl_->accounts.get();
 }
 
 }  // namespace weir

@@ -44,7 +44,8 @@ struct Flow {
   bool closed = false;    ///< a RST, or a FIN from both ends
   std::array<bool, 2> finished{};
   End first_sender = 0;
-  std::array<HalfFlow, 2> halves;  ///< [e] carries the data that end e sends
+  std::array<std::uint8_t, 2> dscp{};  ///< of the data that an end sends, as last seen; for the accounts only
+  std::array<HalfFlow, 2> halves;      ///< [e] carries the data that end e sends
 };
 
 class FlowTable {
