@@ -33,6 +33,8 @@ struct LoadFailure {
 
 /// "ef" -> 46, "af41" -> 34, "cs1" -> 8, "default" -> 0, "12" -> 12; nullopt otherwise.
 [[nodiscard]] std::optional<std::uint8_t> parse_dscp(std::string_view text);
+/// 46 -> "ef", 0 -> "default"; nullopt: the code point has no name.
+[[nodiscard]] std::optional<std::string_view> name_of_dscp(std::uint8_t dscp);
 /// "622mbit" -> 622'000'000 (decimal multiples, bit/kbit/mbit/gbit, decimals allowed: "1.5gbit"); nullopt
 /// otherwise.
 [[nodiscard]] std::optional<Rate> parse_rate(std::string_view text);

@@ -137,6 +137,13 @@ std::optional<std::uint8_t> parse_dscp(std::string_view text) {
   return number_of(kDscpNames, text, 63);
 }
 
+std::optional<std::string_view> name_of_dscp(std::uint8_t dscp) {
+  for (const auto& [name, number] : kDscpNames) {
+    if (number == dscp) return name;
+  }
+  return std::nullopt;
+}
+
 std::optional<std::uint8_t> parse_protocol(std::string_view text) {
   return number_of(kProtocolNames, text, 255);
 }

@@ -33,6 +33,8 @@ struct CapacityFinding {
   std::uint32_t busy_windows = 0;  ///< half seconds with traffic in them and beside them
   Duration queue{};                ///< median over the congested windows
   double loss = 0.0;               ///< over the busy windows
+  std::optional<Bytes> bucket{};   ///< of a policer: what passes above its rate after a pause
+  std::optional<Duration> age{};   ///< of the newest window behind it
 };
 
 class CapacityObserver {

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "estimator/accounts.hpp"
 #include "estimator/duration_sums.hpp"
 #include "estimator/flow_table.hpp"
 #include "estimator/histogram.hpp"
@@ -35,6 +36,9 @@ struct Estimator::Impl {
         sides(settings.sites, settings.inside),
         flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed) {
     for (auto& of_direction : windows) of_direction.resize(settings.sites.size() + 1);
+    if (settings.keep_accounts) {
+      accounts = std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows);
+    }
   }
 
   EstimatorSettings settings;
@@ -47,6 +51,7 @@ struct Estimator::Impl {
   std::array<Duration, 2> least_rtt{};
   std::array<DurationSums, 2> retransmission_delay;  ///< [direction]
   EstimatorTotals totals;
+  std::unique_ptr<Accounts> accounts;
   CaptureGap gap{.begin = TimePoint::max(), .end = TimePoint::min()};
   std::optional<TimePoint> epoch;
   TimePoint last_frame;
@@ -67,6 +72,13 @@ struct Estimator::Impl {
   [[nodiscard]] PathWindow& window_of(const Flow& flow, End end) {
     return window(direction_of(flow, end), flow.site);
   }
+  [[nodiscard]] static Account account_of(const Flow& flow, End end) {
+    return {.direction = direction_of(flow, end),
+            .site = flow.site,
+            .dscp = flow.halves[end].dscp(),
+            .flow = flow.number,
+            .end = end};
+  }
 
   struct Pending {
     PacketRecord record;
@@ -86,6 +98,7 @@ struct Estimator::Impl {
   }
   void place(Flow& flow, const PacketRecord& record, End sender);
   void retire(Flow& flow);
+  void forget(Flow& flow);
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
   void take_syn(Flow& flow, const PacketRecord& record, End sender);
   void take_ack(Flow& flow, const PacketRecord& record, End sender);
@@ -169,7 +182,7 @@ void Estimator::Impl::take_ip(const PacketRecord& record) {
 
 void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   ++totals.tcp;
-  const FlowTable::Found found = flows.find_or_create(key, record.time, [this](Flow& flow) { retire(flow); });
+  const FlowTable::Found found = flows.find_or_create(key, record.time, [this](Flow& flow) { forget(flow); });
   if (found.flow == nullptr) {
     ++totals.flows_refused;
     take_ip(record);
@@ -180,6 +193,9 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   if (found.created) place(flow, record, sender);
   flow.last_seen = SlowTime(record.time);
   if (sender != flow.first_sender) flow.answered = true;
+  if (record.payload > 0 || record.has(kTcpSyn)) {
+    flow.halves[sender].set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
+  }
 
   const std::uint32_t segments = wire_segments(flow, record);
   const std::uint32_t frames = std::max(segments, 1U);
@@ -191,6 +207,7 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
     open_anew_if_reused(flow, record, sender);
     take_syn(flow, record, sender);
   }
+  if (accounts) accounts->packet(account_of(flow, sender), record, charged, flow.answered);
   if (record.has(kTcpAck) && !record.has(kTcpRst)) take_ack(flow, record, sender);
   if (record.has(kTcpRst)) {
     retire(flow);
@@ -223,9 +240,14 @@ void Estimator::Impl::retire(Flow& flow) {
   for (End end : {End{0}, End{1}}) flow.halves[end].leave(work_for(flow, end));
 }
 
+void Estimator::Impl::forget(Flow& flow) {
+  retire(flow);
+  if (accounts) accounts->flow_ended(flow.number);
+}
+
 void Estimator::Impl::open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender) {
   if (!flow.halves[sender].conflicts_with_syn(record.sequence)) return;
-  retire(flow);
+  forget(flow);
   flow.halves = {};
   flow.finished = 0;
   flow.closed = false;
@@ -243,6 +265,7 @@ void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sende
   HalfFlow& peer = flow.halves[1 - sender];
   if (half.on_syn(syn, record.mss_option) == SynVerdict::repeated) {
     ++segments(direction_of(flow, sender)).syn_retransmitted;
+    if (accounts) accounts->syn_repeated(account_of(flow, sender));
   }
   if (record.has(kTcpAck) && peer.refuses_syn_data(record.acknowledgment)) {
     peer.reject_syn_data(work_for(flow, static_cast<End>(1 - sender)));
@@ -260,7 +283,10 @@ void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sende
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
     work.path.unmarked_data_echoed();
   const AckVerdict verdict = half.on_ack(record, work);
-  if (verdict.undone.segments > 0) take_back(verdict.undone, segments(direction_of(flow, owner)));
+  if (verdict.undone.segments > 0) {
+    take_back(verdict.undone, segments(direction_of(flow, owner)));
+    if (accounts) accounts->losses_undone(account_of(flow, owner), verdict.undone);
+  }
   if (verdict.sample) take_rtt(flow, record, sender, *verdict.sample);
   if (verdict.answered) reconsider_sides(flow, record, sender, *verdict.answered);
 }
@@ -281,6 +307,7 @@ void Estimator::Impl::take_rtt(Flow& flow, const PacketRecord& record, End sende
   sample.base = half.base();
   sample.flow = flow.number;
   window_of(flow, owner).rtt_sampled(sample);
+  if (accounts) accounts->rtt_sampled(account_of(flow, owner), sample);
 }
 
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
@@ -307,9 +334,11 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
   const SequenceNumber begin = record.has(kTcpSyn) ? record.sequence + 1 : record.sequence;
   if (record.payload == 0 && !fin) {
     if (record.has(kTcpSyn)) return;
-    const auto kind = half.classify_empty(begin);
-    if (kind == SegmentClass::probe) ++t.probe;
-    if (kind == SegmentClass::keepalive) ++t.keepalive;
+    if (const auto kind = half.classify_empty(begin)) {
+      const SegmentVerdict empty{.kind = *kind, .segments = 1};
+      count(empty, false, t);
+      if (accounts) accounts->data(account_of(flow, sender), record.time, 0, empty, false);
+    }
     return;
   }
 
@@ -332,6 +361,9 @@ void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End send
                             .ecn = static_cast<std::uint8_t>(record.traffic_class & kEcnMask)};
   const SegmentVerdict verdict = half.on_data(segment, flow.halves[1 - sender], gap, work);
   count(verdict, record.payload == 0, t);
+  if (accounts) {
+    accounts->data(account_of(flow, sender), record.time, count_of_segments, verdict, record.payload == 0);
+  }
   if (verdict.resent_after) {
     retransmission_delay[static_cast<std::size_t>(direction)].add(*verdict.resent_after, verdict.segments);
   }
@@ -346,8 +378,9 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   if (capture_lost) {
     const bool adjoins = my.gap.end >= my.last_tick;
     my.gap = {.begin = adjoins ? my.gap.begin : my.last_tick, .end = now};
+    if (my.accounts) my.accounts->capture_lost();
   }
-  my.flows.expire(now, [&my](Flow& flow) { my.retire(flow); });
+  my.flows.expire(now, [&my](Flow& flow) { my.forget(flow); });
 
   const auto close_all = [&](std::vector<std::unique_ptr<PathWindow>>& windows) {
     std::vector<SiteMeasurement> closed;
@@ -406,6 +439,11 @@ DelayTotals Estimator::retransmission_delay(Direction direction) const {
 SideFinding Estimator::sides() const {
   impl_->work_off();
   return impl_->sides.finding();
+}
+
+const Accounts* Estimator::accounts() const {
+  impl_->work_off();
+  return impl_->accounts.get();
 }
 
 }  // namespace weir

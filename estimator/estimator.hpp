@@ -41,6 +41,10 @@ struct EstimatorSettings {
   /// Keeps strangers from choosing addresses and ports that collide in the table: random where the traffic is
   /// live.
   std::uint64_t hash_seed = 0;
+  /// What the daemon has no use for: sums by site and DSCP (see Estimator::accounts).
+  bool keep_accounts = false;
+  /// With accounts: rows of flows to list, the largest ones; 0: no rows are kept.
+  std::size_t keep_flows = 0;
 };
 
 /// Totals since the start, per direction: what `weir observe` prints.
@@ -97,6 +101,8 @@ struct TickResult {
   std::vector<SiteMeasurement> inbound;
 };
 
+class Accounts;
+
 class Estimator {
  public:
   explicit Estimator(EstimatorSettings settings);
@@ -116,6 +122,8 @@ class Estimator {
   [[nodiscard]] RttTotals rtt_totals(Direction direction) const;
   [[nodiscard]] DelayTotals retransmission_delay(Direction direction) const;
   [[nodiscard]] SideFinding sides() const;
+  /// nullptr unless the settings ask for them. Lives as long as the estimator.
+  [[nodiscard]] const Accounts* accounts() const;
 
  private:
   struct Impl;

@@ -138,6 +138,9 @@ class HalfFlow {
   /// The base to measure this direction's queue from, as the owner learnt it; zero: never.
   [[nodiscard]] Duration base() const { return base_.value(); }
   void set_base(Duration base) { base_ = CoarseDuration(base); }
+  /// Of the last data or SYN.
+  [[nodiscard]] std::uint8_t dscp() const { return dscp_; }
+  void set_dscp(std::uint8_t dscp) { dscp_ = dscp; }
   /// True once for each second with data: the base may have aged.
   [[nodiscard]] bool base_is_due() {
     const bool due = base_due_;
@@ -213,6 +216,7 @@ class HalfFlow {
   TrackingPool::Number tracking_ = TrackingPool::kNone;
   std::uint16_t offered_mss_ = 0;
   std::uint16_t counted_second_ = 0xffff;
+  std::uint8_t dscp_ = 0;
   bool opened_ : 1 = false;     ///< its SYN was seen
   bool started_ : 1 = false;    ///< low and H are meaningful
   bool in_step_ : 1 = false;    ///< 0: joined mid-stream, what was in flight then is unknown

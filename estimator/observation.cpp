@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 
 namespace weir {
@@ -14,8 +15,11 @@ constexpr std::size_t kTicksPerHalfSecond = 5;
 /// No cohort waits longer for its fate: behind a longer silence ticks would close nothing.
 constexpr Duration kNothingLeftOpen = 15s;
 
+/// Sites with a capacity of their own, per direction; up to 0.9 MB each after an hour.
+constexpr std::size_t kMostCapacities = 64;
+
 /// One measurement of all sites together. What has no sum (RTT, queue) is that of the busiest site.
-[[nodiscard]] SiteMeasurement all_sites(const std::vector<SiteMeasurement>& sites) {
+[[nodiscard]] SiteMeasurement sum_of(const std::vector<SiteMeasurement>& sites) {
   SiteMeasurement sum;
   const SiteMeasurement* busiest = nullptr;
   for (const SiteMeasurement& site : sites) {
@@ -50,14 +54,20 @@ constexpr Duration kNothingLeftOpen = 15s;
 
 // -- the numbers --
 
-std::optional<double> DirectionObservation::loss_beyond() const {
-  if (segments.data < kLeastSegmentsForRatio) return std::nullopt;
-  return static_cast<double>(lost_beyond) / static_cast<double>(segments.data);
-}
-
-std::optional<double> DirectionObservation::loss_before() const {
-  if (segments.data < kLeastSegmentsForRatio) return std::nullopt;
-  return static_cast<double>(lost_before) / static_cast<double>(segments.data);
+/// Seen twice: lost behind the tap. First seen below H: lost in front of it. Which of the two is beyond our
+/// border depends on the way the data go.
+LossShares loss_of(Direction direction, const SegmentTotals& segments) {
+  const bool outbound = direction == Direction::outbound;
+  LossShares loss{.beyond_segments = outbound ? segments.retransmitted : segments.hole_fill,
+                  .before_segments = outbound ? segments.hole_fill : segments.retransmitted};
+  if (segments.data < kLeastSegmentsForRatio) return loss;
+  const auto all = static_cast<double>(segments.data);
+  loss.beyond = static_cast<double>(loss.beyond_segments) / all;
+  loss.before = static_cast<double>(loss.before_segments) / all;
+  const auto [low, high] = wilson(static_cast<double>(std::min(loss.beyond_segments, segments.data)), all);
+  loss.low = low;
+  loss.high = high;
+  return loss;
 }
 
 std::optional<Rate> DirectionObservation::rate_to_set() const {
@@ -65,12 +75,39 @@ std::optional<Rate> DirectionObservation::rate_to_set() const {
   return *capacity.rate * kRateByHand;
 }
 
+Bytes SiteObservation::sent() const {
+  Bytes sum;
+  for (const DirectionObservation& d : directions) sum += d.sent;
+  return sum;
+}
+
 // -- Observer --
 
-Observer::Observer(EstimatorSettings settings, std::string source)
+namespace {
+
+[[nodiscard]] EstimatorSettings with_accounts(EstimatorSettings settings) {
+  settings.keep_accounts = true;
+  return settings;
+}
+
+[[nodiscard]] std::vector<std::string> with_elsewhere(std::vector<std::string> names, std::size_t sites) {
+  if (sites == 0) return {};
+  for (std::size_t i = names.size(); i < sites; ++i) names.push_back("site " + std::to_string(i));
+  names.resize(sites);
+  names.emplace_back("elsewhere");
+  return names;
+}
+
+}  // namespace
+
+Observer::Observer(EstimatorSettings settings, std::string source, std::vector<std::string> site_names)
     : source_(std::move(source)),
+      site_names_(with_elsewhere(std::move(site_names), settings.sites.size())),
       sides_configured_(!settings.sites.empty() || !settings.inside.empty()),
-      estimator_(std::move(settings)) {}
+      estimator_(with_accounts(std::move(settings))) {
+  for (Sums& sums : sums_) sums.capacity = std::make_unique<CapacityObserver>();
+  for (auto& of_direction : by_site_) of_direction.resize(site_names_.size());
+}
 
 void Observer::on_frame(const Frame& frame) {
   if (!first_) {
@@ -105,23 +142,38 @@ void Observer::close_ticks_until(TimePoint now) {
 void Observer::close_tick(TimePoint at) {
   last_tick_ = estimator_.tick(at, std::exchange(lost_in_tick_, false));
   next_tick_ = at + kTick;
-  add(last_tick_.outbound, outbound_);
-  add(last_tick_.inbound, inbound_);
+  for (const Direction direction : {Direction::outbound, Direction::inbound}) {
+    const auto& measured = direction == Direction::outbound ? last_tick_.outbound : last_tick_.inbound;
+    sums_[static_cast<std::size_t>(direction)].add(sum_of(measured));
+    add_sites(measured, by_site_[static_cast<std::size_t>(direction)]);
+  }
 }
 
-void Observer::add(const std::vector<SiteMeasurement>& sites, Sums& sums) {
-  const SiteMeasurement tick = all_sites(sites);
-  sums.sent += tick.sent;
-  sums.sent_tcp += tick.sent_tcp;
-  sums.capacity.add(tick);
-  auto& recent = sums.last_half_second;
-  if (recent.size() == kTicksPerHalfSecond) recent.erase(recent.begin());
-  recent.push_back(tick.sent);
-  Bytes half_second;
-  for (const Bytes& b : recent) half_second += b;
-  if (recent.size() == kTicksPerHalfSecond) {
-    sums.busiest = std::max(sums.busiest, Rate::of(half_second, kTick * std::int64_t{kTicksPerHalfSecond}));
+void Observer::add_sites(const std::vector<SiteMeasurement>& sites,
+                         std::vector<std::unique_ptr<Sums>>& sums) {
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (!sums[i]) {
+      if (sites[i].sent == Bytes() && sites[i].mature.empty()) continue;
+      sums[i] = std::make_unique<Sums>();
+      if (capacities_ < 2 * kMostCapacities) {
+        ++capacities_;
+        sums[i]->capacity = std::make_unique<CapacityObserver>();
+      }
+    }
+    sums[i]->add(sites[i]);
   }
+}
+
+void Observer::Sums::add(const SiteMeasurement& tick) {
+  sent += tick.sent;
+  sent_tcp += tick.sent_tcp;
+  if (capacity) capacity->add(tick);
+  if (last_half_second.size() == kTicksPerHalfSecond) last_half_second.erase(last_half_second.begin());
+  last_half_second.push_back(tick.sent);
+  if (last_half_second.size() < kTicksPerHalfSecond) return;
+  Bytes half_second;
+  for (const Bytes& b : last_half_second) half_second += b;
+  busiest = std::max(busiest, Rate::of(half_second, kTick * std::int64_t{kTicksPerHalfSecond}));
 }
 
 Observation Observer::finish() {
@@ -131,27 +183,72 @@ Observation Observer::finish() {
   return summary();
 }
 
-DirectionObservation Observer::direction(Direction which, const Sums& sums) const {
-  const EstimatorTotals& totals = estimator_.totals();
-  const bool outbound = which == Direction::outbound;
+// -- summing up --
+
+DirectionObservation Observer::direction(Direction which, const Sums& sums, const PathTotals& totals,
+                                         std::optional<std::size_t> site) const {
   DirectionObservation d{.direction = which,
                          .sent = sums.sent,
                          .sent_tcp = sums.sent_tcp,
                          .busiest = sums.busiest,
-                         .segments = outbound ? totals.outbound : totals.inbound,
-                         .rtt = estimator_.rtt_totals(which),
-                         .capacity = sums.capacity.finding()};
-  // Seen twice: lost behind the tap. First seen below H: lost in front of it. Which of the two is beyond our
-  // border depends on the way the data go.
-  d.lost_beyond = outbound ? d.segments.retransmitted : d.segments.hole_fill;
-  d.lost_before = outbound ? d.segments.hole_fill : d.segments.retransmitted;
-  if (d.segments.data >= kLeastSegmentsForRatio) {
-    const auto [low, high] = wilson(static_cast<double>(std::min(d.lost_beyond, d.segments.data)),
-                                    static_cast<double>(d.segments.data));
-    d.loss_low = low;
-    d.loss_high = high;
+                         .segments = totals.segments,
+                         .loss = loss_of(which, totals.segments),
+                         .rtt = totals.rtt,
+                         .retransmission_delay = std::nullopt,
+                         .capacity = sums.capacity ? sums.capacity->finding() : CapacityFinding{},
+                         .dscps = {},
+                         .dscp_honoured = std::nullopt};
+  for (const DscpTotals& t : totals.dscps) {
+    d.dscps.push_back(
+        {.dscp = t.dscp, .segments = t.segments, .loss = loss_of(which, t.segments), .rtt = t.rtt});
+  }
+  if (site && which == Direction::outbound) {
+    const bool loss_is_congestion =
+        d.capacity.mode == CapacityMode::policer || d.capacity.mode == CapacityMode::buffer;
+    d.dscp_honoured = estimator_.accounts()->dscp_finding(*site, loss_is_congestion);
   }
   return d;
+}
+
+DirectionObservation Observer::all_sites(Direction which) const {
+  const EstimatorTotals& totals = estimator_.totals();
+  PathTotals path = estimator_.accounts()->totals(which, std::nullopt);
+  path.segments = which == Direction::outbound ? totals.outbound : totals.inbound;
+  path.rtt = estimator_.rtt_totals(which);
+  // Without sites there is one path only.
+  const auto site = site_names_.empty() ? std::optional<std::size_t>(0) : std::nullopt;
+  DirectionObservation d = direction(which, sums_[static_cast<std::size_t>(which)], path, site);
+  d.retransmission_delay = estimator_.retransmission_delay(which);
+  return d;
+}
+
+std::vector<SiteObservation> Observer::sites() const {
+  std::vector<SiteObservation> sites;
+  const Sums none;
+  for (std::size_t i = 0; i < site_names_.size(); ++i) {
+    if (!by_site_[0][i] && !by_site_[1][i]) continue;
+    SiteObservation site{.name = site_names_[i], .directions = {}};
+    for (const Direction which : {Direction::outbound, Direction::inbound}) {
+      const auto& sums = by_site_[static_cast<std::size_t>(which)][i];
+      site.directions.push_back(
+          direction(which, sums ? *sums : none, estimator_.accounts()->totals(which, i), i));
+    }
+    sites.push_back(std::move(site));
+  }
+  return sites;
+}
+
+/// A mirror port that carries what one side sends, and nothing of what the other answers. SYNs apart: a flood
+/// of them goes unanswered as well.
+bool Observer::is_one_directional() const {
+  const EstimatorTotals& totals = estimator_.totals();
+  const Accounts& accounts = *estimator_.accounts();
+  const auto nearly_all = [](std::uint64_t part, std::uint64_t all) {
+    return all >= kLeastForOneDirectional &&
+           static_cast<double>(part) >= kOneDirectionalShare * static_cast<double>(all);
+  };
+  return nearly_all(totals.one_way, totals.outbound.data + totals.inbound.data) ||
+         nearly_all(accounts.unanswered_packets(), accounts.packets());
 }
 
 Observation Observer::summary() const {
@@ -164,10 +261,15 @@ Observation Observer::summary() const {
           .malformed = totals.malformed,
           .opaque = totals.opaque,
           .one_way = totals.one_way,
+          .one_directional = is_one_directional(),
           .truncated = truncated_,
           .sides_configured = sides_configured_,
           .sides = estimator_.sides(),
-          .directions = {direction(Direction::outbound, outbound_), direction(Direction::inbound, inbound_)}};
+          .directions = {all_sites(Direction::outbound), all_sites(Direction::inbound)},
+          .sites = sites(),
+          .flows = estimator_.accounts()->flows(),
+          .first = first_.value_or(TimePoint()),
+          .site_names = site_names_};
 }
 
 }  // namespace weir

@@ -4,7 +4,10 @@
 /// where is it lost, is it congestion, what rate should be set. Rates in the one unit (config/units.hpp).
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,8 +15,11 @@
 #include <boost/json/object.hpp>
 
 #include "config/units.hpp"
+#include "estimator/accounts.hpp"
 #include "estimator/capacity.hpp"
+#include "estimator/dscp_verdict.hpp"
 #include "estimator/estimator.hpp"
+#include "estimator/flow_log.hpp"
 
 namespace weir {
 
@@ -22,23 +28,51 @@ inline constexpr double kRateByHand = 0.98;
 /// Under this many segments a ratio says nothing.
 inline constexpr std::uint64_t kLeastSegmentsForRatio = 100;
 
+/// One data segment in so many and more shows no acknowledgment: only one direction is visible.
+inline constexpr double kOneDirectionalShare = 0.95;
+inline constexpr std::uint64_t kLeastForOneDirectional = 1000;
+
+/// What of `data` segments was lost on which side of the tap, in wire segments.
+struct LossShares {
+  std::uint64_t beyond_segments = 0;
+  std::uint64_t before_segments = 0;
+  // nullopt: too few segments.
+  std::optional<double> beyond{};
+  std::optional<double> before{};
+  std::optional<double> low{};  ///< interval of the true loss beyond (Wilson, 95 %)
+  std::optional<double> high{};
+};
+[[nodiscard]] LossShares loss_of(Direction direction, const SegmentTotals& segments);
+
+/// One code point; nullopt: those beyond the ones with sums of their own.
+struct DscpObservation {
+  std::optional<std::uint8_t> dscp;
+  SegmentTotals segments;
+  LossShares loss;
+  RttTotals rtt;
+};
+
 struct DirectionObservation {
   Direction direction = Direction::outbound;
   Bytes sent;  ///< charged, all protocols that the tap saw
   Bytes sent_tcp;
   Rate busiest;  ///< sent in the busiest half second
   SegmentTotals segments;
-  std::uint64_t lost_beyond = 0;  ///< wire segments; of `segments.data`
-  std::uint64_t lost_before = 0;
-  /// Interval of the true loss beyond (Wilson, 95 %); nullopt: too few segments.
-  std::optional<double> loss_low{};
-  std::optional<double> loss_high{};
+  LossShares loss;
   RttTotals rtt;
+  std::optional<DelayTotals> retransmission_delay;  ///< of all sites together only
   CapacityFinding capacity;
+  std::vector<DscpObservation> dscps;
+  /// Of one path only, and outbound: nullopt where several paths are summed up, or only one mark was seen.
+  std::optional<DscpFinding> dscp_honoured;
 
-  [[nodiscard]] std::optional<double> loss_beyond() const;
-  [[nodiscard]] std::optional<double> loss_before() const;
   [[nodiscard]] std::optional<Rate> rate_to_set() const;
+};
+
+struct SiteObservation {
+  std::string name;
+  std::vector<DirectionObservation> directions;  ///< outbound, inbound
+  [[nodiscard]] Bytes sent() const;
 };
 
 struct Observation {
@@ -50,10 +84,16 @@ struct Observation {
   std::uint64_t malformed = 0;
   std::uint64_t opaque = 0;       ///< not IP
   std::uint64_t one_way = 0;      ///< data segments of flows whose other direction the tap does not show
+  bool one_directional = false;   ///< ... nearly all: RTT, capacity and what is spurious cannot be known
   bool truncated = false;         ///< the file ended in the middle of a record
   bool sides_configured = false;  ///< sites or `inside` were given
   SideFinding sides;
-  std::vector<DirectionObservation> directions;  ///< outbound, inbound
+  std::vector<DirectionObservation> directions;  ///< outbound, inbound; all sites together
+  /// Those with traffic, in the order of the settings, "elsewhere" last; empty when none are configured.
+  std::vector<SiteObservation> sites{};
+  std::optional<FlowListing> flows{};     ///< when they were asked for
+  TimePoint first{};                      ///< frame
+  std::vector<std::string> site_names{};  ///< by FlowRow::site; empty when no sites are configured
 };
 
 /// Members and their meaning: docs/ESTIMATOR.md, "weir observe --json".
@@ -64,7 +104,8 @@ struct Observation {
 /// times a second), so that ticks close while no frame comes.
 class Observer {
  public:
-  Observer(EstimatorSettings settings, std::string source);
+  /// `site_names` in the order of the settings' sites.
+  Observer(EstimatorSettings settings, std::string source, std::vector<std::string> site_names = {});
 
   void on_frame(const Frame& frame);
   void on_time(TimePoint now);
@@ -78,19 +119,27 @@ class Observer {
   [[nodiscard]] const TickResult& last_tick() const { return last_tick_; }
 
  private:
+  /// Of one path: a direction of a site, or of all sites together.
   struct Sums {
     Bytes sent;
     Bytes sent_tcp;
     Rate busiest;
     std::vector<Bytes> last_half_second;
-    CapacityObserver capacity;
+    std::unique_ptr<CapacityObserver> capacity;  ///< nullptr: too many paths have one already
+
+    void add(const SiteMeasurement& tick);
   };
   void close_ticks_until(TimePoint now);
   void close_tick(TimePoint at);
-  void add(const std::vector<SiteMeasurement>& sites, Sums& sums);
-  [[nodiscard]] DirectionObservation direction(Direction which, const Sums& sums) const;
+  void add_sites(const std::vector<SiteMeasurement>& sites, std::vector<std::unique_ptr<Sums>>& sums);
+  [[nodiscard]] bool is_one_directional() const;
+  [[nodiscard]] DirectionObservation direction(Direction which, const Sums& sums, const PathTotals& totals,
+                                               std::optional<std::size_t> site) const;
+  [[nodiscard]] DirectionObservation all_sites(Direction which) const;
+  [[nodiscard]] std::vector<SiteObservation> sites() const;
 
   std::string source_;
+  std::vector<std::string> site_names_;  ///< "elsewhere" last; empty when no sites are configured
   bool sides_configured_;
   Estimator estimator_;
   std::optional<TimePoint> first_;
@@ -100,8 +149,9 @@ class Observer {
   bool truncated_ = false;
   std::uint64_t kernel_drops_ = 0;
   TickResult last_tick_;
-  Sums outbound_;
-  Sums inbound_;
+  std::array<Sums, 2> sums_;                                   ///< [direction]
+  std::array<std::vector<std::unique_ptr<Sums>>, 2> by_site_;  ///< [direction][site]; made with its traffic
+  std::size_t capacities_ = 0;                                 ///< of sites
 };
 
 }  // namespace weir

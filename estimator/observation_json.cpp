@@ -4,87 +4,202 @@
 
 #include <boost/json/array.hpp>
 
+#include "config/load.hpp"
 #include "estimator/observation.hpp"
 
 namespace weir {
 namespace {
+
+using boost::json::array;
+using boost::json::object;
+using boost::json::value;
 
 [[nodiscard]] std::string_view name_of(Direction direction) {
   return direction == Direction::outbound ? "outbound" : "inbound";
 }
 
 template <typename T>
-[[nodiscard]] boost::json::value or_null(const std::optional<T>& value) {
-  return value ? boost::json::value(*value) : boost::json::value(nullptr);
+[[nodiscard]] value or_null(const std::optional<T>& v) {
+  return v ? value(*v) : value(nullptr);
 }
 
-[[nodiscard]] boost::json::object json_of(const DirectionObservation& d) {
-  const SegmentTotals& s = d.segments;
-  boost::json::object rtt{{"samples", d.rtt.samples}};
-  if (d.rtt.samples > 0) {
-    rtt["min"] = milliseconds(d.rtt.min);
-    rtt["p50"] = milliseconds(d.rtt.p50);
-    rtt["p95"] = milliseconds(d.rtt.p95);
-    rtt["p99"] = milliseconds(d.rtt.p99);
+/// "ef", or the number of a code point without a name; "rest" for those without sums of their own.
+[[nodiscard]] value json_of_dscp(const std::optional<std::uint8_t>& dscp) {
+  if (!dscp) return "rest";
+  const auto name = name_of_dscp(*dscp);
+  return name ? value(*name) : value(*dscp);
+}
+
+[[nodiscard]] object json_of(const SegmentTotals& s) {
+  return {{"data", s.data},
+          {"new", s.fresh},
+          {"retransmitted", s.retransmitted},
+          {"fast", s.fast},
+          {"timeout", s.timeout},
+          {"spurious", s.spurious},
+          {"hole_fill", s.hole_fill},
+          {"reordered", s.reordered},
+          {"probe", s.probe},
+          {"keepalive", s.keepalive},
+          {"duplicate", s.duplicate},
+          {"unknown", s.unknown},
+          {"syn_retransmitted", s.syn_retransmitted},
+          {"fin_retransmitted", s.fin_retransmitted}};
+}
+
+[[nodiscard]] object json_of(const LossShares& loss) {
+  return {{"beyond", or_null(loss.beyond)},
+          {"before", or_null(loss.before)},
+          {"low", or_null(loss.low)},
+          {"high", or_null(loss.high)},
+          {"beyond_segments", loss.beyond_segments},
+          {"before_segments", loss.before_segments}};
+}
+
+/// Of RttTotals and DelayTotals.
+template <typename Totals>
+[[nodiscard]] object json_of_durations(const Totals& totals) {
+  object json{{"samples", totals.samples}};
+  if (totals.samples == 0) return json;
+  json["min"] = milliseconds(totals.min);
+  json["p50"] = milliseconds(totals.p50);
+  json["p95"] = milliseconds(totals.p95);
+  json["p99"] = milliseconds(totals.p99);
+  return json;
+}
+
+[[nodiscard]] object json_of(const DelayTotals& delay) {
+  object json = json_of_durations(delay);
+  array histogram;
+  for (const DurationHistogram::Bin& bin : delay.histogram) {
+    const bool bounded = bin.end != Duration::max();
+    histogram.push_back(
+        object{{"le_ms", bounded ? value(milliseconds(bin.end)) : value(nullptr)}, {"count", bin.count}});
   }
-  boost::json::object capacity{{"mode", to_string(d.capacity.mode)}, {"windows", d.capacity.windows}};
-  if (d.capacity.rate) {
-    capacity["bps"] = d.capacity.rate->bps();
-    capacity["low_bps"] = d.capacity.low.bps();
-    capacity["high_bps"] = d.capacity.high.bps();
-    capacity["rate_to_set_bps"] = d.rate_to_set()->bps();
+  json["histogram"] = std::move(histogram);
+  return json;
+}
+
+[[nodiscard]] object json_of(const CapacityFinding& c, const std::optional<Rate>& rate_to_set) {
+  object json{{"mode", to_string(c.mode)}, {"windows", c.windows}};
+  if (c.rate) {
+    json["bps"] = c.rate->bps();
+    json["low_bps"] = c.low.bps();
+    json["high_bps"] = c.high.bps();
+    json["rate_to_set_bps"] = rate_to_set->bps();
   }
-  if (d.capacity.mode == CapacityMode::buffer) capacity["buffer_ms"] = milliseconds(d.capacity.queue);
-  return {{"name", name_of(d.direction)},
-          {"sent_bytes", d.sent.count()},
-          {"sent_tcp_bytes", d.sent_tcp.count()},
-          {"busiest_bps", d.busiest.bps()},
-          {"segments",
-           {{"data", s.data},
-            {"new", s.fresh},
-            {"retransmitted", s.retransmitted},
-            {"spurious", s.spurious},
-            {"hole_fill", s.hole_fill},
-            {"reordered", s.reordered},
-            {"probe", s.probe},
-            {"keepalive", s.keepalive},
-            {"duplicate", s.duplicate},
-            {"unknown", s.unknown},
-            {"syn_retransmitted", s.syn_retransmitted},
-            {"fin_retransmitted", s.fin_retransmitted}}},
-          {"loss",
-           {{"beyond", or_null(d.loss_beyond())},
-            {"before", or_null(d.loss_before())},
-            {"low", or_null(d.loss_low)},
-            {"high", or_null(d.loss_high)},
-            {"beyond_segments", d.lost_beyond},
-            {"before_segments", d.lost_before}}},
-          {"rtt_ms", std::move(rtt)},
-          {"capacity", std::move(capacity)}};
+  if (c.mode == CapacityMode::buffer) json["buffer_ms"] = milliseconds(c.queue);
+  if (c.bucket) json["bucket_bytes"] = c.bucket->count();
+  if (c.age) json["age_s"] = seconds(*c.age);
+  return json;
+}
+
+[[nodiscard]] object json_of(const DscpFinding& finding) {
+  object json{{"verdict", to_string(finding.verdict)},
+              {"confidence", finding.confidence},
+              {"windows", finding.windows}};
+  if (finding.favoured) json["favoured"] = to_string(*finding.favoured);
+  if (finding.other) json["other"] = to_string(*finding.other);
+  return json;
+}
+
+[[nodiscard]] array json_of(const std::vector<DscpObservation>& dscps) {
+  array json;
+  for (const DscpObservation& d : dscps) {
+    json.push_back(object{{"dscp", json_of_dscp(d.dscp)},
+                          {"segments", json_of(d.segments)},
+                          {"loss", json_of(d.loss)},
+                          {"rtt_ms", json_of_durations(d.rtt)}});
+  }
+  return json;
+}
+
+[[nodiscard]] object json_of(const DirectionObservation& d) {
+  object json{{"name", name_of(d.direction)},
+              {"sent_bytes", d.sent.count()},
+              {"sent_tcp_bytes", d.sent_tcp.count()},
+              {"busiest_bps", d.busiest.bps()},
+              {"segments", json_of(d.segments)},
+              {"loss", json_of(d.loss)},
+              {"rtt_ms", json_of_durations(d.rtt)},
+              {"capacity", json_of(d.capacity, d.rate_to_set())},
+              {"dscp", json_of(d.dscps)}};
+  if (d.retransmission_delay) json["retransmission_delay_ms"] = json_of(*d.retransmission_delay);
+  if (d.dscp_honoured) json["dscp_honoured"] = json_of(*d.dscp_honoured);
+  return json;
+}
+
+[[nodiscard]] array json_of(const std::vector<DirectionObservation>& directions) {
+  array json;
+  for (const DirectionObservation& d : directions) json.push_back(json_of(d));
+  return json;
+}
+
+[[nodiscard]] object json_of(const FlowDirectionRow& row) {
+  object json{{"dscp", json_of_dscp(row.dscp)}, {"bytes", row.sent.count()},
+              {"segments", row.segments},       {"retransmitted", row.retransmitted},
+              {"spurious", row.spurious},       {"hole_fill", row.hole_fill}};
+  if (row.least_rtt > Duration::zero()) {
+    json["rtt_ms"] =
+        object{{"min", milliseconds(row.least_rtt)}, {"smoothed", milliseconds(row.smoothed_rtt)}};
+  }
+  return json;
+}
+
+[[nodiscard]] array json_of(const FlowListing& flows, const Observation& o) {
+  array json;
+  for (const FlowRow& row : flows.rows) {
+    object flow{{"inside", row.inside.to_string()},
+                {"inside_port", row.inside_port},
+                {"far", row.far.to_string()},
+                {"far_port", row.far_port}};
+    if (row.site < o.site_names.size()) flow["site"] = o.site_names[row.site];
+    flow["state"] = to_string(row.state);
+    flow["start_s"] = seconds(row.first - o.first);
+    flow["duration_s"] = seconds(row.last - row.first);
+    flow["outbound"] = json_of(row.outbound);
+    flow["inbound"] = json_of(row.inbound);
+    json.push_back(std::move(flow));
+  }
+  return json;
+}
+
+[[nodiscard]] object json_of_capture(const Observation& o) {
+  object capture{{"packets", o.packets},          {"tcp_packets", o.tcp_packets},
+                 {"seconds", o.seconds},          {"kernel_drops", o.kernel_drops},
+                 {"malformed", o.malformed},      {"opaque", o.opaque},
+                 {"one_way_segments", o.one_way}, {"one_directional", o.one_directional},
+                 {"truncated", o.truncated}};
+  if (o.one_directional) {
+    capture["voids"] = array{"segments.spurious", "loss", "rtt_ms", "capacity", "dscp_honoured"};
+  }
+  return capture;
 }
 
 }  // namespace
 
-boost::json::object to_json(const Observation& o) {
-  boost::json::array inside;
+object to_json(const Observation& o) {
+  array inside;
   for (const IpAddress& address : o.sides.inside) inside.emplace_back(address.to_string());
-  boost::json::array directions;
-  for (const DirectionObservation& d : o.directions) directions.emplace_back(json_of(d));
-  return {{"version", 1},
-          {"source", o.source},
-          {"capture",
-           {{"packets", o.packets},
-            {"tcp_packets", o.tcp_packets},
-            {"seconds", o.seconds},
-            {"kernel_drops", o.kernel_drops},
-            {"malformed", o.malformed},
-            {"opaque", o.opaque},
-            {"one_way_segments", o.one_way},
-            {"truncated", o.truncated}}},
-          {"sides",
-           {{"basis", to_string(o.sides.inside.empty() ? SideBasis::configured : o.sides.basis)},
-            {"inside", std::move(inside)}}},
-          {"directions", std::move(directions)}};
+  object json{{"version", 1},
+              {"source", o.source},
+              {"capture", json_of_capture(o)},
+              {"sides",
+               {{"basis", to_string(o.sides.inside.empty() ? SideBasis::configured : o.sides.basis)},
+                {"inside", std::move(inside)}}},
+              {"directions", json_of(o.directions)}};
+  if (!o.site_names.empty()) {
+    array sites;
+    for (const SiteObservation& site : o.sites) {
+      sites.push_back(object{{"name", site.name}, {"directions", json_of(site.directions)}});
+    }
+    json["sites"] = std::move(sites);
+  }
+  if (o.flows) {
+    json["flows"] = json_of(*o.flows, o);
+    json["flows_omitted"] = o.flows->omitted;
+  }
+  return json;
 }
 
 }  // namespace weir

@@ -13,6 +13,7 @@ constexpr std::uint64_t kFramesPerProgress = 65'536;
 }  // namespace
 
 Observation observe_file(const std::filesystem::path& path, EstimatorSettings settings,
+                         std::vector<std::string> site_names,
                          const std::function<void(std::uint64_t)>& progress) {
   SideFinding sides;
   if (settings.sites.empty() && settings.inside.empty()) {
@@ -26,7 +27,7 @@ Observation observe_file(const std::filesystem::path& path, EstimatorSettings se
   }
 
   const bool inferred = !sides.inside.empty();
-  Observer observer(std::move(settings), path.filename().string());
+  Observer observer(std::move(settings), path.filename().string(), std::move(site_names));
   std::uint64_t frames = 0;
   bool truncated = false;
   read_capture_file(

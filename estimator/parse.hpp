@@ -37,6 +37,7 @@ enum TcpFlag : std::uint8_t {
 };
 
 inline constexpr std::uint8_t kEcnMask = 0x03;
+inline constexpr unsigned kEcnBits = 2;  ///< of the traffic class, below the DSCP
 inline constexpr std::uint8_t kEcnCe = 0x03;
 
 struct PacketRecord {

@@ -112,6 +112,12 @@ void add_observe(CLI::App& app, Choices& c) {
   command.add_option("--inside", c.observe.inside, "Address blocks on our side (default: inferred)");
   command.add_option("--policy", c.observe.policy, "Policy file: its sites and link layer");
   command.add_flag("--json", c.observe.json, "As JSON; live: one document a line, every second");
+  auto* flows =
+      command.add_flag("--flows", c.observe.flows, "Also one row a TCP connection, the largest first");
+  command.add_option("--most-flows", c.observe.most_flows, "Rows of --flows at most")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->needs(flows);
   command.add_option("--duration", c.observe_for_s, "Live: stop after so many seconds (default: at Ctrl-C)")
       ->check(CLI::PositiveNumber)
       ->excludes(read);

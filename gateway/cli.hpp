@@ -5,6 +5,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -50,6 +51,8 @@ struct ObserveOptions {
   std::filesystem::path policy;
   std::optional<std::chrono::nanoseconds> duration;
   bool json = false;
+  bool flows = false;
+  std::size_t most_flows = 10'000;  ///< rows with `flows`
 };
 [[nodiscard]] int observe(const ObserveOptions& options);
 

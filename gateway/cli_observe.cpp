@@ -1,8 +1,11 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <string>
 #include <system_error>
+#include <utility>
 #include <variant>
+#include <vector>
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -48,16 +51,24 @@ class StopSignals {
   FileDescriptor descriptor_;
 };
 
-/// What the estimator is told of sites and sides; nullopt: something was wrong with it and has been said.
-std::optional<EstimatorSettings> settings_of(const ObserveOptions& options) {
-  EstimatorSettings settings;
+/// What the estimator is told of sites and sides, and what the sites are called.
+struct ObserverSettings {
+  EstimatorSettings estimator;
+  std::vector<std::string> site_names;
+};
+
+/// nullopt: something was wrong with the options and has been said.
+std::optional<ObserverSettings> settings_of(const ObserveOptions& options) {
+  ObserverSettings settings;
   if (!options.policy.empty()) {
     const auto read = load_policy(options.policy);
     if (const auto* failure = std::get_if<LoadFailure>(&read)) {
       fmt::print(stderr, "{}", failure->rendered);
       return std::nullopt;
     }
-    settings = estimator_settings(std::get<LoadedPolicy>(read).policy);
+    const Policy& policy = std::get<LoadedPolicy>(read).policy;
+    settings.estimator = estimator_settings(policy);
+    for (const SitePolicy& site : policy.sites) settings.site_names.push_back(site.name);
   }
   for (const std::string& text : options.inside) {
     const auto prefix = Prefix::parse(text);
@@ -65,8 +76,9 @@ std::optional<EstimatorSettings> settings_of(const ObserveOptions& options) {
       fmt::print(stderr, "weir: --inside {}: not an address block such as 10.1.0.0/16\n", text);
       return std::nullopt;
     }
-    settings.inside.push_back(*prefix);
+    settings.estimator.inside.push_back(*prefix);
   }
+  if (options.flows) settings.estimator.keep_flows = options.most_flows;
   return settings;
 }
 
@@ -74,9 +86,11 @@ std::string shown(const Observation& observation, bool json) {
   return json ? to_text(boost::json::value(to_json(observation))) + "\n" : weir::to_text(observation);
 }
 
-int observe_capture_file(const ObserveOptions& options, EstimatorSettings settings) {
+int observe_capture_file(const ObserveOptions& options, ObserverSettings settings) {
   try {
-    fmt::print("{}", shown(observe_file(options.read, std::move(settings)), options.json));
+    const Observation observation =
+        observe_file(options.read, std::move(settings.estimator), std::move(settings.site_names));
+    fmt::print("{}", shown(observation, options.json));
     return kExitOk;
   } catch (const std::exception& failure) {
     fmt::print(stderr, "weir: {}\n", failure.what());
@@ -87,10 +101,10 @@ int observe_capture_file(const ObserveOptions& options, EstimatorSettings settin
 /// One live observation: a page every second, until a signal or the end of the wanted time.
 class LiveObservation {
  public:
-  LiveObservation(const ObserveOptions& options, EstimatorSettings settings)
+  LiveObservation(const ObserveOptions& options, ObserverSettings settings)
       : options_(options),
         capture_(options.interface, LiveCapture::Options{}),
-        observer_(std::move(settings), options.interface),
+        observer_(std::move(settings.estimator), options.interface, std::move(settings.site_names)),
         redraw_(!options.json && ::isatty(STDOUT_FILENO) == 1) {}
 
   int run() {

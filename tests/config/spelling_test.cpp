@@ -16,6 +16,17 @@ namespace {
 
 using namespace std::string_literals;
 
+TEST(NameOfDscp, IsWhatParseDscpReadsBack) {
+  EXPECT_EQ(name_of_dscp(46), "ef");
+  EXPECT_EQ(name_of_dscp(0), "default");
+  EXPECT_EQ(name_of_dscp(3), std::nullopt);
+  for (unsigned dscp = 0; dscp < 256; ++dscp) {
+    const auto number = static_cast<std::uint8_t>(dscp);
+    const auto name = name_of_dscp(number);
+    EXPECT_EQ(name ? parse_dscp(*name) : number, number);
+  }
+}
+
 TEST(ParseRate, ReadsDecimalMultiples) {
   EXPECT_EQ(parse_rate("1bit"), Rate::bps(1));
   EXPECT_EQ(parse_rate("0bit"), Rate::bps(0));

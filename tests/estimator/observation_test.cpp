@@ -159,14 +159,14 @@ TEST(Observation, AnswersWhereItIsLostAndSaysNoMoreThanItKnows) {
   ASSERT_EQ(o.directions.size(), 2U);
   const DirectionObservation& out = o.directions[0];
   EXPECT_EQ(out.segments.data, 1230U);
-  EXPECT_EQ(out.lost_beyond, 30U);
-  EXPECT_EQ(out.lost_before, 0U);
-  EXPECT_NEAR(*out.loss_beyond(), 30.0 / 1230.0, 1e-9);
-  EXPECT_LT(*out.loss_low, *out.loss_beyond());
-  EXPECT_GT(*out.loss_high, *out.loss_beyond());
+  EXPECT_EQ(out.loss.beyond_segments, 30U);
+  EXPECT_EQ(out.loss.before_segments, 0U);
+  EXPECT_NEAR(*out.loss.beyond, 30.0 / 1230.0, 1e-9);
+  EXPECT_LT(*out.loss.low, *out.loss.beyond);
+  EXPECT_GT(*out.loss.high, *out.loss.beyond);
   EXPECT_NEAR(milliseconds(out.rtt.p50), 20.0, 0.5);
   EXPECT_FALSE(out.rate_to_set()) << "loss that does not follow the load gives no rate";
-  EXPECT_FALSE(o.directions[1].loss_beyond()) << "no data, no ratio";
+  EXPECT_FALSE(o.directions[1].loss.beyond) << "no data, no ratio";
 
   const std::string page = to_text(o);
   EXPECT_NE(page.find("lost beyond the tap   30 of 1 230 segments, 2.44 %"), std::string::npos) << page;

@@ -66,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check(observer.last_tick());
   for (const DirectionObservation& d : whole.directions) {
     require(d.segments.fresh <= d.segments.data);
-    if (d.loss_low) require(*d.loss_low <= *d.loss_high);
+    if (d.loss.low) require(*d.loss.low <= *d.loss.high);
   }
   require(!to_text(whole).empty());
   return 0;

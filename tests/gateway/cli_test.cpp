@@ -47,18 +47,21 @@ TEST(CommandLine, HelpNamesTheExitCodesAndEverySubcommandHasAnExample) {
 }
 
 TEST(CommandLine, WrongUseIsTwo) {
-  const std::vector<std::vector<std::string>> wrong = {{},
-                                                       {"dance"},
-                                                       {"run"},
-                                                       {"check"},
-                                                       {"apply", "x.yaml"},
-                                                       {"clear"},
-                                                       {"clear", "x.yaml", "--interface", "wan0"},
-                                                       {"run", "--config", "x", "--log-level", "loud"},
-                                                       {"observe"},
-                                                       {"observe", "--read", "x", "--interface", "wan0"},
-                                                       {"observe", "--interface", "wan0", "--duration", "-1"},
-                                                       {"status", "--nonsense"}};
+  const std::vector<std::vector<std::string>> wrong = {
+      {},
+      {"dance"},
+      {"run"},
+      {"check"},
+      {"apply", "x.yaml"},
+      {"clear"},
+      {"clear", "x.yaml", "--interface", "wan0"},
+      {"run", "--config", "x", "--log-level", "loud"},
+      {"observe"},
+      {"observe", "--read", "x", "--interface", "wan0"},
+      {"observe", "--interface", "wan0", "--duration", "-1"},
+      {"observe", "--read", "x", "--most-flows", "5"},
+      {"observe", "--read", "x", "--flows", "--most-flows", "0"},
+      {"status", "--nonsense"}};
   for (const auto& arguments : wrong) {
     const Outcome outcome = weir(arguments);
     EXPECT_EQ(outcome.code, kExitUsage) << testing::PrintToString(arguments);
@@ -95,6 +98,30 @@ TEST(CommandLine, ObserveComplainsOfItsInput) {
   const Outcome bad_block = weir({"observe", "--read", file, "--inside", "10.1.0.0/99"});
   EXPECT_EQ(bad_block.code, kExitPolicy);
   EXPECT_NE(bad_block.complaint.find("10.1.0.0/99"), std::string::npos);
+}
+
+// A capture of nothing: what was asked for is there all the same.
+TEST(CommandLine, ObserveListsSitesAndFlowsWhenAsked) {
+  const ScratchFolder folder;
+  const std::string policy = (folder.path() / "policy.yaml").string();
+  std::ofstream(policy) << "wan: {interface: wan0, rate: 622mbit}\n"
+                           "sites:\n  - {name: a, subnets: [10.0.0.0/8], policy: p,"
+                           " rate: {floor: 1mbit, ceiling: 2mbit, start: 1mbit}}\n"
+                           "policies: {p: {classes: [{name: rest, default: true}]}}\n";
+  const std::string file = (folder.path() / "empty.pcap").string();
+  const std::string header = {'\xd4', '\xc3', '\xb2', '\xa1', 2, 0, 4, 0, 0, 0, 0, 0,
+                              0,      0,      0,      0,      0, 0, 4, 0, 1, 0, 0, 0};
+  std::ofstream(file, std::ios::binary) << header;
+  const Outcome plain = weir({"observe", "--read", file, "--json"});
+  EXPECT_EQ(plain.code, kExitOk) << plain.complaint;
+  EXPECT_EQ(plain.out.find("\"flows\""), std::string::npos);
+  EXPECT_EQ(plain.out.find("\"sites\""), std::string::npos);
+  const Outcome all =
+      weir({"observe", "--read", file, "--json", "--policy", policy, "--flows", "--most-flows", "5"});
+  EXPECT_EQ(all.code, kExitOk) << all.complaint;
+  EXPECT_NE(all.out.find("\"flows\":[]"), std::string::npos) << all.out;
+  EXPECT_NE(all.out.find("\"flows_omitted\":0"), std::string::npos) << all.out;
+  EXPECT_NE(all.out.find("\"sites\":[]"), std::string::npos) << all.out;
 }
 
 TEST(CommandLine, StatusWithoutADaemonIsFour) {

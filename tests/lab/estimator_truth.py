@@ -38,10 +38,11 @@ class Case:
 CASES = [Case("beyond 1 %, cubic", "cubic", beyond=0.01),
          Case("beyond 1 %, bbr", "bbr", beyond=0.01),
          Case("before 0.5 %, cubic", "cubic", before=0.005),
+         Case("beyond 10 %, cubic", "cubic", beyond=0.1),  # enough for the senders' timers to run out
          Case("beyond 2 % in runs of 5, bbr", "bbr", beyond=0.02, burst=5),
          Case("0.5 % on either side, bbr", "bbr", beyond=0.005, before=0.005)]
 HEADER = ["path", "kernel", "estimated", "off %", "retransmitted", "spurious", "holes", "SYN", "made beyond",
-          "made before", "Mbit/s"]
+          "made before", "timeouts", "of the kernel", "Mbit/s"]
 
 
 def run_case(case: Case, seconds: float, rtt_ms: float, weir_binary: str | None, checks: Checks) -> list[object]:
@@ -59,7 +60,8 @@ def run_case(case: Case, seconds: float, rtt_ms: float, weir_binary: str | None,
         time.sleep(seconds)
         rate = sum(b.stop().goodput_bps for b in bulk)
         wait_for_quiet(lab)
-        kernel = difference(tcp_counters(lab.site), at_start)["TcpRetransSegs"]
+        sender = difference(tcp_counters(lab.site), at_start)
+        kernel = sender["TcpRetransSegs"]
         capture = weir.api.json("/v1/status")["capture"]
         counted, observed = capture["outbound_segments"], observer.segments()
         made_beyond, made_before = provider.read().lost, before.read().lost
@@ -73,9 +75,16 @@ def run_case(case: Case, seconds: float, rtt_ms: float, weir_binary: str | None,
                                ("before", counted["hole_fill"], made_before)):
         checks.check(f"{case.name}: lost {place} the box", abs(found - made) <= max(PLACE_TOLERANCE * made, 10),
                      f"{found} found, {made} made")
+    # What was lost before the tap and sent again by timeout is a hole fill here. Probes of the tail (RFC 8985, 7) are the
+    # timer's as well.
+    timers, probes = sender["TcpExtTCPTimeouts"], sender["TcpExtTCPLossProbes"]
+    timeouts = observed["timeout"] + observed["syn_retransmitted"]
+    if not case.before:
+        checks.check(f"{case.name}: timeouts are those of the sender", timers - max(3, 0.1 * timers) <= timeouts
+                     <= timers + probes + max(3, 0.1 * timers), f"{timeouts} against {timers} and {probes} probes")
     return [case.name, kernel, estimated, 100 * (estimated / kernel - 1) if kernel else None, counted["retransmitted"],
             counted["spurious"], counted["hole_fill"], counted["syn_retransmitted"], made_beyond, made_before,
-            rate / 1e6]
+            timeouts, timers, rate / 1e6]
 
 
 def sum_of_classes(segments: dict[str, int]) -> int:

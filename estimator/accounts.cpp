@@ -1,0 +1,178 @@
+#include "estimator/accounts.hpp"
+
+#include <algorithm>
+
+#include "estimator/segment_totals.hpp"
+
+namespace weir {
+namespace {
+
+/// Code points of a path with sums of their own: more would be noise, or somebody counting through them.
+constexpr std::size_t kMostDscps = 16;
+/// Over all paths; 3.5 kB each. Beyond it a new code point is added to its path's rest.
+constexpr std::size_t kMostSums = 4096;
+/// Sites whose classes are compared; 50 kB each.
+constexpr std::size_t kMostComparisons = 256;
+
+[[nodiscard]] RttTotals totals_of(const DurationSums& sums) {
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
+          .p50 = h.quantile(0.50),
+          .p95 = h.quantile(0.95),
+          .p99 = h.quantile(0.99),
+          .samples = h.total()};
+}
+
+}  // namespace
+
+Accounts::Accounts(std::size_t sites, std::size_t keep_flows) : comparisons_(sites) {
+  for (auto& of_direction : paths_) of_direction.resize(sites);
+  if (keep_flows > 0) flow_log_.emplace(keep_flows);
+}
+
+// -- told by the estimator --
+
+Accounts::Sums& Accounts::sums_of(const Account& account) {
+  auto& path = paths_[static_cast<std::size_t>(account.direction)][account.site];
+  if (!path) path = std::make_unique<Path>();
+  const std::uint8_t dscp = account.dscp & 0x3fU;
+  if (path->place[dscp] == Path::kNone) {
+    path->place[dscp] = make_sums(*path, dscp);
+    if (account.direction == Direction::outbound) compare_classes(account.site);
+  }
+  return path->sums[path->place[dscp]];
+}
+
+std::uint8_t Accounts::make_sums(Path& path, std::uint8_t dscp) {
+  const auto next = static_cast<std::uint8_t>(path.sums.size());
+  if (path.sums.size() < kMostDscps && sums_made_ < kMostSums) {
+    ++sums_made_;
+    path.sums.push_back({.dscp = dscp, .segments = {}, .rtt = {}});
+    return next;
+  }
+  if (path.rest == Path::kNone) {
+    path.rest = next;
+    path.sums.push_back({});
+  }
+  return path.rest;
+}
+
+/// Marks of one kind alone leave nothing to compare.
+void Accounts::compare_classes(std::uint32_t site) {
+  const auto& sums = paths_[static_cast<std::size_t>(Direction::outbound)][site]->sums;
+  if (sums.size() < 2 || comparisons_[site] || comparisons_made_ == kMostComparisons) return;
+  ++comparisons_made_;
+  comparisons_[site] = std::make_unique<DscpComparison>();
+}
+
+DscpComparison* Accounts::comparison_of(const Account& account) const {
+  return account.direction == Direction::outbound ? comparisons_[account.site].get() : nullptr;
+}
+
+void Accounts::packet(const Account& account, const PacketRecord& record, Bytes charged, bool answered) {
+  if (!record.has(kTcpSyn)) {
+    ++packets_;
+    if (!answered) ++unanswered_packets_;
+  }
+  if (!flow_log_) return;
+  flow_log_->packet({.flow = account.flow,
+                     .end = account.end,
+                     .end_inside = account.direction == Direction::outbound,
+                     .site = account.site,
+                     .dscp = account.dscp,
+                     .charged = charged},
+                    record);
+}
+
+void Accounts::data(const Account& account, TimePoint at, std::uint32_t segments,
+                    const SegmentVerdict& verdict, bool lone_fin) {
+  Sums& sums = sums_of(account);
+  sums.segments.data += segments;
+  count(verdict, lone_fin, sums.segments);
+  if (DscpComparison* comparison = comparison_of(account)) {
+    if (segments > 0) comparison->sent(account.dscp, at, segments);
+    if (verdict.resent_after) {
+      comparison->lost(account.dscp, at - *verdict.resent_after, verdict.segments);
+    }
+  }
+  if (flow_log_) flow_log_->classified(account.flow, account.end, segments, verdict);
+}
+
+void Accounts::syn_repeated(const Account& account) {
+  ++sums_of(account).segments.syn_retransmitted;
+}
+
+void Accounts::losses_undone(const Account& account, const UndoneLosses& undone) {
+  take_back(undone, sums_of(account).segments);
+  if (DscpComparison* comparison = comparison_of(account)) {
+    comparison->loss_undone(account.dscp, undone.sent, undone.segments);
+  }
+  if (flow_log_) flow_log_->losses_undone(account.flow, account.end, undone.segments);
+}
+
+void Accounts::rtt_sampled(const Account& account, const RttSample& sample) {
+  Sums& sums = sums_of(account);
+  if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
+  sums.rtt->add(sample.rtt);
+  if (DscpComparison* comparison = comparison_of(account)) {
+    const Duration queue = std::max(sample.rtt - sample.base, Duration::zero());
+    comparison->queued(account.dscp, sample.sent, queue, sample.base);
+  }
+  if (flow_log_) flow_log_->rtt_sampled(account.flow, account.end, sample.rtt);
+}
+
+void Accounts::flow_ended(std::uint32_t flow) {
+  if (flow_log_) flow_log_->ended(flow);
+}
+
+void Accounts::capture_lost() {
+  for (const auto& comparison : comparisons_) {
+    if (comparison) comparison->forget_open();
+  }
+}
+
+// -- asked by the observer --
+
+PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site) const {
+  struct Merged {
+    SegmentTotals segments;
+    DurationSums rtt;
+  };
+  constexpr std::size_t kRest = 64;
+  std::array<std::unique_ptr<Merged>, kRest + 1> by_dscp;
+  const auto& paths = paths_[static_cast<std::size_t>(direction)];
+  for (std::size_t i = site.value_or(0); i < (site ? *site + 1 : paths.size()); ++i) {
+    if (!paths[i]) continue;
+    for (const Sums& sums : paths[i]->sums) {
+      auto& merged = by_dscp[sums.dscp ? *sums.dscp : kRest];
+      if (!merged) merged = std::make_unique<Merged>();
+      add(sums.segments, merged->segments);
+      if (sums.rtt) merged->rtt.merge(*sums.rtt);
+    }
+  }
+  PathTotals totals;
+  DurationSums rtt;
+  for (std::size_t dscp = 0; dscp < by_dscp.size(); ++dscp) {
+    const auto& merged = by_dscp[dscp];
+    if (!merged) continue;
+    add(merged->segments, totals.segments);
+    rtt.merge(merged->rtt);
+    totals.dscps.push_back(
+        {.dscp = dscp == kRest ? std::nullopt : std::optional(static_cast<std::uint8_t>(dscp)),
+         .segments = merged->segments,
+         .rtt = totals_of(merged->rtt)});
+  }
+  totals.rtt = totals_of(rtt);
+  return totals;
+}
+
+std::optional<DscpFinding> Accounts::dscp_finding(std::size_t site, bool loss_is_congestion) const {
+  if (!comparisons_[site]) return std::nullopt;
+  return comparisons_[site]->finding(loss_is_congestion);
+}
+
+std::optional<FlowListing> Accounts::flows() const {
+  return flow_log_ ? std::optional(flow_log_->listing()) : std::nullopt;
+}
+
+}  // namespace weir

@@ -1,0 +1,103 @@
+/// What only `weir observe` shows: sums by site and DSCP, the comparison of DSCP classes, one row a flow.
+///
+/// Pure; one owner, which tells it what it found out about each packet. Bounded: see docs/ESTIMATOR.md,
+/// "Bounds".
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "config/units.hpp"
+#include "estimator/dscp_verdict.hpp"
+#include "estimator/duration_sums.hpp"
+#include "estimator/estimator.hpp"
+#include "estimator/flow_log.hpp"
+#include "estimator/half_flow.hpp"
+#include "estimator/parse.hpp"
+#include "estimator/path_window.hpp"
+
+namespace weir {
+
+/// Whose data it is: one half of a flow, and where that is summed up.
+struct Account {
+  Direction direction = Direction::outbound;
+  std::uint32_t site = 0;
+  std::uint8_t dscp = 0;  ///< of the half's data, as last seen
+  std::uint32_t flow = 0;
+  std::uint8_t end = 0;  ///< of the flow, 0 or 1: the sender
+};
+
+/// nullopt: all code points beyond the ones that have sums of their own.
+struct DscpTotals {
+  std::optional<std::uint8_t> dscp;
+  SegmentTotals segments;
+  RttTotals rtt;
+};
+
+struct PathTotals {
+  SegmentTotals segments;
+  RttTotals rtt;
+  std::vector<DscpTotals> dscps;  ///< in order of the code point, the rest last
+};
+
+class Accounts {
+ public:
+  /// `sites` counts "elsewhere"; `keep_flows` rows of flows, 0: none.
+  Accounts(std::size_t sites, std::size_t keep_flows);
+
+  // -- told by the estimator --
+  /// Any packet of a flow, `account` being its sender's. `answered`: the flow's other end has been seen.
+  void packet(const Account& account, const PacketRecord& record, Bytes charged, bool answered);
+  /// `segments` of payload that the packet held.
+  void data(const Account& account, TimePoint at, std::uint32_t segments, const SegmentVerdict& verdict,
+            bool lone_fin);
+  void syn_repeated(const Account& account);
+  void losses_undone(const Account& account, const UndoneLosses& undone);
+  void rtt_sampled(const Account& account, const RttSample& sample);
+  void flow_ended(std::uint32_t flow);
+  void capture_lost();
+
+  // -- asked by the observer --
+  /// Of one site, or of all.
+  [[nodiscard]] PathTotals totals(Direction direction, std::optional<std::size_t> site) const;
+  /// How the path to a site treats what goes out; nullopt: nothing with two kinds of marks was sent there.
+  [[nodiscard]] std::optional<DscpFinding> dscp_finding(std::size_t site, bool loss_is_congestion) const;
+  /// Empty unless flows are kept.
+  [[nodiscard]] std::optional<FlowListing> flows() const;
+  /// TCP packets but SYNs, and those of them whose flow had shown only the sender's end by then.
+  [[nodiscard]] std::uint64_t packets() const { return packets_; }
+  [[nodiscard]] std::uint64_t unanswered_packets() const { return unanswered_packets_; }
+
+ private:
+  struct Sums {
+    std::optional<std::uint8_t> dscp;
+    SegmentTotals segments;
+    std::unique_ptr<DurationSums> rtt;  ///< made with the first sample
+  };
+  /// One site in one direction.
+  struct Path {
+    static constexpr std::uint8_t kNone = 0xff;
+    Path() { place.fill(kNone); }
+    std::array<std::uint8_t, 64> place{};  ///< of a code point's sums
+    std::vector<Sums> sums;
+    std::uint8_t rest = kNone;  ///< of the sums of code points without any of their own
+  };
+  [[nodiscard]] Sums& sums_of(const Account& account);
+  [[nodiscard]] std::uint8_t make_sums(Path& path, std::uint8_t dscp);
+  [[nodiscard]] DscpComparison* comparison_of(const Account& account) const;
+  void compare_classes(std::uint32_t site);
+
+  std::array<std::vector<std::unique_ptr<Path>>, 2> paths_;   ///< [direction][site]
+  std::vector<std::unique_ptr<DscpComparison>> comparisons_;  ///< [site], of what goes out
+  std::size_t sums_made_ = 0;
+  std::size_t comparisons_made_ = 0;
+  std::optional<FlowLog> flow_log_;
+  std::uint64_t packets_ = 0;
+  std::uint64_t unanswered_packets_ = 0;
+};
+
+}  // namespace weir
