@@ -35,7 +35,7 @@ struct Estimator::Impl {
       : settings(std::move(s)),
         sides(settings.sites, settings.inside),
         flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed) {
-    for (auto& of_direction : windows) of_direction.resize(settings.sites.size() + 1);
+    windows.resize(settings.sites.size() + 1);
     if (settings.keep_accounts) {
       accounts = std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows);
     }
@@ -45,8 +45,8 @@ struct Estimator::Impl {
   Sides sides;
   FlowTable flows;
   RemoteBases bases;
-  /// [direction][site]; made with the first frame, since most sites of a large policy may be silent.
-  std::array<std::vector<std::unique_ptr<PathWindow>>, 2> windows;
+  /// [site][direction]; made with the first frame, since most sites of a large policy may be silent.
+  std::vector<std::array<std::unique_ptr<PathWindow>, 2>> windows;
   std::array<DurationHistogram, 2> rtt;
   std::array<Duration, 2> least_rtt{};
   std::array<DurationSums, 2> retransmission_delay;  ///< [direction]
@@ -58,7 +58,7 @@ struct Estimator::Impl {
   TimePoint last_tick;
 
   [[nodiscard]] PathWindow& window(Direction direction, std::uint32_t site) {
-    auto& slot = windows[static_cast<std::size_t>(direction)][site];
+    auto& slot = windows[site][static_cast<std::size_t>(direction)];
     if (!slot) slot = std::make_unique<PathWindow>(direction, *epoch);
     return *slot;
   }
@@ -382,11 +382,11 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   }
   my.flows.expire(now, [&my](Flow& flow) { my.forget(flow); });
 
-  const auto close_all = [&](std::vector<std::unique_ptr<PathWindow>>& windows) {
+  const auto close_all = [&](Direction direction) {
     std::vector<SiteMeasurement> closed;
-    closed.reserve(windows.size());
-    for (const auto& window : windows) {
-      if (window) {
+    closed.reserve(my.windows.size());
+    for (const auto& of_site : my.windows) {
+      if (const auto& window = of_site[static_cast<std::size_t>(direction)]) {
         closed.push_back(window->close_tick(now, capture_lost));
       } else {
         SiteMeasurement silent;
@@ -398,8 +398,7 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
     }
     return closed;
   };
-  TickResult result{.outbound = close_all(my.windows[static_cast<std::size_t>(Direction::outbound)]),
-                    .inbound = close_all(my.windows[static_cast<std::size_t>(Direction::inbound)])};
+  TickResult result{.outbound = close_all(Direction::outbound), .inbound = close_all(Direction::inbound)};
   my.last_tick = now;
   return result;
 }

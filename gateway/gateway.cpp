@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -39,6 +40,7 @@ EstimatorSettings estimator_settings(const Policy& policy) {
   EstimatorSettings settings;
   for (const SitePolicy& site : policy.sites) settings.sites.push_back(site.subnets);
   settings.link_layer = policy.wan.link_layer;
+  settings.hash_seed = std::random_device()();
   return settings;
 }
 
