@@ -18,12 +18,12 @@ namespace weir {
 
 struct Frame;
 
+/// What of a PacketRecord is set; nothing else in it may be read, it is of an earlier frame.
 enum class ParseOutcome : std::uint8_t {
-  tcp,     ///< all of PacketRecord is set
-  ip,      ///< addresses, DSCP and lengths only: another protocol, a fragment, or TCP cut short by the snap
-           ///< length
-  opaque,  ///< not IP (ARP, LLDP, an unknown link type): lengths only
-  malformed,  ///< a header contradicts itself or ends before it is complete
+  tcp,        ///< all of it
+  ip,         ///< all in front of source_port: another protocol, a fragment, or TCP cut by the snap length
+  opaque,     ///< time and frame_bytes: not IP (ARP, LLDP, an unknown link type)
+  malformed,  ///< the same: a header contradicts itself or ends before it is complete
 };
 
 enum TcpFlag : std::uint8_t {
@@ -41,27 +41,28 @@ inline constexpr std::uint8_t kEcnCe = 0x03;
 
 struct PacketRecord {
   TimePoint time;
+  std::uint32_t frame_bytes = 0;   ///< from the Ethernet header on (one is assumed where the link has none)
+  std::uint8_t traffic_class = 0;  ///< DSCP << 2 | ECN
+  std::uint8_t protocol = 0;       ///< IP protocol number behind the extension headers
+  std::uint16_t ip_id = 0;         ///< 0 for IPv6
   IpAddress source;
   IpAddress destination;
+
   std::uint16_t source_port = 0;
   std::uint16_t destination_port = 0;
-  std::uint8_t protocol = 0;       ///< IP protocol number behind the extension headers
-  std::uint8_t traffic_class = 0;  ///< DSCP << 2 | ECN
-  std::uint8_t flags = 0;          ///< TcpFlag bits
-  bool has_timestamp = false;
-  std::uint16_t ip_id = 0;       ///< 0 for IPv6
-  std::uint16_t window = 0;      ///< as sent, not scaled
-  std::uint16_t mss_option = 0;  ///< 0: none
-  std::uint8_t sack_count = 0;
-  std::uint8_t tcp_header_bytes = 0;
-  std::uint32_t frame_bytes = 0;    ///< from the Ethernet header on (one is assumed where the link has none)
-  std::uint32_t headers_bytes = 0;  ///< of frame_bytes, all in front of the TCP payload
-  std::uint32_t payload = 0;        ///< TCP payload bytes on the wire, captured or not
   SequenceNumber sequence = 0;
   SequenceNumber acknowledgment = 0;
-  std::uint32_t timestamp_value = 0;
-  std::uint32_t timestamp_echo = 0;
-  std::array<SequenceRange, 4> sack{};
+  std::uint8_t tcp_header_bytes = 0;
+  std::uint8_t flags = 0;             ///< TcpFlag bits
+  std::uint16_t window = 0;           ///< as sent, not scaled
+  std::uint32_t headers_bytes = 0;    ///< of frame_bytes, all in front of the TCP payload
+  std::uint32_t payload = 0;          ///< TCP payload bytes on the wire, captured or not
+  std::uint32_t timestamp_value = 0;  ///< 0 without has_timestamp
+  std::uint32_t timestamp_echo = 0;   ///< 0 without has_timestamp
+  std::uint16_t mss_option = 0;       ///< 0: none
+  bool has_timestamp = false;
+  std::uint8_t sack_count = 0;
+  std::array<SequenceRange, 4> sack{};  ///< the first sack_count of them
 
   [[nodiscard]] bool has(TcpFlag flag) const { return (flags & flag) != 0; }
 };

@@ -1,12 +1,14 @@
 // Frames for tests, byte by byte, from a few words that say what matters.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "config/address.hpp"
@@ -170,6 +172,32 @@ inline Bytes8 ethernet_frame(const TcpSpec& s) {
 
 inline Frame as_frame(const Bytes8& bytes, TimePoint at, std::uint32_t wire_length, int link_type = 1) {
   return {.time = at, .wire_length = wire_length, .bytes = std::span(bytes), .link_type = link_type};
+}
+
+/// A packet or frame of which a snap length has left less than it says it has.
+struct Packet {
+  Bytes8 bytes;              ///< what is there of it
+  std::uint32_t length = 0;  ///< on the wire
+};
+
+inline Packet tcp_packet(const TcpSpec& s) {
+  return {.bytes = ip_packet(s), .length = ip_length(s)};
+}
+
+inline Packet behind(Bytes8 header, const Packet& packet) {
+  const auto length = static_cast<std::uint32_t>(header.size()) + packet.length;
+  put_all(header, packet.bytes);
+  return {.bytes = std::move(header), .length = length};
+}
+inline Packet behind(std::string_view hex, const Packet& packet) {
+  return behind(from_hex(hex), packet);
+}
+inline Packet behind_ethernet(unsigned ethertype, const Packet& packet) {
+  return behind(ethernet(ethertype, {}), packet);
+}
+
+inline Frame as_frame(const Packet& packet, TimePoint at, int link_type = 1) {
+  return as_frame(packet.bytes, at, packet.length, link_type);
 }
 
 inline TimePoint at_ms(double ms) {
