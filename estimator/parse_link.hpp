@@ -28,8 +28,10 @@ inline constexpr int kLinkRawIp4 = 228;
 inline constexpr int kLinkRawIp6 = 229;
 inline constexpr int kLinkSll2 = 276;
 
+// EtherTypes, of which GRE makes use as well.
 inline constexpr std::uint16_t kEtherIp4 = 0x0800;
 inline constexpr std::uint16_t kEtherIp6 = 0x86dd;
+inline constexpr std::uint16_t kEtherBridging = 0x6558;
 inline constexpr std::uint16_t kEtherMpls = 0x8847;
 inline constexpr std::uint16_t kEtherMplsMulticast = 0x8848;
 

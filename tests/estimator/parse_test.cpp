@@ -230,14 +230,16 @@ TEST(Parse, LeavesNothingOfAnEarlierFrame) {
                      .timestamps = true,
                      .tsval = 9,
                      .tsecr = 8};
-  const Packet first = behind_ethernet(0x86dd, tcp_packet(rich));
+  const Packet tunnelled = behind_ethernet(0x0800, in_ip({}, 41, tcp_packet(rich)));
   for (const bool plain : {true, false}) {
     PacketRecord used;
-    ASSERT_EQ(parse_frame(as_frame(first, at_ms(1)), used), ParseOutcome::tcp);
+    ASSERT_EQ(parse_frame(as_frame(tunnelled, at_ms(1)), used), ParseOutcome::tcp);
+    ASSERT_TRUE(used.tunnelled);
     const Bytes8 next = plain ? ethernet_frame({.seq = 7}) : ethernet_frame({.seq = 7, .timestamps = true});
     PacketRecord fresh;
     ASSERT_EQ(parse(next, fresh), ParseOutcome::tcp);
     ASSERT_EQ(parse(next, used), ParseOutcome::tcp);
+    EXPECT_FALSE(used.tunnelled);
     EXPECT_EQ(used.source, fresh.source);
     EXPECT_EQ(used.destination, fresh.destination);
     EXPECT_EQ(used.traffic_class, 0);
