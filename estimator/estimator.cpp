@@ -82,6 +82,7 @@ struct Estimator::Impl {
   std::optional<TimePoint> epoch;
   TimePoint last_frame;
   TimePoint last_tick;
+  PacketRecord parsed;  ///< the frame at hand; to clear one for each frame costs as much as to parse it
 
   [[nodiscard]] PathWindow& window(Direction direction, std::uint32_t site) {
     auto& slot = windows[static_cast<std::size_t>(direction)][site];
@@ -98,6 +99,13 @@ struct Estimator::Impl {
   [[nodiscard]] PathWindow& window_of(const Flow& flow, End end) {
     return window(direction_of(flow, end), flow.placement.site);
   }
+
+  /// The addresses that decide a packet's site.
+  struct Ends {
+    const IpAddress& source;
+    const IpAddress& destination;
+  };
+  [[nodiscard]] Ends deciding_ends(const PacketRecord& record) const;
 
   void take(const Frame& frame);
   void take_ip(const PacketRecord& record);
@@ -134,7 +142,7 @@ void Estimator::on_frame(const Frame& frame) {
 void Estimator::Impl::take(const Frame& frame) {
   ++totals.frames;
   begin_at(frame.time);
-  PacketRecord record;
+  PacketRecord& record = parsed;
   const ParseOutcome outcome = parse_frame(frame, record);
   // Stamps of several queues may go back by microseconds; nothing behind this line ever sees time go back.
   if (record.time < last_frame || record.time - last_frame > kLargestStep) record.time = last_frame;
@@ -155,8 +163,17 @@ void Estimator::Impl::take(const Frame& frame) {
   }
 }
 
+/// Those of the outer header when a site claims them: they are all that the classifier sees, so that the
+/// bytes are shaped as that site's.
+Estimator::Impl::Ends Estimator::Impl::deciding_ends(const PacketRecord& record) const {
+  if (record.tunnelled && sides.claims(record.outer_source, record.outer_destination))
+    return {record.outer_source, record.outer_destination};
+  return {record.source, record.destination};
+}
+
 void Estimator::Impl::take_ip(const PacketRecord& record) {
-  const Placement at = sides.place_frame(record.source, record.destination);
+  const Ends ends = deciding_ends(record);
+  const Placement at = sides.place_frame(ends.source, ends.destination);
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
       .frame_seen(record.time, settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
@@ -209,7 +226,8 @@ std::uint32_t Estimator::Impl::wire_segments(const Flow& flow, const PacketRecor
 
 void Estimator::Impl::place(Flow& flow, const PacketRecord& record, End sender) {
   const bool opens = record.has(kTcpSyn) && !record.has(kTcpAck);
-  flow.placement = sides.place(record.source, record.destination, opens, record.time);
+  const Ends ends = deciding_ends(record);
+  flow.placement = sides.place(ends.source, ends.destination, opens, record.time);
   if (sender == 1) flow.placement.source_inside = !flow.placement.source_inside;
 }
 
