@@ -88,6 +88,13 @@ struct Estimator::Impl {
   std::array<Pending, kBatch> batch;
   std::size_t pending = 0;
 
+  /// The addresses that decide a packet's site.
+  struct Ends {
+    const IpAddress& source;
+    const IpAddress& destination;
+  };
+  [[nodiscard]] Ends deciding_ends(const PacketRecord& record) const;
+
   void take(const Frame& frame);
   void work_off();
   void work_on(const Pending& item);
@@ -173,8 +180,17 @@ void Estimator::Impl::work_on(const Pending& item) {
   }
 }
 
+/// Those of the outer header when a site claims them: they are all that the classifier sees, so that the
+/// bytes are shaped as that site's.
+Estimator::Impl::Ends Estimator::Impl::deciding_ends(const PacketRecord& record) const {
+  if (record.tunnelled && sides.claims(record.outer_source, record.outer_destination))
+    return {record.outer_source, record.outer_destination};
+  return {record.source, record.destination};
+}
+
 void Estimator::Impl::take_ip(const PacketRecord& record) {
-  const Placement at = sides.place_frame(record.source, record.destination);
+  const Ends ends = deciding_ends(record);
+  const Placement at = sides.place_frame(ends.source, ends.destination);
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
       .frame_seen(record.time, settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
@@ -231,7 +247,8 @@ std::uint32_t Estimator::Impl::wire_segments(const Flow& flow, const PacketRecor
 
 void Estimator::Impl::place(Flow& flow, const PacketRecord& record, End sender) {
   const bool opens = record.has(kTcpSyn) && !record.has(kTcpAck);
-  Placement placement = sides.place(record.source, record.destination, opens, record.time);
+  const Ends ends = deciding_ends(record);
+  Placement placement = sides.place(ends.source, ends.destination, opens, record.time);
   if (sender == 1) placement.source_inside = !placement.source_inside;
   flow.place(placement);
 }

@@ -1,314 +1,347 @@
 #include "estimator/parse.hpp"
 
 #include <algorithm>
-#include <cstring>
-#include <optional>
+#include <bit>
+#include <limits>
 
 #include "estimator/estimator.hpp"
+#include "estimator/parse_link.hpp"
+#include "estimator/parse_reader.hpp"
 
 namespace weir {
 namespace {
 
-// Link types by their number in pcap/dlt.h (the values that a Linux capture or a file may carry); repeated
-// here so that the pure part needs no libpcap.
-constexpr int kLinkNull = 0;
-constexpr int kLinkEthernet = 1;
-constexpr int kLinkRawBsd = 12;
-constexpr int kLinkRawFile = 101;
-constexpr int kLinkLoop = 108;
-constexpr int kLinkSll = 113;
-constexpr int kLinkRawIp4 = 228;
-constexpr int kLinkRawIp6 = 229;
-constexpr int kLinkSll2 = 276;
-
-constexpr std::uint16_t kEtherIp4 = 0x0800;
-constexpr std::uint16_t kEtherIp6 = 0x86dd;
-constexpr std::uint16_t kEtherVlan = 0x8100;
-constexpr std::uint16_t kEtherQinq = 0x88a8;
-constexpr std::uint16_t kEtherQinqOld = 0x9100;
-constexpr std::uint16_t kEtherMpls = 0x8847;
-constexpr std::uint16_t kEtherMplsMulticast = 0x8848;
-constexpr std::uint16_t kEtherPppoeSession = 0x8864;
-
 constexpr std::uint8_t kProtocolHopByHop = 0;
+constexpr std::uint8_t kProtocolIp4 = 4;
 constexpr std::uint8_t kProtocolTcp = 6;
+constexpr std::uint8_t kProtocolUdp = 17;
+constexpr std::uint8_t kProtocolIp6 = 41;
 constexpr std::uint8_t kProtocolRouting = 43;
 constexpr std::uint8_t kProtocolFragment = 44;
+constexpr std::uint8_t kProtocolGre = 47;
 constexpr std::uint8_t kProtocolAuthentication = 51;
 constexpr std::uint8_t kProtocolDestinationOptions = 60;
 
-constexpr std::size_t kEthernetHeader = 14;
+// -- IP --
 
-/// A cursor over the captured bytes; every access says whether it was there.
-class Cursor {
- public:
-  explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
-
-  [[nodiscard]] std::size_t left() const { return bytes_.size() - at_; }
-  [[nodiscard]] std::size_t offset() const { return at_; }
-  [[nodiscard]] bool has(std::size_t count) const { return left() >= count; }
-  void skip(std::size_t count) { at_ += std::min(count, left()); }
-
-  /// Callers check has() first; these read at `ahead` bytes from here.
-  [[nodiscard]] std::uint8_t u8(std::size_t ahead) const {
-    return std::to_integer<std::uint8_t>(bytes_[at_ + ahead]);
-  }
-  [[nodiscard]] std::uint16_t u16(std::size_t ahead) const {
-    return static_cast<std::uint16_t>(u8(ahead) << 8 | u8(ahead + 1));
-  }
-  [[nodiscard]] std::uint32_t u32(std::size_t ahead) const {
-    return static_cast<std::uint32_t>(u16(ahead)) << 16 | u16(ahead + 2);
-  }
-  [[nodiscard]] IpAddress address(std::size_t ahead, Family family) const {
-    IpAddress a{.family = family, .bytes = {}};
-    std::memcpy(a.bytes.data(), bytes_.data() + at_ + ahead, family == Family::v4 ? 4 : 16);
-    return a;
-  }
-
- private:
-  std::span<const std::byte> bytes_;
-  std::size_t at_ = 0;
+/// The bytes that a packet has room for on the wire, from its IP header on.
+struct Room {
+  /// In place of a total length of 0, which is what Linux leaves in
+  /// super-packets of 64 kB and more (and offloading cards in theirs): what is
+  /// in front of the packet, or the frame's length, is all there is then.
+  std::uint32_t otherwise = 0;
+  std::uint32_t most = 0;  ///< a packet that claims more contradicts what is in front of it
 };
 
-enum class Layer : std::uint8_t { ip4, ip6, ip_by_version, opaque, malformed };
-
-/// What link header there is, and how many bytes of it an Ethernet frame would have had instead.
-struct LinkHeader {
-  Layer next = Layer::malformed;
-  std::size_t as_ethernet = kEthernetHeader;
+/// What an IP header says beside what it leaves in the record.
+struct Network {
+  ParseOutcome outcome = ParseOutcome::malformed;  ///< ip: the header is whole,
+                                                   ///< and the record has it
+  bool opens = false;                              ///< the reader stands at the first byte of the payload
+  std::uint8_t traffic_class = 0;
+  std::uint32_t total = 0;    ///< bytes on the wire, from the IP header on
+  std::uint32_t payload = 0;  ///< of these, behind the header and its extensions
 };
 
-[[nodiscard]] Layer layer_of_ethertype(std::uint16_t type) {
-  if (type == kEtherIp4) return Layer::ip4;
-  if (type == kEtherIp6) return Layer::ip6;
-  return Layer::opaque;
+[[nodiscard, gnu::always_inline]] inline Network take_ip4(Reader& reader, Room room, PacketRecord& record) {
+  const auto ip = reader.peek<20>();
+  if (!ip || ip.u8<0>() >> 4 != 4) return {};
+  const std::uint32_t header = (ip.u8<0>() & 0x0fU) * 4U;
+  const std::uint32_t said = ip.u16<2>();
+  const std::uint32_t total = said == 0 ? room.otherwise : said;
+  if (header < 20 || total < header || total > room.most) return {};
+  record.protocol = ip.u8<9>();
+  record.ip_id = ip.u16<4>();
+  ip.copy_ip4<12>(record.source);
+  ip.copy_ip4<16>(record.destination);
+  const bool fragment = (ip.u16<6>() & 0x3fffU) != 0;  // more-fragments bit or an offset
+  return {.outcome = ParseOutcome::ip,
+          .opens = reader.skip(header) && !fragment,
+          .traffic_class = ip.u8<1>(),
+          .total = total,
+          .payload = total - header};
 }
 
-/// RFC 3032: the label stack ends at the entry with the bottom bit; what follows tells its version itself.
-[[nodiscard]] Layer skip_mpls_labels(Cursor& cursor) {
-  while (cursor.has(4)) {
-    const bool bottom = (cursor.u8(2) & 1) != 0;
-    cursor.skip(4);
-    if (bottom) return Layer::ip_by_version;
+[[nodiscard]] constexpr bool is_ip6_extension(std::uint8_t protocol) {
+  return protocol == kProtocolHopByHop || protocol == kProtocolRouting ||
+         protocol == kProtocolDestinationOptions || protocol == kProtocolAuthentication;
+}
+
+/// RFC 8200, 4; 4302, 2.2: counted in units of eight bytes less one, but for AH
+/// in four less two.
+[[nodiscard]] constexpr std::size_t extension_length(std::uint8_t protocol, std::uint8_t said) {
+  return protocol == kProtocolAuthentication ? (said + 2U) * 4U : (said + 1U) * 8U;
+}
+
+/// The headers between an IPv6 header and its payload.
+struct Extensions {
+  std::uint8_t protocol = 0;  ///< of what is behind them
+  bool whole = true;          ///< false: the snap length cut them
+  std::size_t length = 0;
+};
+
+/// A fragment header ends the walk: what is behind it is no beginning of a
+/// payload.
+[[nodiscard]] Extensions walk_ip6_extensions(std::uint8_t protocol, Reader reader) {
+  Extensions found{.protocol = protocol};
+  // Bounded by the captured bytes: each round skips at least eight of them.
+  while (is_ip6_extension(found.protocol)) {
+    const auto extension = reader.peek<8>();
+    const std::size_t length = extension ? extension_length(found.protocol, extension.u8<1>()) : 8;
+    found.whole = reader.skip(length);
+    if (!found.whole) break;
+    found.protocol = extension.u8<0>();
+    found.length += length;
   }
-  return Layer::malformed;
+  return found;
 }
 
-/// RFC 2516: six bytes of header, then the PPP protocol number.
-[[nodiscard]] Layer skip_pppoe(Cursor& cursor) {
-  if (!cursor.has(8)) return Layer::malformed;
-  const std::uint16_t protocol = cursor.u16(6);
-  cursor.skip(8);
-  if (protocol == 0x0021) return Layer::ip4;
-  if (protocol == 0x0057) return Layer::ip6;
-  return Layer::opaque;
-}
-
-/// Follows tags and encapsulations behind an EtherType that has just been read.
-[[nodiscard]] Layer follow_ethertype(std::uint16_t type, Cursor& cursor) {
-  while (type == kEtherVlan || type == kEtherQinq || type == kEtherQinqOld) {
-    if (!cursor.has(4)) return Layer::malformed;
-    type = cursor.u16(2);
-    cursor.skip(4);
+[[nodiscard, gnu::always_inline]] inline Network take_ip6(Reader& reader, Room room, PacketRecord& record) {
+  constexpr std::uint32_t kHeader = 40;
+  const auto ip = reader.take<kHeader>();
+  if (!ip || ip.u8<0>() >> 4 != 6) return {};
+  Extensions extensions{.protocol = ip.u8<6>()};
+  if (is_ip6_extension(extensions.protocol)) {
+    extensions = walk_ip6_extensions(extensions.protocol, reader);
+    static_cast<void>(reader.skip(extensions.length));
   }
-  if (type == kEtherMpls || type == kEtherMplsMulticast) return skip_mpls_labels(cursor);
-  if (type == kEtherPppoeSession) return skip_pppoe(cursor);
+  const std::uint32_t headers = kHeader + static_cast<std::uint32_t>(extensions.length);
+  const std::uint32_t said = ip.u16<4>();
+  const std::uint32_t total = said == 0 ? room.otherwise : said + kHeader;
+  if (total < headers || total > room.most) return {};
+  record.protocol = extensions.protocol;
+  record.ip_id = 0;
+  ip.copy_ip6<8>(record.source);
+  ip.copy_ip6<24>(record.destination);
+  return {.outcome = ParseOutcome::ip,
+          .opens = extensions.whole && extensions.protocol != kProtocolFragment,
+          .traffic_class = static_cast<std::uint8_t>(ip.u16<0>() >> 4),
+          .total = total,
+          .payload = total - headers};
+}
+
+/// Leaves the record alone unless the outcome is `ip`. Inlined by order: with
+/// the reader in registers parsing takes three fifths of the time.
+[[nodiscard, gnu::always_inline]] inline Network take_network(Layer layer, Reader& reader, Room room,
+                                                              PacketRecord& record) {
+  if (layer == Layer::ip_by_version) {
+    const auto first = reader.peek<1>();
+    if (!first) return {};
+    const unsigned version = first.u8<0>() >> 4U;
+    layer = version == 4 ? Layer::ip4 : version == 6 ? Layer::ip6 : Layer::opaque;
+  }
+  switch (layer) {
+    case Layer::ip4:
+      return take_ip4(reader, room, record);
+    case Layer::ip6:
+      return take_ip6(reader, room, record);
+    case Layer::opaque:
+      return {.outcome = ParseOutcome::opaque};
+    default:
+      return {};
+  }
+}
+
+// -- TCP --
+
+void take_sack_blocks(Reader blocks, PacketRecord& record) {
+  while (record.sack_count < record.sack.size()) {
+    const auto block = blocks.take<8>();
+    if (!block) return;
+    record.sack[record.sack_count++] = {block.u32<0>(), block.u32<4>()};
+  }
+}
+
+void take_tcp_option(Reader option, PacketRecord& record) {
+  const auto head = option.take<2>();
+  if (!head) return;
+  const std::uint8_t kind = head.u8<0>();
+  const std::uint8_t length = head.u8<1>();
+  if (kind == 2 && length == 4) {
+    if (const auto mss = option.peek<2>()) record.mss_option = mss.u16<0>();
+  } else if (kind == 5) {
+    take_sack_blocks(option, record);
+  } else if (kind == 8 && length == 10) {
+    if (const auto stamps = option.peek<8>()) {
+      record.has_timestamp = true;
+      record.timestamp_value = stamps.u32<0>();
+      record.timestamp_echo = stamps.u32<4>();
+    }
+  }
+}
+
+/// RFC 9293, 3.2; 2018 (SACK), 7323 (timestamps). Options behind the snap
+/// length or with a wrong length end the walk: what was read before them
+/// stands.
+void take_tcp_options(Reader options, PacketRecord& record) {
+  record.mss_option = 0;
+  record.has_timestamp = false;
+  record.timestamp_value = 0;
+  record.timestamp_echo = 0;
+  record.sack_count = 0;
+  // Two NOPs and the timestamps, as RFC 7323 lays them out (appendix A): all
+  // that most segments have.
+  if (const auto usual = options.peek<12>(); usual && usual.u32<0>() == 0x0101080aU) {
+    record.has_timestamp = true;
+    record.timestamp_value = usual.u32<4>();
+    record.timestamp_echo = usual.u32<8>();
+    static_cast<void>(options.take<12>());
+  }
+  while (const auto kind = options.peek<1>()) {
+    if (kind.u8<0>() == 0) return;
+    if (kind.u8<0>() == 1) {
+      static_cast<void>(options.take<1>());
+      continue;
+    }
+    const auto head = options.peek<2>();
+    if (!head || head.u8<1>() < 2 || head.u8<1>() > options.left()) return;
+    take_tcp_option(options.split(head.u8<1>()), record);
+  }
+}
+
+/// `in_front`: bytes of the frame in front of the TCP header.
+[[nodiscard]] ParseOutcome take_tcp(Reader reader, std::uint32_t in_front, std::uint32_t tcp_bytes,
+                                    PacketRecord& record) {
+  if (tcp_bytes < 20) return ParseOutcome::malformed;
+  const auto tcp = reader.take<20>();
+  if (!tcp)
+    return ParseOutcome::ip;  // the snap length cut it: the addresses still
+                              // count its bytes
+  const std::uint32_t header = (tcp.u8<12>() >> 4U) * 4U;
+  if (header < 20 || header > tcp_bytes) return ParseOutcome::malformed;
+  record.source_port = tcp.u16<0>();
+  record.destination_port = tcp.u16<2>();
+  record.sequence = tcp.u32<4>();
+  record.acknowledgment = tcp.u32<8>();
+  record.flags = tcp.u8<13>();
+  record.window = tcp.u16<14>();
+  record.tcp_header_bytes = static_cast<std::uint8_t>(header);
+  record.headers_bytes = in_front + header;
+  record.payload = tcp_bytes - header;
+  take_tcp_options(reader.split(header - 20), record);
+  return ParseOutcome::tcp;
+}
+
+// -- tunnels --
+
+/// RFC 2784 and 2890. Not for us: the routing that RFC 1701 had and the other
+/// bits a receiver has to know, and any version but 0 (PPTP has 1). The rest of
+/// the reserved bits is to be ignored.
+[[nodiscard]] Layer skip_gre(Reader& reader) {
+  constexpr unsigned kChecksum = 0x8000, kKey = 0x2000, kSequence = 0x1000;
+  constexpr unsigned kUnknown = 0x4c00, kVersion = 0x0007;
+  const auto gre = reader.take<4>();
+  if (!gre) return Layer::malformed;
+  const unsigned bits = gre.u16<0>();
+  if ((bits & (kUnknown | kVersion)) != 0) return Layer::opaque;
+  const auto fields = static_cast<std::size_t>(std::popcount(bits & (kChecksum | kKey | kSequence)));
+  if (!reader.skip(fields * 4)) return Layer::malformed;
+  const std::uint16_t type = gre.u16<2>();
+  if (type == kEtherBridging) return skip_ethernet(reader);
+  if (type == kEtherMpls || type == kEtherMplsMulticast) return skip_mpls_labels(reader);
   return layer_of_ethertype(type);
 }
 
-[[nodiscard]] LinkHeader parse_ethertype_link(Cursor& cursor, std::size_t header, std::size_t type_at) {
-  if (!cursor.has(header)) return {};
-  const std::uint16_t type = cursor.u16(type_at);
-  cursor.skip(header);
-  const Layer next = follow_ethertype(type, cursor);
-  return {.next = next, .as_ethernet = kEthernetHeader + cursor.offset() - header};
+/// RFC 7348, 5. Its port, the flag that says the network number is valid, and
+/// reserved bits of zero: so much a datagram that merely goes to that port will
+/// not have. GPE and GBP, which use some of those bits, are not looked through.
+[[nodiscard]] Layer skip_vxlan(Reader& reader) {
+  constexpr std::uint16_t kPort = 4789;
+  constexpr std::uint16_t kPortOfLinux = 8472;  // before a port was assigned, and still the default there
+  const auto udp = reader.take<8>();
+  if (!udp) return Layer::malformed;
+  if (udp.u16<2>() != kPort && udp.u16<2>() != kPortOfLinux) return Layer::opaque;
+  const auto vxlan = reader.take<8>();
+  if (!vxlan) return Layer::malformed;
+  if (vxlan.u32<0>() != 0x08000000U || vxlan.u8<7>() != 0) return Layer::opaque;
+  return skip_ethernet(reader);
 }
 
-/// DLT_NULL and DLT_LOOP carry an address family of four bytes; its number differs between systems and its
-/// byte order between writers, so the IP version decides.
-[[nodiscard]] LinkHeader parse_loopback_link(Cursor& cursor) {
-  if (!cursor.has(4)) return {};
-  cursor.skip(4);
-  return {.next = Layer::ip_by_version};
-}
-
-[[nodiscard]] LinkHeader parse_link(int link_type, Cursor& cursor) {
-  switch (link_type) {
-    case kLinkEthernet:
-      return parse_ethertype_link(cursor, kEthernetHeader, 12);
-    case kLinkSll:
-      return parse_ethertype_link(cursor, 16, 14);
-    case kLinkSll2:
-      return parse_ethertype_link(cursor, 20, 0);
-    case kLinkNull:
-    case kLinkLoop:
-      return parse_loopback_link(cursor);
-    case kLinkRawBsd:
-    case kLinkRawFile:
-      return {.next = Layer::ip_by_version};
-    case kLinkRawIp4:
-      return {.next = Layer::ip4};
-    case kLinkRawIp6:
-      return {.next = Layer::ip6};
+[[nodiscard]] Layer skip_tunnel(std::uint8_t protocol, Reader& reader) {
+  switch (protocol) {
+    case kProtocolIp4:
+      return Layer::ip4;
+    case kProtocolIp6:
+      return Layer::ip6;
+    case kProtocolGre:
+      return skip_gre(reader);
+    case kProtocolUdp:
+      return skip_vxlan(reader);
     default:
-      return {.next = Layer::opaque, .as_ethernet = 0};
+      return Layer::opaque;
   }
 }
 
-/// What an IP header says; `tcp_bytes` is TCP header and payload together on the wire.
-struct NetworkHeader {
-  ParseOutcome outcome = ParseOutcome::malformed;
-  std::uint32_t ip_bytes = 0;  ///< the whole packet, from the IP header on
-  std::uint32_t tcp_bytes = 0;
-};
-
-/// A total length of 0 is what Linux leaves in super-packets of 64 kB and more (and offloading cards in
-/// theirs): the frame's own length is all there is then.
-[[nodiscard]] std::uint32_t length_or(std::uint32_t said, std::uint32_t by_frame) {
-  return said == 0 ? by_frame : said;
-}
-
-[[nodiscard]] NetworkHeader parse_ip4(Cursor& cursor, std::uint32_t bytes_by_frame, PacketRecord& record) {
-  if (!cursor.has(20) || cursor.u8(0) >> 4 != 4) return {};
-  const std::uint32_t header = (cursor.u8(0) & 0x0fU) * 4U;
-  const std::uint32_t total = length_or(cursor.u16(2), bytes_by_frame);
-  if (header < 20 || total < header) return {};
-  record.traffic_class = cursor.u8(1);
-  record.ip_id = cursor.u16(4);
-  record.protocol = cursor.u8(9);
-  record.source = cursor.address(12, Family::v4);
-  record.destination = cursor.address(16, Family::v4);
-  const bool fragment = (cursor.u16(6) & 0x3fff) != 0;  // more-fragments bit or an offset
-  if (fragment || record.protocol != kProtocolTcp || !cursor.has(header)) {
-    return {.outcome = ParseOutcome::ip, .ip_bytes = total};
-  }
-  cursor.skip(header);
-  return {.outcome = ParseOutcome::tcp, .ip_bytes = total, .tcp_bytes = total - header};
-}
-
-/// RFC 8200, 4: walks the extension headers that may stand in front of TCP. Returns the protocol found, or
-/// nothing when the chain is cut by the snap length; fragments count as protocol 44.
-[[nodiscard]] std::optional<std::uint8_t> skip_ip6_extensions(std::uint8_t next, Cursor& cursor) {
-  // Bounded by the captured bytes: each round skips at least eight of them.
-  while (next == kProtocolHopByHop || next == kProtocolRouting || next == kProtocolDestinationOptions ||
-         next == kProtocolAuthentication) {
-    if (!cursor.has(8)) return std::nullopt;
-    const std::size_t length =
-        next == kProtocolAuthentication ? (cursor.u8(1) + 2U) * 4U : (cursor.u8(1) + 1U) * 8U;
-    next = cursor.u8(0);
-    if (!cursor.has(length)) return std::nullopt;
-    cursor.skip(length);
-  }
-  return next;
-}
-
-[[nodiscard]] NetworkHeader parse_ip6(Cursor& cursor, std::uint32_t bytes_by_frame, PacketRecord& record) {
-  constexpr std::uint32_t kHeader = 40;
-  if (!cursor.has(kHeader) || cursor.u8(0) >> 4 != 6) return {};
-  const std::size_t start = cursor.offset();
-  const std::uint32_t said = cursor.u16(4);
-  const std::uint32_t total = said == 0 ? bytes_by_frame : said + kHeader;
-  record.traffic_class = static_cast<std::uint8_t>(cursor.u16(0) >> 4);
-  record.source = cursor.address(8, Family::v6);
-  record.destination = cursor.address(24, Family::v6);
-  record.protocol = cursor.u8(6);
-  cursor.skip(kHeader);
-  const auto protocol = skip_ip6_extensions(record.protocol, cursor);
-  if (protocol) record.protocol = *protocol;
-  if (!protocol || *protocol != kProtocolTcp) return {.outcome = ParseOutcome::ip, .ip_bytes = total};
-  const auto headers = static_cast<std::uint32_t>(cursor.offset() - start);
-  if (total < headers) return {};
-  return {.outcome = ParseOutcome::tcp, .ip_bytes = total, .tcp_bytes = total - headers};
-}
-
-[[nodiscard]] NetworkHeader parse_network(Layer layer, Cursor& cursor, std::uint32_t bytes_by_frame,
-                                          PacketRecord& record) {
-  if (layer == Layer::ip_by_version) {
-    if (!cursor.has(1)) return {};
-    const int version = cursor.u8(0) >> 4;
-    if (version != 4 && version != 6) return {.outcome = ParseOutcome::opaque, .ip_bytes = bytes_by_frame};
-    layer = version == 4 ? Layer::ip4 : Layer::ip6;
-  }
-  return layer == Layer::ip4 ? parse_ip4(cursor, bytes_by_frame, record)
-                             : parse_ip6(cursor, bytes_by_frame, record);
-}
-
-void read_sack_blocks(const Cursor& cursor, std::size_t at, std::size_t bytes, PacketRecord& record) {
-  for (std::size_t block = 0; block + 8 <= bytes && record.sack_count < record.sack.size(); block += 8) {
-    record.sack[record.sack_count++] = {cursor.u32(at + block), cursor.u32(at + block + 4)};
-  }
-}
-
-/// RFC 9293, 3.2; 2018 (SACK), 7323 (timestamps). Options behind the snap length or with a wrong length end
-/// the walk: what was read before them stands.
-void parse_tcp_options(const Cursor& cursor, std::size_t header, PacketRecord& record) {
-  const std::size_t end = std::min(header, cursor.left());
-  std::size_t at = 20;
-  while (at < end) {
-    const std::uint8_t kind = cursor.u8(at);
-    if (kind == 0) return;
-    if (kind == 1) {
-      ++at;
-      continue;
+/// The payload of an IP header that is not TCP: goes on to the innermost IP
+/// header that is whole, and its TCP. What is cut or broken further in is bytes
+/// of the last header that was not, never a malformed frame. `in_front`: bytes
+/// of the frame in front of the payload; `payload`: its bytes on the wire.
+[[nodiscard]] ParseOutcome look_through(Reader reader, std::uint32_t in_front, std::uint32_t payload,
+                                        PacketRecord& record) {
+  for (int tunnels = 0; tunnels < kMostTunnels; ++tunnels) {
+    Reader inside = reader;
+    const Layer next = skip_tunnel(record.protocol, inside);
+    const auto tunnel = static_cast<std::uint32_t>(reader.left() - inside.left());
+    if (next == Layer::opaque || payload < tunnel) return ParseOutcome::ip;
+    const std::uint32_t room = payload - tunnel;
+    const IpAddress source = record.source;
+    const IpAddress destination = record.destination;
+    const Network network = take_network(next, inside, {.otherwise = room, .most = room}, record);
+    if (network.outcome != ParseOutcome::ip) return ParseOutcome::ip;
+    if (!record.tunnelled) {
+      record.tunnelled = true;
+      record.outer_source = source;
+      record.outer_destination = destination;
     }
-    if (at + 2 > end) return;
-    const std::size_t length = cursor.u8(at + 1);
-    if (length < 2 || at + length > end) return;
-    if (kind == 2 && length == 4) record.mss_option = cursor.u16(at + 2);
-    if (kind == 5) read_sack_blocks(cursor, at + 2, length - 2, record);
-    if (kind == 8 && length == 10) {
-      record.has_timestamp = true;
-      record.timestamp_value = cursor.u32(at + 2);
-      record.timestamp_echo = cursor.u32(at + 6);
+    if (!network.opens) return ParseOutcome::ip;
+    in_front += static_cast<std::uint32_t>(reader.left() - inside.left());
+    payload = network.payload;
+    reader = inside;
+    if (record.protocol == kProtocolTcp) {
+      const bool whole = take_tcp(reader, in_front, payload, record) == ParseOutcome::tcp;
+      return whole ? ParseOutcome::tcp : ParseOutcome::ip;
     }
-    at += length;
   }
+  return ParseOutcome::ip;
 }
 
-[[nodiscard]] ParseOutcome parse_tcp(const Cursor& cursor, std::uint32_t tcp_bytes, PacketRecord& record) {
-  if (tcp_bytes < 20) return ParseOutcome::malformed;
-  if (!cursor.has(20))
-    return ParseOutcome::ip;  // the snap length cut it: the addresses still count its bytes
-  const std::uint32_t header = (cursor.u8(12) >> 4) * 4U;
-  if (header < 20 || header > tcp_bytes) return ParseOutcome::malformed;
-  record.source_port = cursor.u16(0);
-  record.destination_port = cursor.u16(2);
-  record.sequence = cursor.u32(4);
-  record.acknowledgment = cursor.u32(8);
-  record.flags = cursor.u8(13);
-  record.window = cursor.u16(14);
-  record.tcp_header_bytes = static_cast<std::uint8_t>(header);
-  record.payload = tcp_bytes - header;
-  parse_tcp_options(cursor, header, record);
-  return ParseOutcome::tcp;
+/// The commonest link is worth not being called: Ethernet with IP behind it.
+[[nodiscard]] LinkHeader take_link(int link_type, Reader frame) {
+  if (link_type == kLinkEthernet) {
+    const auto ethernet = frame.peek<kEthernetHeader>();
+    const Layer next = ethernet ? layer_of_ethertype(ethernet.u16<12>()) : Layer::opaque;
+    if (next != Layer::opaque) return {.next = next, .length = kEthernetHeader};
+  }
+  return parse_link(link_type, frame);
 }
 
 }  // namespace
 
 ParseOutcome parse_frame(const Frame& frame, PacketRecord& record) {
-  record = PacketRecord{};
   record.time = frame.time;
   record.frame_bytes = frame.wire_length;
+  record.tunnelled = false;
 
-  Cursor cursor(frame.bytes);
-  const LinkHeader link = parse_link(frame.link_type, cursor);
-  if (link.next == Layer::malformed) return ParseOutcome::malformed;
-  if (link.next == Layer::opaque) return ParseOutcome::opaque;
-
-  const auto real = static_cast<std::uint32_t>(cursor.offset());
+  Reader reader(frame.bytes);
+  const LinkHeader link = take_link(frame.link_type, reader);
+  if (!reader.skip(link.length)) return ParseOutcome::malformed;
+  const auto link_bytes = static_cast<std::uint32_t>(link.length);
   const auto as_ethernet = static_cast<std::uint32_t>(link.as_ethernet);
-  const std::uint32_t by_frame = frame.wire_length - std::min(frame.wire_length, real);
-  const NetworkHeader network = parse_network(link.next, cursor, by_frame, record);
-  if (network.outcome == ParseOutcome::malformed) return ParseOutcome::malformed;
+  const std::uint32_t by_frame = frame.wire_length - std::min(frame.wire_length, link_bytes);
+  const std::size_t at_ip = reader.left();
+  constexpr std::uint32_t kUnbounded = std::numeric_limits<std::uint32_t>::max();
+  const Network network =
+      take_network(link.next, reader, {.otherwise = by_frame, .most = kUnbounded}, record);
+  if (network.outcome != ParseOutcome::ip) return network.outcome;
+  // A file cut by a tool may claim less than the packet itself says; padding
+  // may make the frame longer: the larger is what occupied the wire.
+  record.frame_bytes = as_ethernet + std::max(by_frame, network.total);
+  record.traffic_class = network.traffic_class;
 
-  // A file cut by a tool may claim less than the packet itself says; padding may make the frame longer: the
-  // larger is what occupied the wire.
-  record.frame_bytes = as_ethernet + std::max(by_frame, network.ip_bytes);
-  if (network.outcome != ParseOutcome::tcp) return network.outcome;
-  record.headers_bytes = as_ethernet + network.ip_bytes - network.tcp_bytes;
-  const ParseOutcome outcome = parse_tcp(cursor, network.tcp_bytes, record);
-  record.headers_bytes += record.tcp_header_bytes;
-  return outcome;
+  if (!network.opens) return ParseOutcome::ip;
+  const auto in_front = as_ethernet + static_cast<std::uint32_t>(at_ip - reader.left());
+  return record.protocol == kProtocolTcp ? take_tcp(reader, in_front, network.payload, record)
+                                         : look_through(reader, in_front, network.payload, record);
 }
 
 }  // namespace weir

@@ -136,6 +136,10 @@ Placement Sides::place_frame(const IpAddress& source, const IpAddress& destinati
   return placement;
 }
 
+bool Sides::claims(const IpAddress& source, const IpAddress& destination) const {
+  return longest_match(source).bits >= 0 || longest_match(destination).bits >= 0;
+}
+
 std::uint32_t Sides::site_of_both(const IpAddress& address) const {
   const Match match = longest_match(address);
   return match.bits >= 0 ? match.site : elsewhere_;

@@ -34,6 +34,8 @@ class Sides {
                                 TimePoint now);
   /// For a frame of no connection: like `place`, but it says nothing about which hosts are ours.
   [[nodiscard]] Placement place_frame(const IpAddress& source, const IpAddress& destination);
+  /// Whether a prefix of a site holds either address.
+  [[nodiscard]] bool claims(const IpAddress& source, const IpAddress& destination) const;
   /// `host` answered the other end after `rtt` as seen from the tap. Once both have answered and one is
   /// clearly nearer: whether that is `host`.
   [[nodiscard]] std::optional<bool> host_answered(const IpAddress& host, const IpAddress& other, Duration rtt,

@@ -124,6 +124,27 @@ TEST_F(LiveCaptureTest, TheNarrowFilterPassesOneTagAsWell) {
   });
 }
 
+// Two tags, VXLAN over IPv6, IPv6, and as many TCP options as there can be.
+TEST_F(LiveCaptureTest, TheDefaultSnapLengthKeepsSackOptionsInsideATunnel) {
+  in_namespace([] {
+    LiveCapture capture("v0", LiveCapture::Options{});
+    Injector injector("v0");
+    const TcpSpec s{.source = address("2001:db8::1"),
+                    .destination = address("2001:db8::2"),
+                    .payload = 1000,
+                    .sack = {{1, 2}, {3, 4}, {5, 6}},
+                    .timestamps = true};
+    const OuterSpec outer{.source = address("2001:db8:f::1"), .destination = address("2001:db8:f::9")};
+    const Packet inner = in_ip(outer, 17, in_vxlan(behind_ethernet(0x86dd, tcp_packet(s))));
+    injector.send(behind("020200020200 020000000001 88a8 0064 8100 0007 86dd", inner).bytes);
+    const std::vector<PacketRecord> records = collect(capture, 1);
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_EQ(records[0].source, s.source);
+    EXPECT_EQ(records[0].sack_count, 3);
+    EXPECT_EQ(records[0].sack[2], (SequenceRange{5, 6}));
+  });
+}
+
 TEST_F(LiveCaptureTest, FramesComeSoonAndOnTheMonotonicClock) {
   in_namespace([] {
     LiveCapture capture("v0", LiveCapture::Options{.filter = "tcp"});  // not the kernel's own IPv6 chatter

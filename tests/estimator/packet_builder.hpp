@@ -1,12 +1,14 @@
 // Frames for tests, byte by byte, from a few words that say what matters.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "config/address.hpp"
@@ -170,6 +172,86 @@ inline Bytes8 ethernet_frame(const TcpSpec& s) {
 
 inline Frame as_frame(const Bytes8& bytes, TimePoint at, std::uint32_t wire_length, int link_type = 1) {
   return {.time = at, .wire_length = wire_length, .bytes = std::span(bytes), .link_type = link_type};
+}
+
+// -- tunnels: a packet or frame of which a snap length has left less than it says it has --
+
+struct Packet {
+  Bytes8 bytes;              ///< what is there of it
+  std::uint32_t length = 0;  ///< on the wire
+};
+
+inline Packet tcp_packet(const TcpSpec& s) {
+  return {.bytes = ip_packet(s), .length = ip_length(s)};
+}
+
+inline Packet behind(Bytes8 header, const Packet& packet) {
+  const auto length = static_cast<std::uint32_t>(header.size()) + packet.length;
+  put_all(header, packet.bytes);
+  return {.bytes = std::move(header), .length = length};
+}
+inline Packet behind(std::string_view hex, const Packet& packet) {
+  return behind(from_hex(hex), packet);
+}
+inline Packet behind_ethernet(unsigned ethertype, const Packet& packet) {
+  return behind(ethernet(ethertype, {}), packet);
+}
+
+struct OuterSpec {
+  IpAddress source = address("192.0.2.1");
+  IpAddress destination = address("198.51.100.9");
+  unsigned traffic_class = 0;
+  std::uint16_t ip_id = 0;
+  bool zero_total_length = false;
+};
+
+/// `payload` in an IP packet of this protocol.
+inline Packet in_ip(const OuterSpec& o, unsigned protocol, const Packet& payload) {
+  Bytes8 h;
+  if (o.source.family == Family::v4) {
+    put16(h, 0x4500U | o.traffic_class);
+    put16(h, o.zero_total_length ? 0 : payload.length + 20);
+    put16(h, o.ip_id);
+    put16(h, 0x4000);
+    put8(h, 64);
+    put8(h, protocol);
+    put16(h, 0);
+  } else {
+    put32(h, 0x60000000U | o.traffic_class << 20U);
+    put16(h, o.zero_total_length ? 0 : payload.length);
+    put8(h, protocol);
+    put8(h, 64);
+  }
+  put_address(h, o.source);
+  put_address(h, o.destination);
+  return behind(std::move(h), payload);
+}
+
+/// GRE with `fields` (checksum, key, sequence number) as its `bits` say.
+inline Packet in_gre(unsigned bits, std::string_view fields, unsigned type, const Packet& payload) {
+  Bytes8 h;
+  put16(h, bits);
+  put16(h, type);
+  put_all(h, from_hex(fields));
+  return behind(std::move(h), payload);
+}
+
+inline Packet in_udp(unsigned port, const Packet& payload) {
+  Bytes8 h;
+  put16(h, 55555);
+  put16(h, port);
+  put16(h, payload.length + 8);
+  put16(h, 0);
+  return behind(std::move(h), payload);
+}
+
+/// `frame`, an Ethernet frame, in network 42 of a VXLAN.
+inline Packet in_vxlan(const Packet& frame, unsigned port = 4789) {
+  return in_udp(port, behind("08000000 00002a00", frame));
+}
+
+inline Frame as_frame(const Packet& packet, TimePoint at, int link_type = 1) {
+  return as_frame(packet.bytes, at, packet.length, link_type);
 }
 
 inline TimePoint at_ms(double ms) {

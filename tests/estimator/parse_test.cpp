@@ -116,6 +116,150 @@ TEST(Parse, KnowsTheLinkTypesOfPortsAndFiles) {
   EXPECT_EQ(parse(ip, r, 9999), ParseOutcome::opaque);
 }
 
+struct LinkCase {
+  const char* name;
+  int link_type;
+  const char* header;
+  std::uint32_t as_ethernet;  ///< bytes that the header counts for
+};
+
+/// IPv4 behind each of the headers, and all of them cut at every byte.
+void expect_tcp_behind(const std::vector<LinkCase>& cases) {
+  const TcpSpec s{.payload = 10, .timestamps = true};
+  for (const LinkCase& c : cases) {
+    const Packet frame = behind(c.header, tcp_packet(s));
+    PacketRecord r;
+    EXPECT_EQ(parse_frame(as_frame(frame, at_ms(1), c.link_type), r), ParseOutcome::tcp) << c.name;
+    EXPECT_EQ(r.source, address("10.1.0.1")) << c.name;
+    EXPECT_EQ(r.payload, 10U) << c.name;
+    EXPECT_EQ(r.frame_bytes, c.as_ethernet + ip_length(s)) << c.name;
+    EXPECT_EQ(r.headers_bytes, c.as_ethernet + 20 + 32) << c.name;
+    const std::size_t header = frame.bytes.size() - ip_packet(s).size();
+    for (std::size_t length = 0; length < frame.bytes.size(); ++length) {
+      const Bytes8 cut(frame.bytes.begin(), frame.bytes.begin() + static_cast<std::ptrdiff_t>(length));
+      const ParseOutcome outcome = parse(cut, frame.length, r, c.link_type);
+      EXPECT_EQ(outcome == ParseOutcome::malformed, length < header + 20) << c.name << " cut at " << length;
+    }
+  }
+}
+
+// PPP: IP (0x0021), length 72: 10.1.0.1.40000 > 10.20.0.1.5001: Flags [.], ..., length 10
+// RFC 1661, 6.5 and 6.6: address, control and a leading zero of the protocol may be left away.
+TEST(Parse, ReadsPppWhateverItLeavesAway) {
+  std::vector<LinkCase> cases;
+  for (const int link_type : {9, 50}) {
+    cases.push_back({"address, control, two bytes", link_type, "ff 03 0021", 14});
+    cases.push_back({"address, control, one byte", link_type, "ff 03 21", 14});
+    cases.push_back({"two bytes", link_type, "0021", 14});
+    cases.push_back({"one byte", link_type, "21", 14});
+    cases.push_back({"MPLS", link_type, "ff 03 0281 00010140", 18});
+  }
+  expect_tcp_behind(cases);
+  const Packet v6 = tcp_packet({.source = address("2001:db8::1"), .destination = address("2001:db8::2")});
+  PacketRecord r;
+  EXPECT_EQ(parse_frame(as_frame(behind("ff 03 0057", v6), at_ms(1), 9), r), ParseOutcome::tcp);
+  EXPECT_EQ(parse_frame(as_frame(behind("57", v6), at_ms(1), 9), r), ParseOutcome::tcp);
+}
+
+// PPP: LCP (0xc021), Echo-Request (0x09); VJ compressed TCP (0x002d): not IP as it stands there
+TEST(Parse, PppThatIsNotIpIsOpaque) {
+  PacketRecord r;
+  EXPECT_EQ(parse(from_hex("ff 03 c021 09 01 0008 00000000"), r, 9), ParseOutcome::opaque);
+  EXPECT_EQ(parse(from_hex("002d 00000000"), r, 9), ParseOutcome::opaque);
+  EXPECT_EQ(parse(from_hex("2d 00000000"), r, 9), ParseOutcome::opaque);
+  EXPECT_EQ(r.frame_bytes, 5U);
+}
+
+// CHDLC unicast, ethertype IPv4 (0x0800), length 76; on a serial line it is told by its address, 0f or 8f
+TEST(Parse, ReadsCiscosHdlc) {
+  expect_tcp_behind({{"C_HDLC", 104, "0f 00 0800", 14},
+                     {"broadcast", 104, "8f 00 0800", 14},
+                     {"serial line", 50, "0f 00 0800", 14},
+                     {"MPLS on a serial line", 50, "8f 00 8847 00010140", 18}});
+  PacketRecord r;
+  EXPECT_EQ(parse(from_hex("8f 00 8035 00000002 00000000 00000000 ffff"), r, 104),
+            ParseOutcome::opaque);  // SLARP
+}
+
+// PPPoE [ses 0x1] PPP-IP (0x0021); PPPoE PADT [ses 0x1] is of the discovery
+TEST(Parse, ReadsPppoeWithoutItsEthernetHeader) {
+  expect_tcp_behind({{"session", 51, "11 00 0001 0050 0021", 22}});
+  PacketRecord r;
+  EXPECT_EQ(parse(from_hex("11 a7 0001 0000 0021"), r, 51), ParseOutcome::opaque);
+}
+
+// FDDI async4 02:00:00:00:00:01 > 02:02:00:02:02:00, oui Ethernet (0x000000), ethertype IPv4 (0x0800)
+TEST(Parse, ReadsFddi) {
+  expect_tcp_behind({{"asynchronous", 10, "54 020200020200 020000000001 aaaa03 000000 0800", 14},
+                     {"synchronous", 10, "d0 020200020200 020000000001 aaaa03 000000 0800", 14},
+                     {"tagged", 10, "50 020200020200 020000000001 aaaa03 000000 8100 0007 0800", 18}});
+  PacketRecord r;
+  EXPECT_EQ(parse(from_hex("41 020200020200 020000000001 aaaa03 000000 0800 45"), r, 10),
+            ParseOutcome::opaque);  // SMT
+  EXPECT_EQ(parse(from_hex("54 020200020200 020000000001 424203 0000000000"), r, 10), ParseOutcome::opaque);
+}
+
+// 02:00:00:00:00:01 > 02:02:00:02:02:00, 802.3, length 80: LLC, dsap SNAP (0xaa), ssap SNAP (0xaa),
+//   ctrl 0x03: oui Ethernet (0x000000), ethertype IPv4 (0x0800)
+TEST(Parse, ReadsSnapInEthernet) {
+  expect_tcp_behind(
+      {{"RFC 1042", 1, "020200020200 020000000001 0050 aaaa03 000000 0800", 22},
+       {"802.1H", 1, "020200020200 020000000001 0050 aaaa03 0000f8 0800", 22},
+       {"tagged", 1, "020200020200 020000000001 8100 0007 0050 aaaa03 000000 0800", 26},
+       {"tagged behind SNAP", 1, "020200020200 020000000001 0054 aaaa03 000000 8100 0007 0800", 26},
+       {"cooked", 113, "0000 0001 0006 020000000001 0000 0004 aaaa03 000000 0800", 22}});
+  PacketRecord r;
+  const auto outcome = [&](const char* hex) { return parse(from_hex(hex), r); };
+  EXPECT_EQ(outcome("0180c2000000 020000000001 0026 424203 0000000000"), ParseOutcome::opaque);        // STP
+  EXPECT_EQ(outcome("01000ccccccc 020000000001 0050 aaaa03 00000c 2000 02b4"), ParseOutcome::opaque);  // CDP
+  EXPECT_EQ(outcome("020200020200 020000000001 0050 aaaa"), ParseOutcome::malformed);
+  // 1501 to 1535 is neither a length nor a type.
+  EXPECT_EQ(outcome("020200020200 020000000001 05dd aaaa03 000000 0800 45"), ParseOutcome::opaque);
+  EXPECT_EQ(outcome("020200020200 020000000001 05dc aaaa03 000000 0800 45"), ParseOutcome::malformed);
+}
+
+// A record that is used again: what an outcome promises is of this frame, whatever the last one left.
+TEST(Parse, LeavesNothingOfAnEarlierFrame) {
+  const TcpSpec rich{.source = address("2001:db8::1"),
+                     .destination = address("2001:db8::2"),
+                     .seq = 1000,
+                     .payload = 400,
+                     .traffic_class = 0xb8,
+                     .sack = {{100, 200}, {300, 400}},
+                     .mss = 1460,
+                     .timestamps = true,
+                     .tsval = 9,
+                     .tsecr = 8};
+  const Packet tunnelled = behind_ethernet(0x0800, in_ip({}, 41, tcp_packet(rich)));
+  for (const bool plain : {true, false}) {
+    PacketRecord used;
+    ASSERT_EQ(parse_frame(as_frame(tunnelled, at_ms(1)), used), ParseOutcome::tcp);
+    ASSERT_TRUE(used.tunnelled);
+    const Bytes8 next = plain ? ethernet_frame({.seq = 7}) : ethernet_frame({.seq = 7, .timestamps = true});
+    PacketRecord fresh;
+    ASSERT_EQ(parse(next, fresh), ParseOutcome::tcp);
+    ASSERT_EQ(parse(next, used), ParseOutcome::tcp);
+    EXPECT_FALSE(used.tunnelled);
+    EXPECT_EQ(used.source, fresh.source);
+    EXPECT_EQ(used.destination, fresh.destination);
+    EXPECT_EQ(used.traffic_class, 0);
+    EXPECT_EQ(used.frame_bytes, fresh.frame_bytes);
+    EXPECT_EQ(used.headers_bytes, fresh.headers_bytes);
+    EXPECT_EQ(used.payload, 0U);
+    EXPECT_EQ(used.sack_count, 0);
+    EXPECT_EQ(used.mss_option, 0);
+    EXPECT_EQ(used.has_timestamp, !plain);
+    EXPECT_EQ(used.timestamp_value, 0U);
+    EXPECT_EQ(used.timestamp_echo, 0U);
+  }
+  PacketRecord used;
+  ASSERT_EQ(parse(ethernet_frame({.ip_id = 77}), used), ParseOutcome::tcp);
+  ASSERT_EQ(parse(ethernet_frame(rich), used), ParseOutcome::tcp);
+  EXPECT_EQ(used.ip_id, 0);
+  ASSERT_EQ(parse(from_hex("020200020200 020000000001 0806 0001"), used), ParseOutcome::opaque);
+  EXPECT_EQ(used.frame_bytes, 16U);
+}
+
 // 802.1Q vlan 7; 802.1ad vlan 100, 802.1Q vlan 7; MPLS (label 16, [S]); PPPoE [ses 0x1] inside vlan 7
 TEST(Parse, LooksThroughTagsLabelsAndSessions) {
   const TcpSpec s{.payload = 3};

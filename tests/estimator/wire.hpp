@@ -1,6 +1,7 @@
 // A connection between our side (10.1.0.1) and a host of site 0 (10.20.0.1), as the WAN port's tap sees it.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "packet_builder.hpp"
@@ -20,8 +21,8 @@ class Wire {
   }
 
   void send(double ms, const TcpSpec& s) {
-    const Bytes8 bytes = ethernet_frame(s);
-    estimator.on_frame(as_frame(bytes, at_ms(ms), 14 + ip_length(s)));
+    const Packet frame = frame_of(s);
+    estimator.on_frame(as_frame(frame, at_ms(ms)));
   }
 
   /// From our side to the far host.
@@ -75,6 +76,10 @@ class Wire {
   [[nodiscard]] const SegmentTotals& inbound() const { return estimator.totals().inbound; }
 
   Estimator estimator;
+  /// How a segment is packed.
+  std::function<Packet(const TcpSpec&)> frame_of = [](const TcpSpec& s) {
+    return Packet{.bytes = ethernet_frame(s), .length = 14 + ip_length(s)};
+  };
   std::uint32_t base = 1'000'000;
   std::uint32_t peer_base = 5'000'000;
   std::uint16_t next_id = 1;
