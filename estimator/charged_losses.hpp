@@ -40,7 +40,9 @@ class ChargedLosses {
 
  private:
   /// D-SACKs come an RTT after the retransmissions, of which a window may hold many.
-  std::array<ChargedLoss, 64> losses_{};
+  static constexpr std::size_t kRemembered = 64;
+
+  std::array<ChargedLoss, kRemembered> losses_{};
   std::uint8_t next_ = 0;
 };
 

@@ -18,6 +18,8 @@ constexpr std::uint32_t kLeastSeconds = 10;
 constexpr double kLeastExpected = 10.0;
 /// Both chances of being wrong, "honoured" and "ignored", over all that was compared.
 constexpr double kMostDoubt = 0.01;
+/// The model is no surer of itself, whatever the sums say.
+constexpr double kMostConfidence = 0.999;
 /// "Ignored" is not said while a class may be spared with less doubt than this.
 constexpr double kHint = 0.1;
 /// Half the loss, half the queue: less of a difference may come of how the flows themselves send. Smooth
@@ -271,13 +273,11 @@ DscpFinding DscpComparison::finding(bool loss_is_congestion) const {
   const double doubt_honoured = least_doubt_honoured * compared;
   const double doubt_ignored = least_doubt_ignored * compared;
   if (compared > 0 && doubt_honoured <= kMostDoubt) {
-    honoured.confidence = 1.0 - doubt_honoured;
+    honoured.confidence = std::min(1.0 - doubt_honoured, kMostConfidence);
     return honoured;
   }
-  // Ignored is what everybody is treated alike under: one class that is spared, seen less surely, is enough
-  // to leave it open.
-  if (compared > 0 && doubt_ignored <= kMostDoubt && doubt_honoured > 10.0 * kMostDoubt) {
-    ignored.confidence = 1.0 - doubt_ignored;
+  if (compared > 0 && doubt_ignored <= kMostDoubt && doubt_honoured > kHint) {
+    ignored.confidence = std::min(1.0 - doubt_ignored, kMostConfidence);
     return ignored;
   }
   return unknown;

@@ -1,6 +1,5 @@
 /// The page of `weir observe`: where is it lost, is it congestion, what rate should be set.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <iterator>
 #include <string>
@@ -86,9 +85,8 @@ namespace {
     return fmt::format("cannot be told from {} congested windows with several classes", grouped(f.windows));
   }
   return fmt::format("{}, {:.1f} % certain: {} against {} in {} congested windows of 100 ms",
-                     f.verdict == DscpVerdict::honoured ? "yes" : "no",
-                     std::floor(f.confidence * 1000.0) / 10.0, to_string(*f.favoured), to_string(*f.other),
-                     grouped(f.windows));
+                     f.verdict == DscpVerdict::honoured ? "yes" : "no", f.confidence * 100.0,
+                     to_string(*f.favoured), to_string(*f.other), grouped(f.windows));
 }
 
 void append_answers(std::string& page, const DirectionObservation& d, std::string_view indent) {

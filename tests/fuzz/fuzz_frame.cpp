@@ -14,6 +14,7 @@
 #include "estimator/estimator.hpp"
 #include "estimator/observation.hpp"
 #include "estimator/parse.hpp"
+#include "estimator/segment_totals.hpp"
 
 using namespace weir;
 
@@ -64,6 +65,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   EstimatorSettings settings;
   settings.sites = sites;
   settings.max_flows = 16;  // small, so that eviction is reached
+  settings.keep_flows = 4;
   Observer observer(settings, "fuzz");
   PacketRecord record;
   TimePoint now{std::chrono::seconds(1000)};
@@ -89,7 +91,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const DirectionObservation& d : whole.directions) {
     require(d.segments.fresh <= d.segments.data);
     if (d.loss.low) require(*d.loss.low <= *d.loss.high);
+    require(d.segments.fast + d.segments.timeout <= d.segments.retransmitted);
+    SegmentTotals sum;
+    for (const DscpObservation& dscp : d.dscps) add(dscp.segments, sum);
+    // A loss taken back after its flow's mark has changed stays with the old one: only the two together add
+    // up.
+    require(sum.data == d.segments.data && sum.fresh == d.segments.fresh);
+    require(sum.retransmitted + sum.spurious == d.segments.retransmitted + d.segments.spurious);
   }
+  require(whole.flows && whole.flows->rows.size() <= 4);
   require(!to_text(whole).empty());
+  require(!to_json(whole).empty());
   return 0;
 }
