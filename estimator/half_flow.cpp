@@ -24,6 +24,8 @@ constexpr Duration kLongestReaction = 50ms;
 /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
 constexpr std::int32_t kReach = 1 << 30;
 constexpr std::uint8_t kStraysBeforeRestart = 3;
+/// Segments in flight that are remembered of a direction that nobody has answered.
+constexpr std::size_t kMostUnanswered = 256;
 /// Payload of a segment when no SYN told: MTU 1500 less IPv4 and TCP headers.
 constexpr std::uint32_t kMtuLessIpHeader = 1480;
 
@@ -222,9 +224,11 @@ SegmentVerdict HalfFlow::classify_untracked(const DataSegment& s) {
   if (at_or_before(high_, s.range.begin)) {
     if (precedes(high_, s.range.begin)) raise_low(s.range.begin);  // a hole that cannot be kept
     high_ = s.range.end;
+    if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
     return {.kind = SegmentClass::fresh, .fresh = all};
   }
   high_ = later_of(high_, s.range.end);
+  if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
   if (precedes(s.range.begin, low_)) return {.kind = SegmentClass::unknown, .segments = all};
   const bool acknowledged = acked_ && at_or_before(s.range.end, last_ack_);
   return {.kind = acknowledged ? SegmentClass::spurious : SegmentClass::retransmitted, .segments = all};
@@ -308,6 +312,22 @@ void HalfFlow::open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWind
   path.hole_opened(at);
 }
 
+/// Makes room for one more hole beside holes[i], of which `here` has just been filled. False: holes[i] is the
+/// oldest itself, and only what lies above `here` is left of it.
+bool HalfFlow::forget_oldest_hole(std::size_t& i, SequenceRange here, Tracking& t, PathWindow& path) {
+  auto& holes = t.trouble->holes;
+  if (i == 0) {
+    raise_low(here.begin);
+    holes[i++].range.begin = here.end;
+    return false;
+  }
+  path.hole_closed(holes.front().opened);
+  raise_low(holes.front().range.end);
+  holes.erase(holes.begin());
+  --i;
+  return true;
+}
+
 /// The ring is full (or the budget of all flows spent): give up the oldest fate.
 void HalfFlow::make_room(Tracking& t, PathWindow& path) {
   if (t.ring.empty()) return;
@@ -337,11 +357,16 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
     return;
   }
   SegmentRing& ring = t.ring;
+  if (!acked_ && ring.size() >= kMostUnanswered) {  // they are in no cohort: nothing is lost with them
+    ring.pop_front();
+    at = at > 0 ? at - 1 : 0;
+  }
   if (ring.insert(at, segment)) return;
 
   // No room. A bulk sender's neighbours of one time slot can share an entry: only their RTT is given up.
   SentSegment* last = at > 0 ? &ring[at - 1] : nullptr;
   if (last != nullptr && last->range.end == part.begin && path.same_slot(last->sent, now) &&
+      sequence_distance(part.end, last->range.begin) < kReach && precedes(last->range.begin, part.end) &&
       (last->flags | SentSegment::kFollowed | SentSegment::kMerged) ==
           (segment.flags | SentSegment::kFollowed | SentSegment::kMerged) &&
       last->segments + segment.segments <= 0xffff) {
@@ -364,6 +389,7 @@ void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
   if (i == ring.size() || !precedes(ring[i].range.begin, at)) return;
   SentSegment lower = ring[i];
   const std::uint64_t size = lower.range.size();
+  if (size == 0) return;
   const std::uint64_t part = at - lower.range.begin;
   lower.range.end = at;
   lower.charged = static_cast<std::uint32_t>(lower.charged * part / size);
@@ -389,22 +415,31 @@ HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts,
   SegmentRing& ring = t.ring;
   split_at(open.begin, ring);
   split_at(open.end, ring);
+  const std::size_t first = ring.first_ending_after(open.begin);
+  for (std::size_t i = first; i < ring.size() && precedes(ring[i].range.begin, open.end); ++i) {
+    if (ring[i].is(SentSegment::kSacked)) continue;
+    const Duration after = now - ring[i].sent;
+    again.after = std::max(again.after.value_or(after), after);
+  }
+  const bool by_timeout = again.after && *again.after > timeout;
   bool any = false;
-  for (std::size_t i = ring.first_ending_after(open.begin); i < ring.size(); ++i) {
+  for (std::size_t i = first; i < ring.size(); ++i) {
     SentSegment& segment = ring[i];
     if (!precedes(segment.range.begin, open.end)) break;
     any = true;
     if (segment.is(SentSegment::kSacked)) continue;
     again.lost = true;
-    const Duration after = now - segment.sent;
-    again.after = std::max(again.after.value_or(after), after);
     if (!segment.is(SentSegment::kUncounted)) {
       if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
-      if (!segment.is(SentSegment::kLost)) path.segments_lost_after_tap(segment.sent, segment.segments, now);
+      if (segment.is(SentSegment::kLost)) {
+        path.loss_told_again(segment.sent, now);
+      } else {
+        path.segments_lost_after_tap(segment.sent, segment.segments, now);
+      }
       trouble.losses.add({.range = segment.range,
                           .sent = segment.sent,
                           .segments = segment.segments,
-                          .by_timeout = after > timeout});
+                          .by_timeout = by_timeout});
       path.segments_sent(now, segment.segments, smoothed_.mean());
     }
     segment.sent = now;
@@ -449,7 +484,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       holes.erase(holes.begin() + static_cast<std::ptrdiff_t>(i));
     } else if (below.empty() || above.empty()) {
       holes[i++].range = below.empty() ? above : below;
-    } else {
+    } else if (holes.size() < Trouble::kMostHoles || forget_oldest_hole(i, here, t, path)) {
       holes[i].range = below;
       holes.insert(holes.begin() + static_cast<std::ptrdiff_t>(i) + 1, Hole{above, hole.opened});
       path.hole_opened(hole.opened);

@@ -183,6 +183,7 @@ class HalfFlow {
 
   void append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
   void open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWindow& path);
+  [[nodiscard]] bool forget_oldest_hole(std::size_t& i, SequenceRange here, Tracking& t, PathWindow& path);
   void keep_in_flight(std::size_t at, SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
   static void make_room(Tracking& t, PathWindow& path);
   [[nodiscard]] Filled fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
@@ -195,8 +196,7 @@ class HalfFlow {
   void acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress, Tracking& t,
                                PathWindow& path);
   void settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
-  void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Trouble& trouble, SegmentRing& ring,
-                               PathWindow& path) const;
+  void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t, PathWindow& path) const;
   static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path);
   void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;
   static void doubt(SentSegment& segment, PathWindow& path);

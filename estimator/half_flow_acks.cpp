@@ -15,6 +15,8 @@ constexpr Duration kLongestRtt = 60s;
 constexpr Duration kLongestReordering = 3ms;
 /// RFC 6675, 2 (DupThresh): a segment is lost when this many segments above it are SACKed.
 constexpr std::uint32_t kSackedAboveLost = 3;
+/// MTU 1500 less IPv4 and TCP headers, when no SYN told.
+constexpr std::uint32_t kUsualMss = 1460;
 
 }  // namespace
 
@@ -84,7 +86,6 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
                                        Tracking& t, PathWindow& path) {
   if (ack.sack_count == 0) return;
   Trouble& trouble = t.in_trouble(nothing_doubted_below());
-  if (trouble.is_over()) trouble.doubted_below = trouble.lost_below = last_ack_;
   SegmentRing& ring = t.ring;
   bool any_new = false;
   for (std::size_t b = 0; b < ack.sack_count; ++b) {
@@ -115,8 +116,8 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
   }
   if (!any_new || trouble.sacked.empty() || ring.empty()) return;
   if (!reorders_) {
-    const std::uint32_t reach = (kSackedAboveLost - 1) * segment_payload(mss, ack.tcp_header_bytes);
-    count_lost_below_sacked(reach, progress.now, trouble, ring, path);
+    const std::uint32_t reach = (kSackedAboveLost - 1) * (mss != 0 ? mss : kUsualMss);
+    count_lost_below_sacked(reach, progress.now, t, path);
   }
   doubt_below_sacked(trouble, ring, path);
 }
@@ -125,8 +126,10 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
 
 /// RFC 6675, 4 (IsLost): more than two segments' bytes SACKed above a segment mean that it was lost; its
 /// retransmission, an RTT from now, will only confirm it. Not on a path that has been seen to overtake.
-void HalfFlow::count_lost_below_sacked(std::uint32_t reach, TimePoint now, Trouble& trouble,
-                                       SegmentRing& ring, PathWindow& path) const {
+void HalfFlow::count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t,
+                                       PathWindow& path) const {
+  Trouble& trouble = *t.trouble;
+  SegmentRing& ring = t.ring;
   const auto& ranges = trouble.sacked.ranges();
   std::uint32_t above = 0;
   auto range = ranges.rbegin();
@@ -140,6 +143,7 @@ void HalfFlow::count_lost_below_sacked(std::uint32_t reach, TimePoint now, Troub
        i < ring.size() && at_or_before(ring[i].range.end, edge); ++i) {
     SentSegment& segment = ring[i];
     if (segment.has_fate() || segment.is(SentSegment::kRetransmitted)) continue;
+    if (segment.sent > t.newest_delivered) continue;  // a hole filled since: nothing has overtaken it
     if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
     path.segments_lost_after_tap(segment.sent, segment.segments, now);
     segment.unset(SentSegment::kDoubtful);
@@ -256,7 +260,9 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
     path.delivered(ack.time, Bytes(progress.charged));
     if (t->trouble) doubt_overtaken_retransmissions(*t, path);
   }
-  if (work.trackings.is_crowded()) rest(work.trackings);
+  if (progress.undone.segments > 0) reorders_ = true;
+  // What lost or marked something lately is still asked about: D-SACKs and ECE come after the last ACK.
+  if (work.trackings.is_crowded() && !t->trouble && t->last_marked == TimePoint()) rest(work.trackings);
 
   verdict.undone = progress.undone;
   if (!progress.timed) return verdict;

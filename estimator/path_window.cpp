@@ -63,7 +63,9 @@ struct PathWindow::RttHistory {
   }
   [[nodiscard]] static DurationHistogram sum_of(const std::array<DurationHistogram, kSlots>& slots) {
     DurationHistogram sum;
-    for (const DurationHistogram& slot : slots) sum.merge(slot);
+    for (const DurationHistogram& slot : slots) {
+      if (slot.total() > 0) sum.merge(slot);
+    }
     return sum;
   }
 };
@@ -151,6 +153,10 @@ void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments,
     p.cohort->lost_at = told;
     add(p.slot->lost, segments);
   }
+}
+
+void PathWindow::loss_told_again(TimePoint sent, TimePoint told) {
+  if (const Place& p = open(sent); p.cohort) p.cohort->lost_at = told;
 }
 
 void PathWindow::loss_undone(TimePoint sent, std::uint32_t segments) {

@@ -76,6 +76,8 @@ class PathWindow {
   }
   /// `told`: when their retransmission passed.
   void segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told);
+  /// A loss that SACKs had told is told by its retransmission as well.
+  void loss_told_again(TimePoint sent, TimePoint told);
   /// A loss that was charged turns out to have been delivered (DSACK, an ACK too early for the
   /// retransmission).
   void loss_undone(TimePoint sent, std::uint32_t segments);

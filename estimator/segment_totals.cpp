@@ -47,6 +47,8 @@ void take_back(const UndoneLosses& undone, SegmentTotals& totals) {
   const std::uint64_t timeouts = std::min({std::uint64_t{undone.timeouts}, all, totals.timeout});
   totals.timeout -= timeouts;
   totals.fast -= std::min(all - timeouts, totals.fast);
+  totals.timeout =
+      std::min(totals.timeout, totals.retransmitted - std::min(totals.retransmitted, totals.fast));
 }
 
 void add(const SegmentTotals& part, SegmentTotals& totals) {

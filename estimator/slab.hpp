@@ -61,6 +61,7 @@ class Slab {
 
   [[nodiscard]] T& operator[](Number number) { return (*cells_[number / kChunk])[number % kChunk].object; }
   [[nodiscard]] bool is_taken(Number number) const {
+    if (number >= numbers()) return false;
     const Occupancy& occupancy = occupancy_[number / kChunk];
     return (occupancy.taken[number % kChunk / 64] >> (number % 64) & 1U) != 0;
   }

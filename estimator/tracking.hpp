@@ -73,10 +73,8 @@ struct Tracking {
 
   [[nodiscard]] bool rests() const { return ring.empty() && (!trouble || trouble->holes.empty()); }
   [[nodiscard]] Trouble& in_trouble(SequenceNumber nothing_doubted_below) {
-    if (!trouble) {
-      trouble = std::make_unique<Trouble>();
-      trouble->doubted_below = trouble->lost_below = nothing_doubted_below;
-    }
+    if (!trouble) trouble = std::make_unique<Trouble>();
+    if (trouble->is_over()) trouble->doubted_below = trouble->lost_below = nothing_doubted_below;
     return *trouble;
   }
 };
@@ -87,9 +85,10 @@ class TrackingPool {
   static constexpr Number kNone = 0xffffffff;
 
   TrackingPool(std::size_t most, std::size_t most_segments)
-      : trackings_(most), budget_{.limit = most_segments, .used = 0} {}
+      : budget_{.limit = most_segments, .used = 0}, trackings_(most) {}
 
-  /// kNone: all are lent, and none of those looked at rests. One that rests is taken from its owner.
+  /// kNone: all are lent, and none of those looked at can be spared. One that rests is taken from its owner,
+  /// or one of a direction that nobody has answered: its segments are in no cohort.
   [[nodiscard]] Number lend(HalfFlow& owner);
   void give_back(Number number) { trackings_.release(number); }
   [[nodiscard]] Tracking& operator[](Number number) { return trackings_[number]; }
@@ -104,8 +103,10 @@ class TrackingPool {
   static constexpr std::size_t kCrowd = 8192;
   static constexpr std::size_t kVictimsLookedAt = 64;
 
+  [[nodiscard]] static bool can_be_spared(const Tracking& t);
+
+  SegmentBudget budget_;  ///< outlives the rings that it is shared by
   Slab<Tracking, 256> trackings_;
-  SegmentBudget budget_;
   Number hand_ = 0;
 };
 

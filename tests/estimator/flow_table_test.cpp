@@ -164,6 +164,7 @@ TEST(FlowTable, WorkingMemoryIsTakenFromThoseThatRest) {
     ack.acknowledgment = number;
     static_cast<void>(half.on_ack(ack, work));
   };
+  for (HalfFlow& half : halves) acknowledge(half, 0);
   EXPECT_EQ(send(halves[0], 0), SegmentClass::fresh);
   EXPECT_EQ(send(halves[1], 0), SegmentClass::fresh);
   EXPECT_EQ(send(halves[2], 0), SegmentClass::fresh);
@@ -178,6 +179,81 @@ TEST(FlowTable, WorkingMemoryIsTakenFromThoseThatRest) {
   EXPECT_EQ(send(halves[0], 100), SegmentClass::fresh);
   for (HalfFlow& half : halves) half.leave(work);
   EXPECT_EQ(pool.size(), 0U);
+}
+
+/// A direction with a pool of its own, for what strangers may send.
+struct Direct {
+  explicit Direct(std::size_t trackings = 4) : pool(trackings, 1U << 20U) {}
+  SegmentVerdict send(double ms, std::uint32_t from, std::uint32_t bytes, HalfFlow& half) {
+    const DataSegment s{.time = at_ms(ms),
+                        .range = {from, from + bytes},
+                        .payload = bytes,
+                        .wire_segments = 1,
+                        .charged = Bytes(bytes + 54),
+                        .ip_id = next_id++};
+    return half.on_data(s, HalfFlow(), CaptureGap{.begin = TimePoint::max(), .end = TimePoint::min()},
+                        work());
+  }
+  AckVerdict ack(double ms, std::uint32_t number, HalfFlow& half) {
+    PacketRecord record;
+    record.time = at_ms(ms);
+    record.flags = kTcpAck;
+    record.window = 100;
+    record.acknowledgment = number;
+    return half.on_ack(record, work());
+  }
+  [[nodiscard]] FlowWork work() { return {.trackings = pool, .path = path}; }
+  TrackingPool pool;
+  PathWindow path{Direction::outbound, at_ms(0)};
+  std::uint16_t next_id = 1;
+};
+
+// A hole of half a gigabyte, filled at every second byte: it falls apart into as many holes as are kept.
+TEST(HalfFlow, AHoleThatIsFilledInItsMiddleNeverBecomesMoreThanAreKept) {
+  Direct direct;
+  HalfFlow half;
+  static_cast<void>(half.on_syn({.time = at_ms(0), .range = {0xffffffffU, 0}}, 1460));
+  static_cast<void>(direct.send(1, 0, 1, half));
+  static_cast<void>(direct.send(2, 1U << 29U, 1, half));
+  for (std::uint32_t i = 1; i < 10'000; ++i) static_cast<void>(direct.send(10, i * 2, 1, half));
+  EXPECT_LE(direct.pool[half.tracking()].trouble->holes.size(), Trouble::kMostHoles);
+  EXPECT_EQ(direct.send(20, 4, 1, half).kind, SegmentClass::unknown) << "the oldest left S";
+  half.leave(direct.work());
+  EXPECT_EQ(direct.pool.size(), 0U);
+}
+
+// Segments that nobody answers, of as many strangers as there is working memory: who is answered is followed.
+TEST(HalfFlow, UnansweredSegmentsKeepNobodyFromBeingFollowed) {
+  Direct direct(2);
+  HalfFlow first;
+  HalfFlow second;
+  HalfFlow answered;
+  static_cast<void>(direct.send(1, 0, 100, first));
+  static_cast<void>(direct.send(1, 0, 100, second));
+  static_cast<void>(direct.ack(1, 0, answered));
+  static_cast<void>(direct.send(2, 0, 100, answered));
+  EXPECT_NE(answered.tracking(), TrackingPool::kNone);
+  EXPECT_EQ(direct.send(3, 0, 100, answered).kind, SegmentClass::retransmitted);
+  for (HalfFlow* half : {&first, &second, &answered}) half->leave(direct.work());
+}
+
+// The ring is full and neighbours share an entry: never more than a quarter of the sequence space.
+TEST(HalfFlow, MergedSegmentsStayShorterThanTheSequenceSpace) {
+  Direct direct;
+  HalfFlow half;
+  static_cast<void>(direct.ack(0, 0, half));
+  for (std::uint32_t i = 0; i < 60'000; ++i) static_cast<void>(direct.send(1, i * 65'000U, 65'000, half));
+  const AckVerdict verdict = direct.ack(30, 60'000U * 65'000U - 30'000U, half);
+  EXPECT_EQ(verdict.undone.segments, 0U);
+  half.leave(direct.work());
+}
+
+TEST(FlowTable, HoldsNothingWhenItMayHoldNothing) {
+  EstimatorSettings settings = one_site();
+  settings.max_flows = 0;
+  Wire wire(std::move(settings));
+  wire.data(1, 0);
+  EXPECT_EQ(wire.estimator.totals().flows_refused, 1U);
 }
 
 // More in flight than a ring holds: bytes are still counted once, losses found, nothing grows.

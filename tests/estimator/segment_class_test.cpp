@@ -354,5 +354,34 @@ TEST_P(SegmentClass, ManySegmentsOvertakenAreNoLossOnceTheirDsacksCome) {
   EXPECT_EQ(lost, 0U);
 }
 
+// 50 < ack 0, sack 1000:3000 (two segments above: no proof)   51 < ack 3000: it was only late
+TEST_P(SegmentClass, TwoSackedSegmentsProveNoLossThreeDo) {
+  wire.open(0);
+  for (std::uint32_t i = 0; i < 4; ++i) wire.data(30 + i * 0.01, i * 1000);
+  wire.ack(50, 0, {{1000, 3000}});
+  wire.ack(51, 4000);
+  std::vector<Cohort> cohorts = wire.cohorts_until(100);
+  ASSERT_EQ(cohorts.size(), 1U) << "nothing is in suspense";
+  EXPECT_EQ(cohorts[0].lost_beyond, 0U);
+
+  for (std::uint32_t i = 4; i < 8; ++i) wire.data(105 + i * 0.01, i * 1000);
+  wire.ack(126, 4000, {{5000, 8000}});
+  cohorts = wire.cohorts_until(300);
+  ASSERT_EQ(cohorts.size(), 1U) << "the loss is known before it is sent again";
+  EXPECT_EQ(cohorts[0].lost_beyond, 1U);
+}
+
+// 30 > 0:1000   180 > 1000:2000   200 > 0:2000, of which one part is old enough for a timer
+TEST_P(SegmentClass, TimeoutsAreNeverMoreThanRetransmissions) {
+  wire.open(0);
+  wire.data(30, 0);
+  wire.data(180, 1000);
+  wire.data(200, 0, 2000);
+  wire.ack(221, 2000, {{1000, 2000}});
+  const SegmentTotals& t = wire.outbound();
+  EXPECT_EQ(t.retransmitted, 1U);
+  EXPECT_EQ(t.fast + t.timeout, t.retransmitted);
+}
+
 }  // namespace
 }  // namespace weir
