@@ -13,6 +13,12 @@ namespace {
 /// How long the kernel may hold a block that is not full: the most that a quiet port's frames are late.
 constexpr int kBlockTimeoutMs = 10;
 
+/// IP, PPPoE sessions, MPLS, 802.3 frames with LLC, and whatever is tagged. `vlan` stands last: behind it
+/// libpcap reads every offset as that of a tagged frame.
+constexpr const char* kEthernetFilter =
+    "ip or ip6 or ether proto 0x8864 or ether proto 0x8847 or ether proto 0x8848 or ether[12:2] <= 1500 or "
+    "vlan";
+
 struct PcapCloser {
   void operator()(pcap_t* handle) const { pcap_close(handle); }
 };
@@ -94,7 +100,8 @@ LiveCapture::LiveCapture(const std::string& interface, const Options& options)
   impl_->interface = interface;
   impl_->handle = open_live(interface, options);
   pcap_t* p = impl_->handle.get();
-  install_filter(p, options.filter, interface);
+  install_filter(p, options.filter.value_or(pcap_datalink(p) == DLT_EN10MB ? kEthernetFilter : ""),
+                 interface);
   impl_->link_type = pcap_datalink(p);
   impl_->fraction_ns = pcap_get_tstamp_precision(p) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
   if (pcap_get_selectable_fd(p) < 0)

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "estimator/estimator.hpp"
@@ -27,10 +28,11 @@ struct CaptureCounters {
 class LiveCapture {
  public:
   struct Options {
-    /// Empty: everything. The default takes all IP, tagged or not, because delivered rates are scaled by the
-    /// share of TCP in all bytes; "tcp or (vlan and tcp)" is cheaper where there is nothing but TCP. (`tcp`
-    /// alone misses every tagged frame whose tag stands in the frame.)
-    std::string filter = "ip or ip6 or vlan";
+    /// nullopt: what the link needs. On Ethernet all that may carry IP, tagged or not, because delivered
+    /// rates are scaled by the share of TCP in all bytes; on other links everything. "tcp or (vlan and tcp)"
+    /// is cheaper where there is nothing but TCP. (`tcp` alone misses every tagged frame whose tag stands in
+    /// the frame.)
+    std::optional<std::string> filter{};
     /// Bytes kept of each frame: up to the last TCP option of a flow inside VXLAN over IPv6. Two VLAN tags
     /// and the headers of Ethernet, IPv6, UDP, VXLAN, Ethernet, IPv6 and TCP are 8 + 14 + 40 + 8 + 8 + 14 +
     /// 40 + 60.

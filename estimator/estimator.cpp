@@ -7,6 +7,7 @@
 #include "estimator/accounts.hpp"
 #include "estimator/duration_sums.hpp"
 #include "estimator/flow_table.hpp"
+#include "estimator/frame_clock.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
@@ -25,8 +26,6 @@ constexpr std::size_t kBatch = 32;
 /// Cohorts end this much before ticks: the answers of near hosts are in by then, and the cohort is ripe a
 /// tick sooner.
 constexpr Duration kCohortsEndBeforeTicks = 20ms;
-/// A frame whose stamp is this far ahead of the last one has a broken stamp.
-constexpr Duration kLargestStep = std::chrono::hours(24);
 
 }  // namespace
 
@@ -54,7 +53,7 @@ struct Estimator::Impl {
   std::unique_ptr<Accounts> accounts;
   CaptureGap gap{.begin = TimePoint::max(), .end = TimePoint::min()};
   std::optional<TimePoint> epoch;
-  TimePoint last_frame;
+  FrameClock clock;
   TimePoint last_tick;
 
   [[nodiscard]] PathWindow& window(Direction direction, std::uint32_t site) {
@@ -124,7 +123,7 @@ Estimator& Estimator::operator=(Estimator&&) noexcept = default;
 void Estimator::Impl::begin_at(TimePoint first) {
   if (epoch) return;
   epoch = first;
-  last_frame = last_tick = first;
+  last_tick = first;
 }
 
 // -- frames --
@@ -138,10 +137,7 @@ void Estimator::Impl::take(const Frame& frame) {
   begin_at(frame.time);
   Pending& item = batch[pending++];
   item.outcome = parse_frame(frame, item.record);
-  // Stamps of several queues may go back by microseconds; nothing behind this line ever sees time go back.
-  TimePoint& time = item.record.time;
-  if (time < last_frame || time - last_frame > kLargestStep) time = last_frame;
-  last_frame = time;
+  item.record.time = clock.believed(frame.time);
   if (item.outcome == ParseOutcome::tcp) {
     item.key = flows.key_of(item.record);
     flows.prefetch_index(item.key);
@@ -181,10 +177,13 @@ void Estimator::Impl::work_on(const Pending& item) {
 }
 
 /// Those of the outer header when a site claims them: they are all that the classifier sees, so that the
-/// bytes are shaped as that site's.
+/// bytes are shaped as that site's. Also when `inside` knows them and not the inner ones.
 Estimator::Impl::Ends Estimator::Impl::deciding_ends(const PacketRecord& record) const {
-  if (record.tunnelled && sides.claims(record.outer_source, record.outer_destination))
-    return {record.outer_source, record.outer_destination};
+  if (!record.tunnelled) return {record.source, record.destination};
+  const Ends outer{record.outer_source, record.outer_destination};
+  if (sides.claims(outer.source, outer.destination)) return outer;
+  const bool inner_known = sides.knows(record.source, record.destination);
+  if (!inner_known && sides.knows(outer.source, outer.destination)) return outer;
   return {record.source, record.destination};
 }
 
@@ -209,20 +208,18 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   if (found.created) place(flow, record, sender);
   flow.last_seen = SlowTime(record.time);
   if (sender != flow.first_sender) flow.answered = true;
+
+  if (record.has(kTcpSyn)) open_anew_if_reused(flow, record, sender);
   if (record.payload > 0 || record.has(kTcpSyn)) {
     flow.halves[sender].set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
   }
-
   const std::uint32_t segments = wire_segments(flow, record);
   const std::uint32_t frames = std::max(segments, 1U);
   const Bytes charged = settings.link_layer.charged(
       record.frame_bytes + static_cast<std::uint64_t>(frames - 1) * record.headers_bytes, frames);
   window_of(flow, sender).frame_seen(record.time, charged, true);
 
-  if (record.has(kTcpSyn)) {
-    open_anew_if_reused(flow, record, sender);
-    take_syn(flow, record, sender);
-  }
+  if (record.has(kTcpSyn)) take_syn(flow, record, sender);
   if (accounts) accounts->packet(account_of(flow, sender), record, charged, flow.answered);
   if (record.has(kTcpAck) && !record.has(kTcpRst)) take_ack(flow, record, sender);
   if (record.has(kTcpRst)) {
@@ -270,6 +267,7 @@ void Estimator::Impl::open_anew_if_reused(Flow& flow, const PacketRecord& record
   flow.closed = false;
   flow.answered = record.has(kTcpAck);
   flow.first_sender = sender & 1U;
+  place(flow, record, sender);
 }
 
 void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sender) {

@@ -1,8 +1,8 @@
 /// The passive estimator as the rest of Weir sees it: frames in, one measurement per site and direction out.
 ///
 /// Pure: no sockets, no clock, no files. Not thread-safe: one owner (the capture thread). on_frame never
-/// throws, never allocates per packet once warm, and takes any bytes. Rules and their sources:
-/// docs/ESTIMATOR.md.
+/// throws, allocates only as flows, their windows and their losses grow, and takes any bytes. Rules and their
+/// sources: docs/ESTIMATOR.md.
 #pragma once
 
 #include <cstddef>
@@ -89,7 +89,7 @@ struct SideFinding {
 struct EstimatorTotals {
   std::uint64_t frames = 0, tcp = 0, malformed = 0, opaque = 0, flows_evicted = 0;
   std::size_t flows = 0;
-  std::size_t flow_bytes = 0;       ///< memory of the flow table and of what is in flight
+  std::size_t flow_bytes = 0;       ///< memory of the flow table and of the segments in flight
   std::uint64_t flows_refused = 0;  ///< frames of flows that a full table had no room for
   std::uint64_t one_way = 0;        ///< data segments whose flow shows no acknowledgments: in no cohort
   SegmentTotals outbound, inbound;

@@ -11,6 +11,10 @@
 namespace weir {
 namespace {
 
+/// A length that only a broken or forged file claims: super-packets end far below it. Sums of lengths and
+/// sequence numbers stay unambiguous under it.
+constexpr std::uint32_t kLongestFrame = 16U << 20U;
+
 constexpr std::uint8_t kProtocolHopByHop = 0;
 constexpr std::uint8_t kProtocolIp4 = 4;
 constexpr std::uint8_t kProtocolTcp = 6;
@@ -321,6 +325,7 @@ ParseOutcome parse_frame(const Frame& frame, PacketRecord& record) {
   record.time = frame.time;
   record.frame_bytes = frame.wire_length;
   record.tunnelled = false;
+  if (frame.wire_length > kLongestFrame) return ParseOutcome::malformed;
 
   Reader reader(frame.bytes);
   const LinkHeader link = take_link(frame.link_type, reader);

@@ -69,6 +69,7 @@ const std::byte* PlainCapture::next(std::size_t count) {
     while (end_ < kBlock) {
       const ssize_t got = ::read(descriptor_, block_.get() + end_, kBlock - end_);
       if (got < 0 && errno == EINTR) continue;
+      failed_ = got < 0;
       if (got <= 0) break;
       end_ += static_cast<std::size_t>(got);
     }
@@ -85,7 +86,7 @@ std::uint64_t PlainCapture::read(const FrameHandler& handler, std::uint64_t most
   for (; frames < most; ++frames) {
     const std::byte* header = next(kRecordHeader);
     if (header == nullptr) {
-      ended_early_ = end_ != begin_;
+      ended_early_ = failed_ || end_ != begin_;
       break;
     }
     const Duration time = std::chrono::seconds(word(header)) +

@@ -39,6 +39,7 @@ class PlainCapture {
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
   bool swapped_ = false;
+  bool failed_ = false;  ///< the last attempt to read on
   bool ended_early_ = false;
   std::int64_t fraction_ns_ = 1;  ///< of one unit of a stamp's fraction
   int link_type_ = 1;

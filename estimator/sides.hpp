@@ -2,8 +2,8 @@
 ///
 /// Pure. The longest prefix of the *far* address decides the site; of two addresses in sites the one with the
 /// longer prefix is far. For traffic of no site `inside` decides, and where nothing was configured it is
-/// inferred, in this order: a private address against a public one; the host whose answers come back sooner
-/// to where the tap stands; the sender of the first SYN; the address that is seen most.
+/// inferred, in this order: the host whose answers come back sooner to where the tap stands; a private
+/// address against a public one; the sender of the first SYN; the address that is seen most.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,10 @@ class Sides {
   [[nodiscard]] Placement place_frame(const IpAddress& source, const IpAddress& destination);
   /// Whether a prefix of a site holds either address.
   [[nodiscard]] bool claims(const IpAddress& source, const IpAddress& destination) const;
+  /// Whether a site or `inside` says which of the two is ours.
+  [[nodiscard]] bool knows(const IpAddress& source, const IpAddress& destination) const {
+    return configured(source, destination).has_value();
+  }
   /// `host` answered the other end after `rtt` as seen from the tap. Once both have answered and one is
   /// clearly nearer: whether that is `host`.
   [[nodiscard]] std::optional<bool> host_answered(const IpAddress& host, const IpAddress& other, Duration rtt,

@@ -8,6 +8,7 @@
 
 #include "estimator/coarse_time.hpp"
 #include "estimator/flow_index.hpp"
+#include "estimator/frame_clock.hpp"
 #include "estimator/slab.hpp"
 
 namespace weir {
@@ -95,6 +96,24 @@ TEST(ShortTime, SurvivesItsWrap) {
     EXPECT_NEAR(milliseconds(CoarseTime(then).before(then - 3ms)), -3.0, 0.001);
     EXPECT_NEAR(milliseconds(SlowTime(then).before(then + 60s)), 60'000.0, 2.0);
   }
+}
+
+TEST(FrameClock, NeverGoesBack) {
+  FrameClock clock;
+  EXPECT_EQ(clock.believed(TimePoint(10s)), TimePoint(10s));
+  EXPECT_EQ(clock.believed(TimePoint(9s)), TimePoint(10s));
+  EXPECT_EQ(clock.believed(TimePoint(10s + 1us)), TimePoint(10s + 1us));
+}
+
+TEST(FrameClock, PassesOverABrokenStampAndFollowsAClockThatWasSet) {
+  FrameClock clock;
+  static_cast<void>(clock.believed(TimePoint(10s)));
+  EXPECT_EQ(clock.believed(TimePoint(10s + 90'000h)), TimePoint(10s));
+  EXPECT_EQ(clock.believed(TimePoint(11s)), TimePoint(11s));
+  EXPECT_EQ(clock.believed(TimePoint(11s + 25h)), TimePoint(11s));
+  EXPECT_EQ(clock.believed(TimePoint(12s + 25h)), TimePoint(11s));
+  EXPECT_EQ(clock.believed(TimePoint(13s + 25h)), TimePoint(13s + 25h)) << "the third in a row";
+  EXPECT_EQ(clock.believed(TimePoint(14s + 25h)), TimePoint(14s + 25h));
 }
 
 TEST(CoarseDuration, KeepsZeroForUnknown) {

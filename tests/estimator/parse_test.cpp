@@ -392,6 +392,21 @@ TEST(Parse, TakesEveryTruncationOfEveryFrame) {
   }
 }
 
+// A file may claim any length; with a total length of 0 the frame's own is the packet's.
+TEST(Parse, RefusesLengthsThatNoLinkCarries) {
+  Bytes8 bytes = ethernet_frame({.payload = 8});
+  bytes[16] = bytes[17] = std::byte{0};
+  for (const std::uint32_t wire : {0xffffffffU, 0xf0000000U, 0x80000000U, (16U << 20U) + 1}) {
+    PacketRecord r;
+    for (const int link : {0, 1, 9, 12, 50, 101, 104, 108, 113, 228, 276}) {
+      EXPECT_EQ(parse(bytes, wire, r, link), ParseOutcome::malformed) << wire << " on " << link;
+    }
+  }
+  PacketRecord r;
+  EXPECT_EQ(parse(bytes, 16U << 20U, r), ParseOutcome::tcp);
+  EXPECT_EQ(r.payload, (16U << 20U) - 54);
+}
+
 TEST(Parse, TakesAnyBytes) {
   std::mt19937 random(7);
   for (int round = 0; round < 20'000; ++round) {
