@@ -15,7 +15,7 @@ constexpr std::size_t kTicksPerHalfSecond = 5;
 /// No cohort waits longer for its fate: behind a longer silence ticks would close nothing.
 constexpr Duration kNothingLeftOpen = 15s;
 
-/// Sites with a capacity of their own, per direction; up to 0.9 MB each after an hour.
+/// Sites with a capacity of their own, per direction; up to 1.2 MB each after an hour.
 constexpr std::size_t kMostCapacities = 64;
 
 /// One measurement of all sites together. What has no sum (RTT, queue) is that of the busiest site.
@@ -60,19 +60,20 @@ LossShares loss_of(Direction direction, const SegmentTotals& segments) {
   const bool outbound = direction == Direction::outbound;
   LossShares loss{.beyond_segments = outbound ? segments.retransmitted : segments.hole_fill,
                   .before_segments = outbound ? segments.hole_fill : segments.retransmitted};
-  if (segments.data < kLeastSegmentsForRatio) return loss;
-  const auto all = static_cast<double>(segments.data);
+  const std::uint64_t sent = segments.data - std::min(segments.data, segments.duplicate);
+  if (sent < kLeastSegmentsForRatio) return loss;
+  const auto all = static_cast<double>(sent);
   loss.beyond = static_cast<double>(loss.beyond_segments) / all;
   loss.before = static_cast<double>(loss.before_segments) / all;
-  const auto [low, high] = wilson(static_cast<double>(std::min(loss.beyond_segments, segments.data)), all);
+  const auto [low, high] = wilson(static_cast<double>(std::min(loss.beyond_segments, sent)), all);
   loss.low = low;
   loss.high = high;
   return loss;
 }
 
 std::optional<Rate> DirectionObservation::rate_to_set() const {
-  if (!capacity.rate) return std::nullopt;
-  return *capacity.rate * kRateByHand;
+  if (!capacity || !capacity->rate) return std::nullopt;
+  return *capacity->rate * kRateByHand;
 }
 
 Bytes SiteObservation::sent() const {
@@ -110,14 +111,16 @@ Observer::Observer(EstimatorSettings settings, std::string source, std::vector<s
 }
 
 void Observer::on_frame(const Frame& frame) {
+  Frame at_its_time = frame;
+  const TimePoint time = at_its_time.time = clock_.believed(frame.time);
   if (!first_) {
-    first_ = last_ = frame.time;
-    next_tick_ = frame.time + kTick;
-    last_tick_ = estimator_.tick(frame.time, false);
+    first_ = last_ = time;
+    next_tick_ = time + kTick;
+    last_tick_ = estimator_.tick(time, false);
   }
-  close_ticks_until(frame.time);
-  last_ = std::max(last_, frame.time);
-  estimator_.on_frame(frame);
+  close_ticks_until(time);
+  last_ = std::max(last_, time);
+  estimator_.on_frame(at_its_time);
 }
 
 void Observer::on_time(TimePoint now) {
@@ -145,18 +148,19 @@ void Observer::close_tick(TimePoint at) {
   for (const Direction direction : {Direction::outbound, Direction::inbound}) {
     const auto& measured = direction == Direction::outbound ? last_tick_.outbound : last_tick_.inbound;
     sums_[static_cast<std::size_t>(direction)].add(sum_of(measured));
-    add_sites(measured, by_site_[static_cast<std::size_t>(direction)]);
+    add_sites(measured, direction);
   }
 }
 
-void Observer::add_sites(const std::vector<SiteMeasurement>& sites,
-                         std::vector<std::unique_ptr<Sums>>& sums) {
+void Observer::add_sites(const std::vector<SiteMeasurement>& sites, Direction direction) {
+  const auto at = static_cast<std::size_t>(direction);
+  std::vector<std::unique_ptr<Sums>>& sums = by_site_[at];
   for (std::size_t i = 0; i < sums.size(); ++i) {
     if (!sums[i]) {
       if (sites[i].sent == Bytes() && sites[i].mature.empty()) continue;
       sums[i] = std::make_unique<Sums>();
-      if (capacities_ < 2 * kMostCapacities) {
-        ++capacities_;
+      if (capacities_[at] < kMostCapacities) {
+        ++capacities_[at];
         sums[i]->capacity = std::make_unique<CapacityObserver>();
       }
     }
@@ -195,16 +199,17 @@ DirectionObservation Observer::direction(Direction which, const Sums& sums, cons
                          .loss = loss_of(which, totals.segments),
                          .rtt = totals.rtt,
                          .retransmission_delay = std::nullopt,
-                         .capacity = sums.capacity ? sums.capacity->finding() : CapacityFinding{},
+                         .capacity = std::nullopt,
                          .dscps = {},
                          .dscp_honoured = std::nullopt};
   for (const DscpTotals& t : totals.dscps) {
     d.dscps.push_back(
         {.dscp = t.dscp, .segments = t.segments, .loss = loss_of(which, t.segments), .rtt = t.rtt});
   }
+  if (sums.capacity && !is_one_directional()) d.capacity = sums.capacity->finding();
   if (site && which == Direction::outbound) {
     const bool loss_is_congestion =
-        d.capacity.mode == CapacityMode::policer || d.capacity.mode == CapacityMode::buffer;
+        d.capacity && (d.capacity->mode == CapacityMode::policer || d.capacity->mode == CapacityMode::buffer);
     d.dscp_honoured = estimator_.accounts()->dscp_finding(*site, loss_is_congestion);
   }
   return d;
@@ -238,8 +243,8 @@ std::vector<SiteObservation> Observer::sites() const {
   return sites;
 }
 
-/// A mirror port that carries what one side sends, and nothing of what the other answers. SYNs apart: a flood
-/// of them goes unanswered as well.
+/// A mirror port that carries what one side sends, and nothing of what the other answers. A flood of packets
+/// that nobody answers is no such port: besides it, connections are seen whole.
 bool Observer::is_one_directional() const {
   const EstimatorTotals& totals = estimator_.totals();
   const Accounts& accounts = *estimator_.accounts();
@@ -248,7 +253,8 @@ bool Observer::is_one_directional() const {
            static_cast<double>(part) >= kOneDirectionalShare * static_cast<double>(all);
   };
   return nearly_all(totals.one_way, totals.outbound.data + totals.inbound.data) ||
-         nearly_all(accounts.unanswered_packets(), accounts.packets());
+         (nearly_all(accounts.unanswered_packets(), accounts.packets()) &&
+          accounts.packets() - accounts.unanswered_packets() < kLeastForOneDirectional);
 }
 
 Observation Observer::summary() const {
@@ -260,6 +266,8 @@ Observation Observer::summary() const {
           .kernel_drops = kernel_drops_,
           .malformed = totals.malformed,
           .opaque = totals.opaque,
+          .flows_refused = totals.flows_refused,
+          .flows_evicted = totals.flows_evicted,
           .one_way = totals.one_way,
           .one_directional = is_one_directional(),
           .truncated = truncated_,

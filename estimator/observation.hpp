@@ -20,6 +20,7 @@
 #include "estimator/dscp_verdict.hpp"
 #include "estimator/estimator.hpp"
 #include "estimator/flow_log.hpp"
+#include "estimator/frame_clock.hpp"
 
 namespace weir {
 
@@ -32,7 +33,8 @@ inline constexpr std::uint64_t kLeastSegmentsForRatio = 100;
 inline constexpr double kOneDirectionalShare = 0.95;
 inline constexpr std::uint64_t kLeastForOneDirectional = 1000;
 
-/// What of `data` segments was lost on which side of the tap, in wire segments.
+/// What was lost on which side of the tap, in wire segments; shares are of the data segments, copies that the
+/// capture made not counted.
 struct LossShares {
   std::uint64_t beyond_segments = 0;
   std::uint64_t before_segments = 0;
@@ -61,7 +63,8 @@ struct DirectionObservation {
   LossShares loss;
   RttTotals rtt;
   std::optional<DelayTotals> retransmission_delay;  ///< of all sites together only
-  CapacityFinding capacity;
+  /// nullopt: not looked at, since there are too many sites or only one direction is visible.
+  std::optional<CapacityFinding> capacity;
   std::vector<DscpObservation> dscps;
   /// Of one path only, and outbound: nullopt where several paths are summed up, or only one mark was seen.
   std::optional<DscpFinding> dscp_honoured;
@@ -82,11 +85,13 @@ struct Observation {
   double seconds = 0.0;
   std::uint64_t kernel_drops = 0;
   std::uint64_t malformed = 0;
-  std::uint64_t opaque = 0;       ///< not IP
-  std::uint64_t one_way = 0;      ///< data segments of flows whose other direction the tap does not show
-  bool one_directional = false;   ///< ... nearly all: RTT, capacity and what is spurious cannot be known
-  bool truncated = false;         ///< the file ended in the middle of a record
-  bool sides_configured = false;  ///< sites or `inside` were given
+  std::uint64_t opaque = 0;         ///< not IP
+  std::uint64_t flows_refused = 0;  ///< packets of connections that a full table had no room for
+  std::uint64_t flows_evicted = 0;  ///< connections that gave way to others
+  std::uint64_t one_way = 0;        ///< data segments of flows whose other direction the tap does not show
+  bool one_directional = false;     ///< ... nearly all: RTT, capacity and what is spurious cannot be known
+  bool truncated = false;           ///< the file ended in the middle of a record
+  bool sides_configured = false;    ///< sites or `inside` were given
   SideFinding sides;
   std::vector<DirectionObservation> directions;  ///< outbound, inbound; all sites together
   /// Those with traffic, in the order of the settings, "elsewhere" last; empty when none are configured.
@@ -131,7 +136,7 @@ class Observer {
   };
   void close_ticks_until(TimePoint now);
   void close_tick(TimePoint at);
-  void add_sites(const std::vector<SiteMeasurement>& sites, std::vector<std::unique_ptr<Sums>>& sums);
+  void add_sites(const std::vector<SiteMeasurement>& sites, Direction direction);
   [[nodiscard]] bool is_one_directional() const;
   [[nodiscard]] DirectionObservation direction(Direction which, const Sums& sums, const PathTotals& totals,
                                                std::optional<std::size_t> site) const;
@@ -142,6 +147,7 @@ class Observer {
   std::vector<std::string> site_names_;  ///< "elsewhere" last; empty when no sites are configured
   bool sides_configured_;
   Estimator estimator_;
+  FrameClock clock_;
   std::optional<TimePoint> first_;
   TimePoint last_;
   TimePoint next_tick_;
@@ -151,7 +157,7 @@ class Observer {
   TickResult last_tick_;
   std::array<Sums, 2> sums_;                                   ///< [direction]
   std::array<std::vector<std::unique_ptr<Sums>>, 2> by_site_;  ///< [direction][site]; made with its traffic
-  std::size_t capacities_ = 0;                                 ///< of sites
+  std::array<std::size_t, 2> capacities_{};                    ///< [direction], of sites
 };
 
 }  // namespace weir

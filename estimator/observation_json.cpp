@@ -115,15 +115,11 @@ template <typename Totals>
 }
 
 [[nodiscard]] object json_of(const DirectionObservation& d) {
-  object json{{"name", name_of(d.direction)},
-              {"sent_bytes", d.sent.count()},
-              {"sent_tcp_bytes", d.sent_tcp.count()},
-              {"busiest_bps", d.busiest.bps()},
-              {"segments", json_of(d.segments)},
-              {"loss", json_of(d.loss)},
-              {"rtt_ms", json_of_durations(d.rtt)},
-              {"capacity", json_of(d.capacity, d.rate_to_set())},
-              {"dscp", json_of(d.dscps)}};
+  object json{{"name", name_of(d.direction)},         {"sent_bytes", d.sent.count()},
+              {"sent_tcp_bytes", d.sent_tcp.count()}, {"busiest_bps", d.busiest.bps()},
+              {"segments", json_of(d.segments)},      {"loss", json_of(d.loss)},
+              {"rtt_ms", json_of_durations(d.rtt)},   {"dscp", json_of(d.dscps)}};
+  if (d.capacity) json["capacity"] = json_of(*d.capacity, d.rate_to_set());
   if (d.retransmission_delay) json["retransmission_delay_ms"] = json_of(*d.retransmission_delay);
   if (d.dscp_honoured) json["dscp_honoured"] = json_of(*d.dscp_honoured);
   return json;
@@ -165,15 +161,28 @@ template <typename Totals>
 }
 
 [[nodiscard]] object json_of_capture(const Observation& o) {
-  object capture{{"packets", o.packets},          {"tcp_packets", o.tcp_packets},
-                 {"seconds", o.seconds},          {"kernel_drops", o.kernel_drops},
-                 {"malformed", o.malformed},      {"opaque", o.opaque},
-                 {"one_way_segments", o.one_way}, {"one_directional", o.one_directional},
-                 {"truncated", o.truncated}};
+  object capture{{"packets", o.packets},
+                 {"tcp_packets", o.tcp_packets},
+                 {"seconds", o.seconds},
+                 {"kernel_drops", o.kernel_drops},
+                 {"malformed", o.malformed},
+                 {"opaque", o.opaque},
+                 {"one_way_segments", o.one_way},
+                 {"one_directional", o.one_directional},
+                 {"truncated", o.truncated},
+                 {"flows_refused", o.flows_refused},
+                 {"flows_evicted", o.flows_evicted}};
   if (o.one_directional) {
-    capture["voids"] = array{"segments.spurious", "loss", "rtt_ms", "capacity", "dscp_honoured"};
+    capture["voids"] = array{"segments.spurious", "segments.fast", "segments.timeout", "loss", "rtt_ms",
+                             "capacity",          "dscp_honoured"};
   }
   return capture;
+}
+
+/// Null: nothing was configured, and no connection showed which side is ours.
+[[nodiscard]] value basis_of(const Observation& o) {
+  if (!o.sides.inside.empty()) return value(to_string(o.sides.basis));
+  return o.sides_configured ? value(to_string(SideBasis::configured)) : value(nullptr);
 }
 
 }  // namespace
@@ -184,9 +193,7 @@ object to_json(const Observation& o) {
   object json{{"version", 1},
               {"source", o.source},
               {"capture", json_of_capture(o)},
-              {"sides",
-               {{"basis", to_string(o.sides.inside.empty() ? SideBasis::configured : o.sides.basis)},
-                {"inside", std::move(inside)}}},
+              {"sides", {{"basis", basis_of(o)}, {"inside", std::move(inside)}}},
               {"directions", json_of(o.directions)}};
   if (!o.site_names.empty()) {
     array sites;

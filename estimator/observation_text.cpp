@@ -49,7 +49,8 @@ namespace {
 }
 
 [[nodiscard]] std::string is_it_congestion(const DirectionObservation& d) {
-  const CapacityFinding& c = d.capacity;
+  if (!d.capacity) return "not looked at";
+  const CapacityFinding& c = *d.capacity;
   switch (c.mode) {
     case CapacityMode::policer:
       return fmt::format("yes, a policer: in {} half seconds loss grew with the load, no queue stood",
@@ -71,7 +72,7 @@ namespace {
   const auto rate = d.rate_to_set();
   if (!rate) return "none can be told from this traffic";
   return fmt::format("{}  (98 % of {}; half of the windows between {} and {})", readable(*rate),
-                     readable(*d.capacity.rate), readable(d.capacity.low), readable(d.capacity.high));
+                     readable(*d.capacity->rate), readable(d.capacity->low), readable(d.capacity->high));
 }
 
 [[nodiscard]] std::string name_of(const std::optional<std::uint8_t>& dscp) {
@@ -255,6 +256,11 @@ std::string to_text(const Observation& o) {
   }
   if (o.truncated) page += "The file ends in the middle of a record; this is what it held.\n";
   if (o.malformed > 0) fmt::format_to(out, "{} frames were malformed.\n", grouped(o.malformed));
+  if (o.opaque > 0) fmt::format_to(out, "{} frames were not IP.\n", grouped(o.opaque));
+  if (o.flows_refused > 0) {
+    fmt::format_to(out, "{} packets were of connections too many to follow: only their bytes are counted.\n",
+                   grouped(o.flows_refused));
+  }
   if (o.one_directional) {
     page +=
         "Only one direction is visible: hardly a connection shows its answers (a mirror port that carries "

@@ -1,6 +1,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <random>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -28,6 +29,10 @@ namespace {
 
 constexpr std::size_t kFramesATurn = 4096;
 constexpr Duration kPage = std::chrono::seconds(1);
+/// Connections followed at a time: a tool of its own may take more memory than the daemon, 160 bytes each.
+constexpr std::size_t kMostFlows = 1U << 21U;
+/// Rows of flows on a page that is drawn again every second; the last page has them all.
+constexpr std::size_t kRowsWhileLive = 20;
 
 /// Ctrl-C and SIGTERM as something to poll, for as long as it lives.
 class StopSignals {
@@ -79,6 +84,9 @@ std::optional<ObserverSettings> settings_of(const ObserveOptions& options) {
     settings.estimator.inside.push_back(*prefix);
   }
   if (options.flows) settings.estimator.keep_flows = options.most_flows;
+  settings.estimator.max_flows = kMostFlows;
+  // Nobody can aim at a file's table; without a seed the same file gives the same answer.
+  settings.estimator.hash_seed = options.read.empty() ? std::random_device()() : 0;
   return settings;
 }
 
@@ -119,7 +127,7 @@ class LiveObservation {
       if (stopped || (options_.duration && now - began >= *options_.duration)) break;
       if (now < next_page) continue;
       next_page = now + kPage;
-      page(observer_.summary());
+      page(on_a_screen(observer_.summary()));
     }
     page(observer_.finish());
     return kExitOk;
@@ -139,6 +147,14 @@ class LiveObservation {
     const std::uint64_t dropped = capture_.counters().dropped;
     if (dropped > dropped_) observer_.on_kernel_drops(dropped - dropped_);
     dropped_ = dropped;
+  }
+
+  [[nodiscard]] Observation on_a_screen(Observation observation) const {
+    if (!redraw_ || !observation.flows || observation.flows->rows.size() <= kRowsWhileLive)
+      return observation;
+    observation.flows->omitted += observation.flows->rows.size() - kRowsWhileLive;
+    observation.flows->rows.resize(kRowsWhileLive);
+    return observation;
   }
 
   void page(const Observation& observation) const {

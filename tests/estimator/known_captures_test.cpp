@@ -90,7 +90,7 @@ TEST_F(KnownCaptures, CapacityIsWithinTenPercentOrNotTold) {
   std::map<std::string, Score> scores;
   for (const Row& row : manifest(folder_ / "policing")) {
     const Observation o = observe_file(folder_ / "policing" / row.at("file"), EstimatorSettings{});
-    const CapacityFinding& c = o.directions.at(0).capacity;
+    const CapacityFinding c = o.directions.at(0).capacity.value_or(CapacityFinding{});
     const bool tiny = row.at("burst_or_queue_bytes") == "8000";
     Score& score = scores[row.at("truth") + (tiny ? " of 8 kB" : "")];
     ++score.files;

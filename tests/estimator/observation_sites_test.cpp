@@ -349,19 +349,33 @@ TEST(OneDirectional, IsNotSaidOfAFloodOfSyns) {
   EXPECT_FALSE(tape.play(three_sites()).one_directional);
 }
 
-// -- what others will fill in --
+TEST(OneDirectional, IsNotSaidOfAFloodThatNobodyAnswers) {
+  Tape tape;
+  Connection seen_whole(tape, "10.20.0.1", kDefault);
+  for (std::uint32_t i = 0; i < 1200; ++i) {
+    seen_whole.out(i, i * 1000);
+    seen_whole.ack(i + 0.5, (i + 1) * 1000);
+  }
+  for (std::uint16_t port = 1; port < 60'000; ++port) {
+    Connection(tape, "10.20.0.1", kDefault, port).out(port * 0.01, 0, 0, kTcpAck);
+  }
+  EXPECT_FALSE(tape.play(three_sites()).one_directional);
+}
+
+// -- optional members --
 
 TEST(ObservationJson, CapacityHasBucketAndAgeWhenTheyAreKnown) {
   Observation o;
   DirectionObservation d;
-  d.capacity.mode = CapacityMode::policer;
-  d.capacity.rate = Rate::mbps(10);
+  d.capacity.emplace();
+  d.capacity->mode = CapacityMode::policer;
+  d.capacity->rate = Rate::mbps(10);
   o.directions = {d};
   auto capacity = to_json(o).at("directions").at(0).at("capacity").as_object();
   EXPECT_FALSE(capacity.contains("bucket_bytes"));
   EXPECT_FALSE(capacity.contains("age_s"));
-  o.directions[0].capacity.bucket = Bytes(100'000);
-  o.directions[0].capacity.age = 1500ms;
+  o.directions[0].capacity->bucket = Bytes(100'000);
+  o.directions[0].capacity->age = 1500ms;
   capacity = to_json(o).at("directions").at(0).at("capacity").as_object();
   EXPECT_EQ(capacity.at("bucket_bytes").to_number<int>(), 100'000);
   EXPECT_EQ(capacity.at("age_s").as_double(), 1.5);

@@ -226,5 +226,32 @@ TEST(Observation, KernelDropsAreSaidAndVoidTheTick) {
   EXPECT_NE(to_text(observer.summary()).find("The capture lost 5 frames"), std::string::npos);
 }
 
+TEST(LossShares, ACaptureThatSeesEverythingTwiceChangesThemNot) {
+  const SegmentTotals once{.data = 1000, .fresh = 990, .retransmitted = 10};
+  const SegmentTotals twice{.data = 2000, .fresh = 990, .retransmitted = 10, .duplicate = 1000};
+  EXPECT_EQ(loss_of(Direction::outbound, once).beyond, loss_of(Direction::outbound, twice).beyond);
+  EXPECT_EQ(loss_of(Direction::outbound, once).high, loss_of(Direction::outbound, twice).high);
+}
+
+// A first frame stamped 1970, then the traffic of today.
+TEST(Observer, ABrokenFirstStampDoesNotStopTheClock) {
+  Observer observer(one_site(), "test");
+  const auto send = [&](double ms, const TcpSpec& s) {
+    const Bytes8 bytes = ethernet_frame(s);
+    observer.on_frame(as_frame(bytes, at_ms(ms), 14 + ip_length(s)));
+  };
+  Wire made;
+  const double today = 1e12;
+  send(0, made.out(0, 0));
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    send(today + i * 100, made.out(2 * i * 1460, 1460));
+    send(today + i * 100 + 0.1, made.out((2 * i + 1) * 1460, 1460));
+    send(today + i * 100 + 20.1, made.in((2 * i + 2) * 1460));
+  }
+  const Observation o = observer.finish();
+  EXPECT_GT(o.directions[0].rtt.samples, 30U);
+  EXPECT_NEAR(milliseconds(o.directions[0].rtt.p50), 20.0, 1.0);
+}
+
 }  // namespace
 }  // namespace weir
