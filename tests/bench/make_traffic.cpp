@@ -45,7 +45,8 @@ struct Connection {
   std::uint32_t hole = 0;      ///< a segment that it lacks
   bool has_hole = false;
   bool sent_again = false;
-  bool open = false;
+  bool called = false;  ///< the SYN has left
+  bool open = false;    ///< and was answered
 };
 
 /// Something that happens to a connection at a certain packet of the file.
@@ -111,10 +112,13 @@ class Traffic {
       }
       const std::uint32_t c = any(random_);
       Connection& connection = connections_[c];
-      if (!connection.open) {
-        connection.open = true;
+      if (!connection.called) {
+        connection.called = true;
         send(c, 0, 0, kSyn);
         later(Event::Kind::syn_ack, c, 0);
+      }
+      if (!connection.open) {
+        now_ += static_cast<std::uint64_t>(options_.gap_ns);  // its turn passes
         continue;
       }
       const std::uint32_t first = connection.sent;
@@ -140,6 +144,7 @@ class Traffic {
     Connection& connection = connections_[event.connection];
     switch (event.kind) {
       case Event::Kind::syn_ack:
+        connection.open = true;
         reply(event.connection, 0, kSyn | kAck, {});
         send(event.connection, 0, 0, kAck);
         break;
