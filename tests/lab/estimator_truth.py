@@ -19,7 +19,7 @@ from netlab.product import Weir, policy_text
 from netlab.report import Checks, table
 from netlab.topology import REPLICATION, REST
 from netlab.traffic import Bulk
-from netlab.truth import difference, tcp_counters
+from netlab.truth import difference, sum_of_classes, tcp_counters, wait_for_quiet
 
 SUM_TOLERANCE = 0.02    # of the sender's counter
 PLACE_TOLERANCE = 0.05  # of the losses made: lost retransmissions and lost pure ACKs blur it
@@ -87,12 +87,6 @@ def run_case(case: Case, seconds: float, rtt_ms: float, weir_binary: str | None,
             timeouts, timers, rate / 1e6]
 
 
-def sum_of_classes(segments: dict[str, int]) -> int:
-    """What the sending kernel counts as retransmitted, whatever became of it."""
-    return sum(segments[k] for k in ("retransmitted", "spurious", "hole_fill", "syn_retransmitted",
-                                     "fin_retransmitted"))
-
-
 class Observer:
     """`weir observe` on the WAN port, beside the daemon; it writes a line of JSON a second."""
 
@@ -109,17 +103,6 @@ class Observer:
         wait_until(lambda: len(self._lines()) > seen, 5, "weir observe's next line")
         directions = json.loads(self._lines()[-1])["directions"]
         return next(d["segments"] for d in directions if d["name"] == "outbound")
-
-
-def wait_for_quiet(lab: Lab) -> None:
-    """Until the closed flows' last retransmissions are over: the counters stand still for a second."""
-    seen: list[int] = []
-
-    def still() -> bool:
-        seen.append(tcp_counters(lab.site)["TcpOutSegs"])
-        return len(seen) >= 2 and seen[-1] == seen[-2]
-
-    wait_until(still, 30, "the senders to fall silent", every=1.0)
 
 
 def main() -> int:

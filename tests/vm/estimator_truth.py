@@ -23,7 +23,7 @@ from netlab.provider import ProviderCounts  # noqa: E402
 from netlab.report import Checks, table  # noqa: E402
 from netlab.topology import REPLICATION, REPLICATION6  # noqa: E402
 from netlab.traffic import Bulk  # noqa: E402
-from netlab.truth import difference, tcp_counters  # noqa: E402
+from netlab.truth import difference, sum_of_classes, tcp_counters, wait_for_quiet  # noqa: E402
 
 RTT_MS, EXTRA_MS, FLOWS = 30, 20, 4
 SUM_TOLERANCE = 0.01    # of TcpRetransSegs
@@ -108,7 +108,7 @@ def run_case(name, case, binary, checks):
                     flow_bps=4e6, interval=1).start()
         time.sleep(case.seconds)
         bulk.stop()
-        wait_for_quiet(lab)
+        wait_for_quiet(lab, 60)
         sender = difference(tcp_counters(lab.site), at_start)
         seen = len(lines_of(observer))
         wait_until(lambda: len(lines_of(observer)) > seen, 30, "weir observe's next line")
@@ -117,7 +117,7 @@ def run_case(name, case, binary, checks):
     outbound = next(d for d in page["directions"] if d["name"] == "outbound")
     s, rtt = outbound["segments"], outbound["rtt_ms"]
     kernel = sender["TcpRetransSegs"]
-    estimated = sum(s[k] for k in ("retransmitted", "spurious", "hole_fill", "syn_retransmitted", "fin_retransmitted"))
+    estimated = sum_of_classes(s)
     # One segment is the least that any count can be off.
     checks.check(f"{name}: the sum is the kernel's within 1 %", abs(estimated - kernel) <= max(SUM_TOLERANCE * kernel, 1),
                  f"{estimated} against {kernel}")
@@ -134,17 +134,6 @@ def run_case(name, case, binary, checks):
     return [name, kernel, estimated, 100 * (estimated / kernel - 1) if kernel else None, s["retransmitted"],
             s["spurious"], s["hole_fill"], sender.get("TcpExtTCPLostRetransmit"), sender.get("TcpExtTCPDSACKRecv"), made,
             rtt["p50"], setting]
-
-
-def wait_for_quiet(lab):
-    """Until the closed flows' last retransmissions are over: the counters stand still for a second."""
-    seen = []
-
-    def still():
-        seen.append(tcp_counters(lab.site)["TcpOutSegs"])
-        return len(seen) >= 2 and seen[-1] == seen[-2]
-
-    wait_until(still, 60, "the senders to fall silent", every=1.0)
 
 
 def main():

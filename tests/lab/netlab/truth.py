@@ -22,6 +22,23 @@ def difference(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     return {name: value - before.get(name, 0) for name, value in after.items()}
 
 
+def wait_for_quiet(lab: Lab, patience: float = 30) -> None:
+    """Until the closed flows' last retransmissions are over: the sender's counters stand still for a second."""
+    seen: list[int] = []
+
+    def still() -> bool:
+        seen.append(tcp_counters(lab.site)["TcpOutSegs"])
+        return len(seen) >= 2 and seen[-1] == seen[-2]
+
+    wait_until(still, patience, "the senders to fall silent", every=1.0)
+
+
+def sum_of_classes(segments: dict[str, int]) -> int:
+    """Of Weir's classes of segments: what the sending kernel counts as retransmitted, whatever became of it."""
+    return sum(segments[k] for k in ("retransmitted", "spurious", "hole_fill", "syn_retransmitted",
+                                     "fin_retransmitted"))
+
+
 def qdiscs(namespace: Namespace, interface: str) -> list[dict]:
     """`tc -s -j qdisc show`."""
     return list(namespace.json(["tc", "-s", "-j", "qdisc", "show", "dev", interface]))
