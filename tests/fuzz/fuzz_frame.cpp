@@ -74,7 +74,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint8_t control = data[at];
     const std::size_t length = std::min<std::size_t>(data[at + 1], size - at - 4);
     now += std::chrono::milliseconds(data[at + 2]);
-    const std::uint32_t wire_length = static_cast<std::uint32_t>(length) + (data[at + 3] << 4U);
+    // Up to 4 kB beyond what was captured, or up to all that a file can claim.
+    const unsigned shift = (control & 0x20U) != 0 ? 24 : 4;
+    const std::uint32_t wire_length =
+        static_cast<std::uint32_t>(length) + (std::uint32_t{data[at + 3]} << shift);
     const Frame frame{.time = now,
                       .wire_length = wire_length,
                       .bytes = std::as_bytes(std::span(data + at + 4, length)),
