@@ -134,14 +134,18 @@ TEST_F(CaptureWorkerTest, TicksComeTenTimesASecondAlignedToTheClock) {
 TEST_F(CaptureWorkerTest, FramesReachTheEstimator) {
   CaptureWorker worker(open, heard.listener(), settings(1), 1);
   pipe.write_frames(3000);
+  // The tap's count and the estimator's agree in the end, not at every tick: one may close between two frames
+  // of a block that the tap has counted as a whole or not yet.
   std::uint64_t frames = 0;
-  for (int i = 0; i < 20 && frames < 3000; ++i) {
+  std::uint64_t received = 0;
+  for (int i = 0; i < 20 && (frames < 3000 || received < 3000); ++i) {
     const auto tick = heard.next_tick();
     ASSERT_TRUE(tick);
     frames = tick->totals.frames;
-    EXPECT_EQ(tick->counters.received, frames);
+    received = tick->counters.received;
   }
   EXPECT_EQ(frames, 3000U);
+  EXPECT_EQ(received, 3000U);
 }
 
 TEST_F(CaptureWorkerTest, TheFirstTickAndThoseWithDropsAreVoid) {
