@@ -154,6 +154,8 @@ struct SiteController::Impl {
 
   void in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
     if (queue_stands() && now >= foreign_until) return start_drain(decision.rate, m, now);
+    if (high_ticks > 0 && now >= foreign_until && limits.adapt && queue_is_sudden(m))
+      return drain_sudden_queue(decision.rate, kProbeWaitFirst, m, now);
     if (loss_test.fires()) return cut_for_loss(decision.rate, 0, now);
     if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe) return;
     if (now - fresh_from < kDemandWindow || loss_test.evidence() > kLossThreshold / 2 || high_ticks > 0)
@@ -248,6 +250,22 @@ struct SiteController::Impl {
                 .least = expected ? kDrainGently : kDrainLeast,
                 .probe_wait = kProbeWaitFirst},
           m, now);
+  }
+
+  /// More than a rate so near the known capacity can have made: the path has changed or stood still for a
+  /// moment.
+  [[nodiscard]] bool queue_is_sudden(const SiteMeasurement& m) const {
+    return capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear && fresh_queue(m) &&
+           m.queue->q > std::max(kQueueOfSmallStep, q_high());
+  }
+
+  /// Which of the two it was, this one tick cannot tell, and the drain will. A gentle one is right for both.
+  void drain_sudden_queue(Rate before, Duration next_probe, const SiteMeasurement& m, TimePoint now) {
+    high_ticks = 0;
+    drain(
+        Drain{
+            .capacity = *capacity.value(), .before = before, .least = kDrainGently, .probe_wait = next_probe},
+        m, now);
   }
 
   void drain(Drain s, const SiteMeasurement& m, TimePoint now) {
@@ -372,12 +390,8 @@ struct SiteController::Impl {
   }
 
   void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
+    if (queue_is_sudden(m)) return drain_sudden_queue(s.run_start, kProbeWaitLeast, m, now);
     const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
-    if (near && m.queue->q > kQueueOfSmallStep) {
-      // The path has changed, or stood still for a moment: HOLD tells which, with more than this one tick.
-      change_rate(s.run_start, "the probe met a queue that it cannot have made", now);
-      return hold(now + kProbeWaitLeast);
-    }
     auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
     if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
     // What went through clean before the run is the least, the probe's own rate the most: one tick alone is

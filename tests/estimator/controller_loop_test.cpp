@@ -1,4 +1,5 @@
 // The control law closed over a modelled path whose truth is known.
+#include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -154,6 +155,23 @@ TEST(ControllerGuards, AMomentsStallOfThePathIsNoNewCapacity) {
       }
     }
   }
+}
+
+TEST(ControllerGuards, TheQueueOfAStallIsDrainedFromTheFirstTickThatShowsIt) {
+  std::ptrdiff_t high = 0;
+  for (int i = 0; i < 10; ++i) {
+    const double stall = 40 + 0.93 * i;
+    PathSetup path;
+    path.stalled = [stall](double t) { return t > stall && t < stall + 0.04; };
+    PathSimulator sim(path, kLimits, 300);
+    sim.run_for(60);
+    high += std::count_if(sim.trace().begin(), sim.trace().end(), [&](const TraceTick& t) {
+      return t.at >= stall && t.at < stall + 3 && t.queue_ms > 10;
+    });
+  }
+  EXPECT_GE(high, 10) << "the stalls made no queue";
+  EXPECT_LE(high, 45)
+      << "ticks above 10 ms: 30 ms of queue at 7 % less take four, waiting for more evidence one each";
 }
 
 TEST(ControllerGuards, TheFloorHoldsWhateverThePathDoes) {

@@ -6,6 +6,7 @@ Whatever takes `start` and `end` takes instants of time.monotonic(), the clock t
 from __future__ import annotations
 
 import json
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,3 +223,16 @@ class Stream:
         before = getattr(self, "_seen", -1)
         self._seen = self._sink.read()["received"]
         return self._seen == before
+
+
+class HostWitness:
+    """Did this machine itself stand still? One watcher a processor, ahead of all ordinary work: what it was not run for,
+    no queue's timer was served in."""
+
+    def __init__(self, lab: Lab):
+        self._watchers = [_Probe(lab, lab.core, f"witness-{n}", "witness", ["--processor", n])
+                          for n in sorted(os.sched_getaffinity(0))]
+
+    def longest_ms(self, start: float, end: float) -> float:
+        """The longest time between the two instants in which one of the processors did not run."""
+        return max(watcher.read(start, end)["longest_ms"] for watcher in self._watchers)

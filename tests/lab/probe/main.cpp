@@ -23,6 +23,7 @@ struct Arguments {
   int multiplier = 3;
   double hold_s = 3;
   double pps = 1000;
+  unsigned processor = 0;
 
   [[nodiscard]] Endpoint here(std::uint16_t p) const { return Endpoint::parse(local, p); }
   [[nodiscard]] Endpoint there() const { return Endpoint::parse(remote, port); }
@@ -51,7 +52,9 @@ void run_on_time() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Measured flows for labs: request/response, hellos, a routing session, a numbered stream"};
+  CLI::App app{
+      "Measured flows for labs: request/response, hellos, a routing session, a numbered stream; "
+      "and a witness of the host"};
   app.require_subcommand(1);
   Arguments a;
   const auto* answer = add_role(app, a, "answer", "answer requests", false);
@@ -69,6 +72,8 @@ int main(int argc, char** argv) {
   stream->add_option("--pps", a.pps, "packets per second");
   stream->add_option("--size", a.size, "UDP payload in bytes");
   const auto* sink = add_role(app, a, "sink", "receive numbered datagrams", false);
+  auto* witness = app.add_subcommand("witness", "record when a processor stood still");
+  witness->add_option("--processor", a.processor, "its number")->required()->check(CLI::Range(0U, 1023U));
   CLI11_PARSE(app, argc, argv);
   try {
     run_on_time();
@@ -97,6 +102,7 @@ int main(int argc, char** argv) {
                    .packets_per_second = a.pps,
                    .size = a.size});
     if (sink->parsed()) receive_stream(a.here(a.port));
+    if (witness->parsed()) watch_processor(a.processor);
     return 0;
   } catch (const std::exception& e) {
     std::cerr << "lab_probe: " << e.what() << '\n';

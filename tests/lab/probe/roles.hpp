@@ -54,4 +54,9 @@ void send_stream(const StreamPlan& plan);
 /// Receives them: which numbers are missing, repeated or out of order, and the longest silence.
 void receive_stream(const Endpoint& local);
 
+/// Wakes every 2 ms on one processor, ahead of everything else. `read` gives the times, longer than 5 ms, in
+/// which the machine did not run it: {"longest_ms", "stalls": [[end in seconds, length in ms], ...]}. Needs
+/// the right to real-time priority.
+void watch_processor(unsigned processor);
+
 }  // namespace weir::lab
