@@ -17,21 +17,32 @@ constexpr Duration kClosedExpiry = 10s;
 /// Never taken from a flow that is merely far away.
 constexpr Duration kLeastIdle = 10s;
 
+constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
+
 [[nodiscard]] std::uint32_t v4_word(const IpAddress& address) {
   std::uint32_t word = 0;
   std::memcpy(&word, address.bytes.data(), sizeof word);
   return word;
 }
 
+/// Both halves of the product folded: every bit of either factor reaches every bit of it.
+[[nodiscard]] std::uint64_t fold_product(std::uint64_t a, std::uint64_t b) {
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = Wide{a} * b;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
+}
+
+/// The second factor is odd and holds half of the seed, so that nobody who does not know it can zero it.
 [[nodiscard]] std::uint32_t hash_of_ends(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports,
                                          Family family, std::uint64_t seed) {
-  std::uint64_t h = mix_bits(addresses[0] ^ seed) ^ ports;
+  const std::uint64_t factor = seed * kGolden | 1U;
+  std::uint64_t h = fold_product(addresses[0] ^ seed, factor ^ std::uint64_t{ports} << 1U);
   if (family == Family::v6) {
-    h = mix_bits(h ^ addresses[1]);
-    h = mix_bits(h ^ addresses[2]);
-    h ^= addresses[3];
+    h = fold_product(h ^ addresses[1], factor);
+    h = fold_product(h ^ addresses[2], factor);
+    h = fold_product(h ^ addresses[3], factor);
   }
-  return static_cast<std::uint32_t>(mix_bits(h) >> 16U);
+  return static_cast<std::uint32_t>(fold_product(h ^ seed, factor) >> 16U);
 }
 
 /// Of a tracking: all that a segment in its turn or its ACK touches.
@@ -74,15 +85,6 @@ std::uint32_t FlowTable::hash_of(const Flow& flow) {
   if (flow.is_v6) return hash_of_ends(v6_pairs_[flow.addresses[0]], flow.ports, Family::v6, seed_);
   return hash_of_ends({std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1], 0, 0, 0}, flow.ports,
                       Family::v4, seed_);
-}
-
-bool FlowTable::is(Number number, const FlowKey& key) {
-  const Flow& flow = flows_[number];
-  if (flow.ports != key.ports) return false;
-  if (key.family == Family::v4) {
-    return !flow.is_v6 && (std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1]) == key.addresses[0];
-  }
-  return flow.is_v6 && v6_pairs_[flow.addresses[0]] == key.addresses;
 }
 
 void FlowTable::prefetch_flow(FlowKey& key) {

@@ -116,7 +116,12 @@ class FlowTable {
   using V6Pair = std::array<std::uint64_t, 4>;
   static constexpr std::size_t kVictimsLookedAt = 32;
 
-  [[nodiscard]] bool is(Number number, const FlowKey& key);
+  [[nodiscard]] bool is(Number number, const FlowKey& key) {
+    const Flow& flow = flows_[number];
+    if (flow.ports != key.ports || flow.is_v6 != (key.family == Family::v6)) return false;
+    if (flow.is_v6) return v6_pairs_[flow.addresses[0]] == key.addresses;
+    return (std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1]) == key.addresses[0];
+  }
   [[nodiscard]] std::uint32_t hash_of(const Flow& flow);
   [[nodiscard]] bool is_still(Number likely, const FlowKey& key) {
     return likely != FlowIndex::kNone && flows_.is_taken(likely) && is(likely, key);

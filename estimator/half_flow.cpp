@@ -24,10 +24,10 @@ constexpr Duration kLongestReaction = 50ms;
 /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
 constexpr std::int32_t kReach = 1 << 30;
 constexpr std::uint8_t kStraysBeforeRestart = 3;
+/// Wire segments that one entry counts.
+constexpr std::uint32_t kMostOfOne = 0xffff;
 /// Segments in flight that are remembered of a direction that nobody has answered.
 constexpr std::size_t kMostUnanswered = 256;
-/// Payload of a segment when no SYN told: MTU 1500 less IPv4 and TCP headers.
-constexpr std::uint32_t kMtuLessIpHeader = 1480;
 
 }  // namespace
 
@@ -46,13 +46,6 @@ struct HalfFlow::Parts {
     return static_cast<std::uint32_t>(whole.charged.count() * part.size() / size);
   }
 };
-
-std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header) {
-  if (mss == 0) return kMtuLessIpHeader - header;
-  // The MSS option does not count TCP options (RFC 6691); they take their room from the payload.
-  const std::uint32_t options = header - 20U;
-  return mss > options ? mss - options : 1U;
-}
 
 // -- opening, and the end --
 
@@ -84,14 +77,6 @@ void HalfFlow::start(SequenceNumber at, bool mid_stream) {
 void HalfFlow::raise_low(SequenceNumber to) {
   low_ = later_of(low_, to);
   low_moved_ = true;
-}
-
-bool HalfFlow::first_data_in(std::int64_t second) {
-  const auto low_bits = static_cast<std::uint16_t>(second);
-  if (counted_second_ == low_bits) return false;
-  counted_second_ = low_bits;
-  base_due_ = true;
-  return true;
 }
 
 void HalfFlow::leave(const FlowWork& work) {
@@ -193,7 +178,9 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
   if (is_keepalive(s)) return {.kind = SegmentClass::keepalive, .segments = all};
   Tracking* t = borrow_tracking(work.trackings);
   if (t == nullptr) return classify_untracked(s);
-  if (is_capture_duplicate(s, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
+  // What follows H in turn was never seen.
+  if (s.range.begin != high_ && is_capture_duplicate(s, *t))
+    return {.kind = SegmentClass::duplicate, .segments = all};
   remember(s, *t);
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
   if (strays_ >= kStraysBeforeRestart) {
@@ -207,6 +194,10 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
     if (s.ecn == kEcnCe) t->last_marked = s.time;
   }
 
+  if (s.range.begin == high_ && acked_) {
+    append_in_turn(s, *t, work.path);
+    return {.kind = SegmentClass::fresh, .fresh = all};
+  }
   const Parts parts{s};
   if (at_or_before(high_, s.range.begin)) {
     append_fresh(s.range, parts, *t, work.path);
@@ -283,6 +274,24 @@ Duration HalfFlow::timeout_at(TimePoint now, const HalfFlow& peer, const Trackin
 
 // -- new bytes --
 
+/// What most segments are: the next bytes of a direction that is acknowledged. append_fresh says the same of
+/// them.
+inline void HalfFlow::append_in_turn(const DataSegment& s, Tracking& t, PathWindow& path) {
+  SegmentRing& ring = t.ring;
+  if (precedes(last_ack_, s.range.end) && s.wire_segments <= kMostOfOne && !ring.is_full()) [[likely]] {
+    high_ = s.range.end;
+    if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
+    if (!ring.empty() && s.time - ring.back().sent <= kBackToBack) ring.back().set(SentSegment::kFollowed);
+    path.segments_sent(s.time, s.wire_segments, smoothed_.mean());
+    ring.push_with_room({.range = s.range,
+                         .sent = s.time,
+                         .charged = static_cast<std::uint32_t>(s.charged.count()),
+                         .segments = static_cast<std::uint16_t>(s.wire_segments)});
+    return;
+  }
+  append_fresh(s.range, Parts{s}, t, path);
+}
+
 void HalfFlow::append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path) {
   const TimePoint at = parts.whole.time;
   const SequenceNumber before = high_;
@@ -345,7 +354,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
   SentSegment segment{.range = part,
                       .sent = now,
                       .charged = parts.charged(part),
-                      .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), 0xffffU))};
+                      .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), kMostOfOne))};
   if (acked_) {
     path.segments_sent(now, segment.segments, smoothed_.mean());
   } else {
@@ -369,7 +378,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
       sequence_distance(part.end, last->range.begin) < kReach && precedes(last->range.begin, part.end) &&
       (last->flags | SentSegment::kFollowed | SentSegment::kMerged) ==
           (segment.flags | SentSegment::kFollowed | SentSegment::kMerged) &&
-      last->segments + segment.segments <= 0xffff) {
+      last->segments + segment.segments <= static_cast<int>(kMostOfOne)) {
     last->range.end = part.end;
     last->charged += segment.charged;
     last->segments = static_cast<std::uint16_t>(last->segments + segment.segments);

@@ -81,7 +81,13 @@ struct AckVerdict {
 
 /// Payload bytes of one wire segment whose TCP header has `header` bytes, with `mss` agreed on by both SYNs
 /// (0: not seen).
-[[nodiscard]] std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header);
+[[nodiscard]] inline std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header) {
+  constexpr std::uint32_t kMtuLessIpHeader = 1480;  // of Ethernet and IPv4
+  if (mss == 0) return kMtuLessIpHeader - header;
+  // The MSS option does not count TCP options (RFC 6691); they take their room from the payload.
+  const std::uint32_t options = header - 20U;
+  return mss > options ? mss - options : 1U;
+}
 
 /// What a half flow works on beside itself, for one call.
 struct FlowWork {
@@ -133,7 +139,14 @@ class HalfFlow {
   [[nodiscard]] std::uint16_t offered_mss() const { return offered_mss_; }
   [[nodiscard]] std::optional<Duration> least_rtt() const { return floor_.value(); }
   [[nodiscard]] bool is_acknowledged() const { return acked_; }
-  [[nodiscard]] bool first_data_in(std::int64_t second);
+  /// True for the first data of each second.
+  [[nodiscard]] bool first_data_in(std::int64_t second) {
+    const auto low_bits = static_cast<std::uint16_t>(second);
+    if (counted_second_ == low_bits) return false;
+    counted_second_ = low_bits;
+    base_due_ = true;
+    return true;
+  }
 
   /// The base to measure this direction's queue from, as the owner learnt it; zero: never.
   [[nodiscard]] Duration base() const { return base_.value(); }
@@ -181,6 +194,7 @@ class HalfFlow {
                                                    const CaptureGap& gap, Tracking& t, PathWindow& path);
   [[nodiscard]] Duration timeout_at(TimePoint now, const HalfFlow& peer, const Tracking& t) const;
 
+  void append_in_turn(const DataSegment& s, Tracking& t, PathWindow& path);
   void append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
   void open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWindow& path);
   [[nodiscard]] bool forget_oldest_hole(std::size_t& i, SequenceRange here, Tracking& t, PathWindow& path);
@@ -196,6 +210,7 @@ class HalfFlow {
   void acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress, Tracking& t,
                                PathWindow& path);
   void settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
+  void settle_troubled(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
   void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t, PathWindow& path) const;
   static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path);
   void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;

@@ -40,7 +40,18 @@ void HalfFlow::undo_loss(SequenceRange range, AckProgress& progress, Trouble& tr
   progress.undone.sent = loss->sent;
 }
 
-void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path) {
+/// Of a segment that was sent once and never doubted there is nothing else to tell.
+inline void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t,
+                                       PathWindow& path) {
+  constexpr unsigned kNothingElse = SentSegment::kFollowed | SentSegment::kMerged;
+  if ((segment.flags & ~kNothingElse) != 0) return settle_troubled(segment, progress, t, path);
+  progress.charged += segment.charged;
+  progress.bytes += segment.range.size();
+  t.newest_delivered = std::max(t.newest_delivered, segment.sent);
+  path.segments_delivered(segment.sent, segment.segments);
+}
+
+void HalfFlow::settle_troubled(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path) {
   if (segment.is(SentSegment::kSacked)) return;
   progress.charged += segment.charged;
   progress.bytes += segment.range.size();
@@ -65,9 +76,9 @@ void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tra
 
 void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path) {
   SegmentRing& ring = t.ring;
-  while (!ring.empty() && precedes(ring[0].range.begin, ack)) {
-    if (precedes(ack, ring[0].range.end)) split_at(ack, ring);
-    SentSegment& segment = ring[0];
+  while (!ring.empty() && precedes(ring.front().range.begin, ack)) {
+    if (precedes(ack, ring.front().range.end)) split_at(ack, ring);
+    SentSegment& segment = ring.front();
     if (precedes(ack, segment.range.end)) return;  // no room to split it: its upper part decides
     settle_delivered(segment, progress, t, path);
     constexpr auto kUnfit = SentSegment::kRetransmitted | SentSegment::kSacked | SentSegment::kMerged;

@@ -111,16 +111,15 @@ Observer::Observer(EstimatorSettings settings, std::string source, std::vector<s
 }
 
 void Observer::on_frame(const Frame& frame) {
-  Frame at_its_time = frame;
-  const TimePoint time = at_its_time.time = clock_.believed(frame.time);
+  const TimePoint time = clock_.believed(frame.time);  // as the estimator will
   if (!first_) {
-    first_ = last_ = time;
+    first_ = time;
     next_tick_ = time + kTick;
     last_tick_ = estimator_.tick(time, false);
   }
-  close_ticks_until(time);
-  last_ = std::max(last_, time);
-  estimator_.on_frame(at_its_time);
+  if (next_tick_ <= time) close_ticks_until(time);
+  last_ = time;
+  estimator_.on_frame(frame);
 }
 
 void Observer::on_time(TimePoint now) {

@@ -61,6 +61,7 @@ class SegmentRing {
   [[nodiscard]] const SentSegment& operator[](std::size_t i) const {
     return slots()[(head_ + i) & (capacity_ - 1)];
   }
+  [[nodiscard]] SentSegment& front() { return slots()[head_]; }
   [[nodiscard]] SentSegment& back() { return (*this)[size_ - 1]; }
   /// Asks for the memory of the oldest one and of the next that will be appended.
   void prefetch_ends() const {
@@ -82,10 +83,13 @@ class SegmentRing {
     return true;
   }
   [[nodiscard]] bool push_back(const SentSegment& segment) {
-    if (size_ == capacity_ && !grow()) return false;
-    slots()[(head_ + size_++) & (capacity_ - 1)] = segment;
+    if (is_full()) return false;
+    push_with_room(segment);
     return true;
   }
+  /// Neither the ring nor the budget has room for one more; else there is room now.
+  [[nodiscard]] bool is_full() { return size_ == capacity_ && !grow(); }
+  void push_with_room(const SentSegment& segment) { slots()[(head_ + size_++) & (capacity_ - 1)] = segment; }
 
   /// Index of the first segment that ends behind `at`; size() when there is none.
   [[nodiscard]] std::size_t first_ending_after(SequenceNumber at) const {
