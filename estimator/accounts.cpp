@@ -61,7 +61,7 @@ void Accounts::compare_classes(std::uint32_t site) {
   comparisons_[site] = std::make_unique<DscpComparison>();
 }
 
-void Accounts::log_packet(const Account& account, const PacketRecord& record, Bytes charged) {
+void Accounts::log(const Account& account, const PacketRecord& record, Bytes charged) {
   flow_log_->packet({.flow = account.flow,
                      .end = account.end,
                      .end_inside = account.direction == Direction::outbound,

@@ -51,14 +51,15 @@ class Accounts {
   Accounts(std::size_t sites, std::size_t keep_flows);
 
   // -- told by the estimator --
-  /// Any packet of a flow, `account` being its sender's. `answered`: the flow's other end has been seen.
-  void packet(const Account& account, const PacketRecord& record, Bytes charged, bool answered) {
-    if (!record.has(kTcpSyn)) {
-      ++packets_;
-      if (!answered) ++unanswered_packets_;
-    }
-    if (flow_log_) log_packet(account, record, charged);
+  /// Any packet of a flow. `answered`: the flow's other end has been seen.
+  void packet(bool syn, bool answered) {
+    if (syn) return;
+    ++packets_;
+    if (!answered) ++unanswered_packets_;
   }
+  [[nodiscard]] bool logs_flows() const { return flow_log_.has_value(); }
+  /// The same packet for its row, where flows are kept: `account` is its sender's.
+  void log(const Account& account, const PacketRecord& record, Bytes charged);
   /// `segments` of payload that the packet held.
   void data(const Account& account, TimePoint at, std::uint32_t segments, const SegmentVerdict& verdict,
             bool lone_fin) {
@@ -104,7 +105,6 @@ class Accounts {
     std::vector<Sums> sums;
     std::uint8_t rest = kNone;  ///< of the sums of code points without any of their own
   };
-  void log_packet(const Account& account, const PacketRecord& record, Bytes charged);
   [[nodiscard]] Sums& sums_of(const Account& account) {
     Path* path = paths_[static_cast<std::size_t>(account.direction)][account.site].get();
     const std::uint8_t place = path == nullptr ? Path::kNone : path->place[account.dscp & 0x3fU];

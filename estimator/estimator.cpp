@@ -85,6 +85,7 @@ struct Estimator::Impl {
     End sender;
     Direction direction = Direction::outbound;
     PathWindow* path = nullptr;
+    std::uint16_t mss = 0;       ///< agreed on by both ends; 0: not seen
     std::uint32_t segments = 0;  ///< of payload, on the wire
     Bytes charged{};
 
@@ -237,7 +238,10 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
     packet.half().set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
   }
   if (record.has(kTcpSyn)) take_syn(packet);
-  if (accounts) accounts->packet(account_of(flow, sender), record, packet.charged, flow.answered);
+  if (accounts) {
+    accounts->packet(record.has(kTcpSyn), flow.answered);
+    if (accounts->logs_flows()) accounts->log(account_of(flow, sender), record, packet.charged);
+  }
   if (record.has(kTcpRst)) {
     retire(flow);
     flow.closed = true;
@@ -256,12 +260,13 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
 }
 
 /// How many segments of payload a frame is on the wire, and what they are charged.
-void Estimator::Impl::measure(Passing& packet) const {
+[[gnu::always_inline]] inline void Estimator::Impl::measure(Passing& packet) const {
   const PacketRecord& record = packet.record;
   std::uint64_t frame_bytes = record.frame_bytes;
+  packet.mss = packet.flow.mss();
   if (record.payload > 0) {
     packet.segments = 1;
-    const std::uint32_t each = segment_payload(packet.flow.mss(), record.tcp_header_bytes);
+    const std::uint32_t each = segment_payload(packet.mss, record.tcp_header_bytes);
     if (record.payload > each) {
       packet.segments = (record.payload + each - 1) / each;
       frame_bytes += static_cast<std::uint64_t>(packet.segments - 1) * record.headers_bytes;
@@ -331,7 +336,7 @@ void Estimator::Impl::take_ack(Passing& packet) {
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
     path.unmarked_data_echoed();
   const AckVerdict verdict =
-      half.on_ack(record, {.trackings = flows.trackings(), .path = path, .mss = flow.mss()});
+      half.on_ack(record, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
   if (verdict.undone.segments > 0) {
     take_back(verdict.undone, segments(direction_of(flow, owner)));
     if (accounts) accounts->losses_undone(account_of(flow, owner), verdict.undone);

@@ -48,9 +48,11 @@ constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
 /// Of a tracking: all that a segment in its turn or its ACK touches.
 constexpr std::size_t kTrackingPrefetched = offsetof(Tracking, seen) + sizeof(Tracking::seen);
 
-void prefetch_lines(const void* object, std::size_t bytes) {
+template <std::size_t kBytes>
+inline void prefetch_lines(const void* object) {
   constexpr std::size_t kLine = 64;
-  for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(static_cast<const char*>(object) + at);
+  for (std::size_t at = 0; at < kBytes; at += kLine)
+    __builtin_prefetch(static_cast<const char*>(object) + at);
 }
 
 }  // namespace
@@ -88,21 +90,24 @@ std::uint32_t FlowTable::hash_of(const Flow& flow) {
 }
 
 void FlowTable::prefetch_flow(FlowKey& key) {
-  key.likely = index_.find(key.hash, [](Number) { return true; });
-  if (key.likely != FlowIndex::kNone) prefetch_lines(&flows_[key.likely], sizeof(Flow));
+  const Number likely = index_.find(key.hash, [](Number) { return true; });
+  if (likely == FlowIndex::kNone) return;
+  key.likely = &flows_[likely];
+  key.as_of = removed_;
+  prefetch_lines<sizeof(Flow)>(key.likely);
 }
 
 void FlowTable::prefetch_tracking(const FlowKey& key) {
-  if (key.likely == FlowIndex::kNone) return;
-  for (const HalfFlow& half : flows_[key.likely].halves) {
+  if (key.likely == nullptr) return;
+  for (const HalfFlow& half : key.likely->halves) {
     if (half.tracking() != TrackingPool::kNone)
-      prefetch_lines(&trackings_[half.tracking()], kTrackingPrefetched);
+      prefetch_lines<kTrackingPrefetched>(&trackings_[half.tracking()]);
   }
 }
 
 void FlowTable::prefetch_ring(const FlowKey& key) {
-  if (key.likely == FlowIndex::kNone) return;
-  for (const HalfFlow& half : flows_[key.likely].halves) {
+  if (key.likely == nullptr) return;
+  for (const HalfFlow& half : key.likely->halves) {
     if (half.tracking() != TrackingPool::kNone) trackings_[half.tracking()].ring.prefetch_ends();
   }
 }
@@ -127,6 +132,7 @@ Flow* FlowTable::create(const FlowKey& key) {
 
 void FlowTable::remove(Number number) {
   Flow& flow = flows_[number];
+  ++removed_;
   index_.erase(hash_of(flow), number);
   if (flow.is_v6) v6_pairs_.release(flow.addresses[0]);
   flows_.release(number);

@@ -23,14 +23,17 @@ namespace weir {
 /// Index of an end: 0 is the smaller one of the key.
 using End = std::uint8_t;
 
+struct Flow;
+
 /// Both ends of a connection, the smaller one first, so that both directions find the same flow.
 struct FlowKey {
   std::array<std::uint64_t, 4> addresses{};  ///< IPv4: both in the first word
   std::uint32_t ports = 0;
   std::uint32_t hash = 0;
   Family family = Family::v4;
-  End sender = 0;                               ///< which end sent the packet
-  FlowIndex::Number likely = FlowIndex::kNone;  ///< a flow under this hash when it was asked for
+  End sender = 0;           ///< which end sent the packet
+  Flow* likely = nullptr;   ///< a flow under this hash
+  std::uint64_t as_of = 0;  ///< ... as long as so many were removed
   [[nodiscard]] bool same_connection(const FlowKey& other) const {
     return addresses == other.addresses && ports == other.ports && family == other.family;
   }
@@ -85,7 +88,7 @@ class FlowTable {
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
 
   // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
-  //    and both ends of that, each a step behind the other --
+  //    and both ends of that, each a step behind the other, with nothing done to the table in between --
   void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
   void prefetch_flow(FlowKey& key);
   void prefetch_tracking(const FlowKey& key);
@@ -116,18 +119,14 @@ class FlowTable {
   using V6Pair = std::array<std::uint64_t, 4>;
   static constexpr std::size_t kVictimsLookedAt = 32;
 
-  [[nodiscard]] bool is(Number number, const FlowKey& key) {
-    const Flow& flow = flows_[number];
+  [[nodiscard]] bool is(const Flow& flow, const FlowKey& key) {
     if (flow.ports != key.ports || flow.is_v6 != (key.family == Family::v6)) return false;
     if (flow.is_v6) return v6_pairs_[flow.addresses[0]] == key.addresses;
     return (std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1]) == key.addresses[0];
   }
   [[nodiscard]] std::uint32_t hash_of(const Flow& flow);
-  [[nodiscard]] bool is_still(Number likely, const FlowKey& key) {
-    return likely != FlowIndex::kNone && flows_.is_taken(likely) && is(likely, key);
-  }
   [[nodiscard]] Number find(const FlowKey& key) {
-    return index_.find(key.hash, [&](Number n) { return is(n, key); });
+    return index_.find(key.hash, [&](Number n) { return is(flows_[n], key); });
   }
   [[nodiscard]] static bool is_stale(const Flow& flow, TimePoint now);
   [[nodiscard]] static bool may_give_way(const Flow& flow, TimePoint now);
@@ -145,11 +144,12 @@ class FlowTable {
   Number victim_hand_ = 0;
   std::uint32_t next_number_ = 1;
   std::uint64_t evicted_ = 0;
+  std::uint64_t removed_ = 0;
 };
 
 template <typename Retire>
 FlowTable::Found FlowTable::find_or_create(const FlowKey& key, TimePoint now, Retire&& retire) {
-  if (is_still(key.likely, key)) return {.flow = &flows_[key.likely]};
+  if (key.likely != nullptr && key.as_of == removed_ && is(*key.likely, key)) return {.flow = key.likely};
   if (const Number known = find(key); known != FlowIndex::kNone) return {.flow = &flows_[known]};
   Flow* flow = create(key);
   if (flow == nullptr) {

@@ -170,17 +170,35 @@ bool HalfFlow::is_out_of_reach(const DataSegment& s) {
   return strays_ < kStraysBeforeRestart;
 }
 
+void HalfFlow::note_ecn(const DataSegment& s, Tracking& t) {
+  if (s.ecn == 0) return;
+  ecn_capable_ = true;
+  if (s.ecn == kEcnCe) t.last_marked = s.time;
+}
+
+/// What most segments are: more than a probe, from H on, of a direction that is tracked and acknowledged. It
+/// was never seen, and cannot lie out of reach.
+bool HalfFlow::is_next_in_turn(const DataSegment& s) const {
+  return s.range.begin == high_ && started_ && acked_ && strays_ == 0 && s.payload > 1 &&
+         tracking_ != TrackingPool::kNone;
+}
+
 SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, const CaptureGap& gap,
                                  const FlowWork& work) {
   const std::uint32_t all = s.wire_segments;
+  if (is_next_in_turn(s)) [[likely]] {
+    Tracking& t = work.trackings[tracking_];
+    remember(s, t);
+    note_ecn(s, t);
+    append_in_turn(s, t, work.path);
+    return {.kind = SegmentClass::fresh, .fresh = all};
+  }
   if (!started_) start(acked_ ? later_of(s.range.begin, last_ack_) : s.range.begin, true);
   if (is_zero_window_probe(s)) return {.kind = SegmentClass::probe, .segments = all};
   if (is_keepalive(s)) return {.kind = SegmentClass::keepalive, .segments = all};
   Tracking* t = borrow_tracking(work.trackings);
   if (t == nullptr) return classify_untracked(s);
-  // What follows H in turn was never seen.
-  if (s.range.begin != high_ && is_capture_duplicate(s, *t))
-    return {.kind = SegmentClass::duplicate, .segments = all};
+  if (is_capture_duplicate(s, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
   remember(s, *t);
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
   if (strays_ >= kStraysBeforeRestart) {
@@ -189,15 +207,8 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
     t = borrow_tracking(work.trackings);
     if (t == nullptr) return classify_untracked(s);
   }
-  if (s.ecn != 0) {
-    ecn_capable_ = true;
-    if (s.ecn == kEcnCe) t->last_marked = s.time;
-  }
+  note_ecn(s, *t);
 
-  if (s.range.begin == high_ && acked_) {
-    append_in_turn(s, *t, work.path);
-    return {.kind = SegmentClass::fresh, .fresh = all};
-  }
   const Parts parts{s};
   if (at_or_before(high_, s.range.begin)) {
     append_fresh(s.range, parts, *t, work.path);
@@ -274,8 +285,7 @@ Duration HalfFlow::timeout_at(TimePoint now, const HalfFlow& peer, const Trackin
 
 // -- new bytes --
 
-/// What most segments are: the next bytes of a direction that is acknowledged. append_fresh says the same of
-/// them.
+/// append_fresh says the same of what is next in turn.
 inline void HalfFlow::append_in_turn(const DataSegment& s, Tracking& t, PathWindow& path) {
   SegmentRing& ring = t.ring;
   if (precedes(last_ack_, s.range.end) && s.wire_segments <= kMostOfOne && !ring.is_full()) [[likely]] {

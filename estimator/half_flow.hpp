@@ -185,6 +185,8 @@ class HalfFlow {
   [[nodiscard]] Tracking* borrow_tracking(TrackingPool& trackings);
   [[nodiscard]] SequenceNumber nothing_doubted_below() const { return acked_ ? last_ack_ : low_; }
 
+  [[nodiscard]] bool is_next_in_turn(const DataSegment& s) const;
+  void note_ecn(const DataSegment& s, Tracking& t);
   [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
   [[nodiscard]] bool is_keepalive(const DataSegment& s) const;
   [[nodiscard]] bool is_capture_duplicate(const DataSegment& s, const Tracking& t) const;
