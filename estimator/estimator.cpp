@@ -413,7 +413,7 @@ void Estimator::Impl::take_data(const Passing& packet) {
                             .timestamp = record.timestamp_value,
                             .ecn = static_cast<std::uint8_t>(record.traffic_class & kEcnMask)};
   const SegmentVerdict verdict = half.on_data(
-      segment, packet.peer(), gap, {.trackings = flows.trackings(), .path = path, .mss = packet.flow.mss()});
+      segment, packet.peer(), gap, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
   const bool lone_fin = record.payload == 0;
   count(verdict, lone_fin, t);
   if (accounts) {

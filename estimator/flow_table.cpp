@@ -1,7 +1,6 @@
 #include "estimator/flow_table.hpp"
 
-#include <cstring>
-#include <tuple>
+#include <cstddef>
 
 namespace weir {
 namespace {
@@ -17,34 +16,6 @@ constexpr Duration kClosedExpiry = 10s;
 /// Never taken from a flow that is merely far away.
 constexpr Duration kLeastIdle = 10s;
 
-constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
-
-[[nodiscard]] std::uint32_t v4_word(const IpAddress& address) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, address.bytes.data(), sizeof word);
-  return word;
-}
-
-/// Both halves of the product folded: every bit of either factor reaches every bit of it.
-[[nodiscard]] std::uint64_t fold_product(std::uint64_t a, std::uint64_t b) {
-  __extension__ using Wide = unsigned __int128;
-  const Wide product = Wide{a} * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
-}
-
-/// The second factor is odd and holds half of the seed, so that nobody who does not know it can zero it.
-[[nodiscard]] std::uint32_t hash_of_ends(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports,
-                                         Family family, std::uint64_t seed) {
-  const std::uint64_t factor = seed * kGolden | 1U;
-  std::uint64_t h = fold_product(addresses[0] ^ seed, factor ^ std::uint64_t{ports} << 1U);
-  if (family == Family::v6) {
-    h = fold_product(h ^ addresses[1], factor);
-    h = fold_product(h ^ addresses[2], factor);
-    h = fold_product(h ^ addresses[3], factor);
-  }
-  return static_cast<std::uint32_t>(fold_product(h ^ seed, factor) >> 16U);
-}
-
 /// Of a tracking: all that a segment in its turn or its ACK touches.
 constexpr std::size_t kTrackingPrefetched = offsetof(Tracking, seen) + sizeof(Tracking::seen);
 
@@ -56,32 +27,6 @@ inline void prefetch_lines(const void* object) {
 }
 
 }  // namespace
-
-FlowKey key_of(const PacketRecord& record, std::uint64_t seed) {
-  FlowKey key;
-  key.family = record.source.family;
-  if (key.family == Family::v4) {
-    const std::uint32_t source = v4_word(record.source);
-    const std::uint32_t destination = v4_word(record.destination);
-    const std::uint64_t from = std::uint64_t{source} << 16U | record.source_port;
-    const std::uint64_t to = std::uint64_t{destination} << 16U | record.destination_port;
-    key.sender = from <= to ? 0 : 1;
-    key.addresses[0] = key.sender == 0 ? std::uint64_t{source} << 32U | destination
-                                       : std::uint64_t{destination} << 32U | source;
-  } else {
-    const auto source = words_of(record.source);
-    const auto destination = words_of(record.destination);
-    key.sender =
-        std::tie(source, record.source_port) <= std::tie(destination, record.destination_port) ? 0 : 1;
-    const auto& first = key.sender == 0 ? source : destination;
-    const auto& second = key.sender == 0 ? destination : source;
-    key.addresses = {first[0], first[1], second[0], second[1]};
-  }
-  key.ports = key.sender == 0 ? std::uint32_t{record.source_port} << 16U | record.destination_port
-                              : std::uint32_t{record.destination_port} << 16U | record.source_port;
-  key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed);
-  return key;
-}
 
 std::uint32_t FlowTable::hash_of(const Flow& flow) {
   if (flow.is_v6) return hash_of_ends(v6_pairs_[flow.addresses[0]], flow.ports, Family::v6, seed_);

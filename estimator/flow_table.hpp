@@ -12,6 +12,7 @@
 
 #include "estimator/coarse_time.hpp"
 #include "estimator/flow_index.hpp"
+#include "estimator/flow_key.hpp"
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/sides.hpp"
@@ -19,27 +20,6 @@
 #include "estimator/tracking.hpp"
 
 namespace weir {
-
-/// Index of an end: 0 is the smaller one of the key.
-using End = std::uint8_t;
-
-struct Flow;
-
-/// Both ends of a connection, the smaller one first, so that both directions find the same flow.
-struct FlowKey {
-  std::array<std::uint64_t, 4> addresses{};  ///< IPv4: both in the first word
-  std::uint32_t ports = 0;
-  std::uint32_t hash = 0;
-  Family family = Family::v4;
-  End sender = 0;           ///< which end sent the packet
-  Flow* likely = nullptr;   ///< a flow under this hash
-  std::uint64_t as_of = 0;  ///< ... as long as so many were removed
-  [[nodiscard]] bool same_connection(const FlowKey& other) const {
-    return addresses == other.addresses && ports == other.ports && family == other.family;
-  }
-};
-/// `seed` keeps strangers from choosing keys that collide.
-[[nodiscard]] FlowKey key_of(const PacketRecord& record, std::uint64_t seed);
 
 struct alignas(64) Flow {
   std::array<HalfFlow, 2> halves;            ///< [e] carries the data that end e sends

@@ -360,10 +360,8 @@ void take_tcp_options(Reader options, PacketRecord& record) {
   return true;
 }
 
-}  // namespace
-
-ParseOutcome parse_frame(const Frame& frame, PacketRecord& record) {
-  if (take_usual(frame, record)) return ParseOutcome::tcp;
+/// Everything: what take_usual takes as well.
+[[nodiscard, gnu::noinline]] ParseOutcome take_any(const Frame& frame, PacketRecord& record) {
   record.time = frame.time;
   record.frame_bytes = frame.wire_length;
   record.tunnelled = false;
@@ -389,6 +387,12 @@ ParseOutcome parse_frame(const Frame& frame, PacketRecord& record) {
   const auto in_front = as_ethernet + static_cast<std::uint32_t>(at_ip - reader.left());
   return record.protocol == kProtocolTcp ? take_tcp(reader, in_front, network.payload, record)
                                          : look_through(reader, in_front, network.payload, record);
+}
+
+}  // namespace
+
+ParseOutcome parse_frame(const Frame& frame, PacketRecord& record) {
+  return take_usual(frame, record) ? ParseOutcome::tcp : take_any(frame, record);
 }
 
 }  // namespace weir
