@@ -128,7 +128,7 @@ struct Estimator::Impl {
   void measure(Passing& packet) const;
   void take_syn(const Passing& packet);
   void take_ack(Passing& packet);
-  void take_rtt(const Passing& packet, PathWindow& path, RttSample sample);
+  void take_rtt(const Passing& packet, PathWindow& path, const AckVerdict& verdict);
   void take_empty(const Passing& packet);
   void take_data(const Passing& packet);
   void reconsider_sides(Passing& packet, Duration answered_after);
@@ -341,24 +341,29 @@ void Estimator::Impl::take_ack(Passing& packet) {
     take_back(verdict.undone, segments(direction_of(flow, owner)));
     if (accounts) accounts->losses_undone(account_of(flow, owner), verdict.undone);
   }
-  if (verdict.sample) take_rtt(packet, path, *verdict.sample);
-  if (verdict.answered) reconsider_sides(packet, *verdict.answered);
+  if (verdict.rtt > Duration::zero()) take_rtt(packet, path, verdict);
+  if (verdict.answered > Duration::zero() && flow.side_is_a_guess())
+    reconsider_sides(packet, verdict.answered);
 }
 
 /// The sender acknowledged: the sample is of the data that goes to it, by `path`.
-void Estimator::Impl::take_rtt(const Passing& packet, PathWindow& path, RttSample sample) {
+void Estimator::Impl::take_rtt(const Passing& packet, PathWindow& path, const AckVerdict& verdict) {
   const Flow& flow = packet.flow;
+  const TimePoint now = packet.record.time;
   const End owner = packet.receiver();
-  const auto at = static_cast<std::size_t>(direction_of(flow, owner));
-  rtt[at].add(sample.rtt);
+  rtt[static_cast<std::size_t>(direction_of(flow, owner))].add(verdict.rtt);
   // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or others
   // may have learnt more.
   HalfFlow& half = packet.peer();
-  const Duration own = half.least_rtt().value_or(sample.rtt);
-  if (half.base_is_due() || half.base() == Duration::zero() || sample.rtt <= own || own < half.base())
-    half.set_base(bases.learn(packet.record.source, sample.rtt, own, sample.taken));
-  sample.base = half.base();
-  sample.flow = flow.number;
+  const Duration own = half.least_rtt().value_or(verdict.rtt);
+  if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
+    half.set_base(bases.learn(packet.record.source, verdict.rtt, own, now));
+  const RttSample sample{.sent = verdict.sent,
+                         .taken = now,
+                         .rtt = verdict.rtt,
+                         .base = half.base(),
+                         .weight = verdict.charged,
+                         .flow = flow.number};
   path.rtt_sampled(sample);
   if (accounts) accounts->rtt_sampled(account_of(flow, owner), sample);
 }
@@ -366,8 +371,6 @@ void Estimator::Impl::take_rtt(const Passing& packet, PathWindow& path, RttSampl
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
 void Estimator::Impl::reconsider_sides(Passing& packet, Duration answered_after) {
   Flow& flow = packet.flow;
-  const SideBasis basis = flow.side_basis();
-  if (basis == SideBasis::configured || basis == SideBasis::nearness) return;
   const PacketRecord& record = packet.record;
   const auto sender_nearer =
       sides.host_answered(record.source, record.destination, answered_after, record.time);

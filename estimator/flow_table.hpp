@@ -41,7 +41,11 @@ struct alignas(64) Flow {
     basis = static_cast<std::uint32_t>(at.basis) & 7U;
     source_inside = at.source_inside;
   }
-  [[nodiscard]] SideBasis side_basis() const { return static_cast<SideBasis>(basis); }
+  /// Neither said by the policy nor told by whose answers come sooner.
+  [[nodiscard]] bool side_is_a_guess() const {
+    const auto by = static_cast<SideBasis>(basis);
+    return by != SideBasis::configured && by != SideBasis::nearness;
+  }
   /// Agreed on by both SYNs; 0: one was not seen, or told none.
   [[nodiscard]] std::uint16_t mss() const {
     const std::uint16_t a = halves[0].offered_mss();

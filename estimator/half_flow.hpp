@@ -71,11 +71,13 @@ struct UndoneLosses {
   TimePoint sent{};            ///< when the last of them had been sent
 };
 
-/// What an acknowledgment told.
+/// What an acknowledgment told. Plain members: it is made for every one of them.
 struct AckVerdict {
-  std::optional<RttSample> sample;  ///< without base and flow, which the caller knows
-  std::optional<Duration>
-      answered;  ///< how soon the other end answered, held back or not: no RTT, an upper bound
+  Duration rtt{};  ///< of a segment sent at `sent`, by the rules for samples; zero: none
+  Duration
+      answered{};  ///< how soon the other end answered, held back or not: an upper bound; zero: not known
+  TimePoint sent{};
+  Bytes charged{};  ///< newly acknowledged
   UndoneLosses undone{};
 };
 
@@ -221,7 +223,7 @@ class HalfFlow {
   static void undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path);
   static void undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
                             PathWindow& path);
-  [[nodiscard]] std::optional<Duration> take_handshake(const PacketRecord& ack);
+  [[nodiscard]] Duration take_handshake(const PacketRecord& ack);
 
   SequenceNumber low_ = 0;   ///< below it nothing is known; the one after the SYN's own, until it is raised
   SequenceNumber high_ = 0;  ///< H

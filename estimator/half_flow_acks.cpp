@@ -227,8 +227,8 @@ void HalfFlow::undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Tro
 
 /// From a SYN sent once to its answer. Tells how far the other end is, roughly; no RTT sample, since a proxy
 /// or a full backlog may stand in for the host.
-std::optional<Duration> HalfFlow::take_handshake(const PacketRecord& ack) {
-  if (!syn_waits_ || precedes(ack.acknowledgment, low_)) return std::nullopt;
+Duration HalfFlow::take_handshake(const PacketRecord& ack) {
+  if (precedes(ack.acknowledgment, low_)) return Duration::zero();
   syn_waits_ = false;
   const Duration took = last_sent_again_.before(ack.time);
   if (!smoothed_.is_known()) smoothed_.add(took);
@@ -243,7 +243,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
     last_ack_ = number;
   }
   AckVerdict verdict;
-  verdict.answered = take_handshake(ack);
+  if (syn_waits_) verdict.answered = take_handshake(ack);
   Tracking* const t = started_ ? tracking_in(work.trackings) : nullptr;
   if (t == nullptr) {
     if (precedes(last_ack_, number)) last_ack_ = number;
@@ -285,8 +285,9 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   if (held_back) return verdict;
   floor_.add(rtt, ack.time);
   smoothed_.add(rtt);
-  verdict.sample =
-      RttSample{.sent = *progress.timed, .taken = ack.time, .rtt = rtt, .weight = Bytes(progress.charged)};
+  verdict.rtt = rtt;
+  verdict.sent = *progress.timed;
+  verdict.charged = Bytes(progress.charged);
   return verdict;
 }
 
