@@ -127,7 +127,7 @@ struct Estimator::Impl {
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
   void measure(Passing& packet) const;
   void take_syn(const Passing& packet);
-  void take_ack(Passing& packet);
+  void take_ack(Passing& packet, PathWindow& path);
   void take_rtt(const Passing& packet, PathWindow& path, const AckVerdict& verdict);
   void take_empty(const Passing& packet);
   void take_data(const Passing& packet);
@@ -159,7 +159,7 @@ void Estimator::Impl::take(const Frame& frame) {
   item.outcome = parse_frame(frame, item.record);
   item.record.time = clock.believed(frame.time);
   if (item.outcome == ParseOutcome::tcp) {
-    item.key = flows.key_of(item.record);
+    flows.find_key(item.record, item.key);
     flows.prefetch_index(item.key);
   }
   if (pending == kBatch) work_off();
@@ -247,7 +247,11 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
     flow.closed = true;
     return;
   }
-  if (record.has(kTcpAck)) take_ack(packet);
+  if (record.has(kTcpAck)) {
+    PathWindow& path = window_of(flow, packet.receiver());
+    path.ack_seen(record.time);
+    if (!packet.peer().is_told_nothing_by(record) || record.has(kTcpEce)) take_ack(packet, path);
+  }
   if (record.payload > 0 || record.has(kTcpFin)) {
     take_data(packet);
   } else if (!record.has(kTcpSyn)) {
@@ -324,15 +328,12 @@ void Estimator::Impl::take_syn(const Passing& packet) {
 
 // -- acknowledgments --
 
-/// Of what the receiver sends.
-void Estimator::Impl::take_ack(Passing& packet) {
+/// Of what the receiver sends, by `path`.
+void Estimator::Impl::take_ack(Passing& packet, PathWindow& path) {
   const PacketRecord& record = packet.record;
   Flow& flow = packet.flow;
   const End owner = packet.receiver();
   HalfFlow& half = packet.peer();
-  PathWindow& path = window_of(flow, owner);
-  path.ack_seen(record.time);
-  if (half.is_told_nothing_by(record) && !record.has(kTcpEce)) return;
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
     path.unmarked_data_echoed();
   const AckVerdict verdict =

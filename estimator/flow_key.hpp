@@ -50,9 +50,11 @@ struct FlowKey {
   return static_cast<std::uint32_t>(fold_product(h ^ seed, factor) >> 16U);
 }
 
-[[nodiscard]] inline FlowKey key_of(const PacketRecord& record, std::uint64_t seed) {
-  FlowKey key;
+/// In place, for each packet: `key` may hold an earlier one.
+inline void find_key(const PacketRecord& record, std::uint64_t seed, FlowKey& key) {
   key.family = record.source.family;
+  key.likely = nullptr;
+  bool in_order = true;
   if (key.family == Family::v4) {
     const auto word = [](const IpAddress& address) {
       std::uint32_t w = 0;
@@ -61,21 +63,25 @@ struct FlowKey {
     };
     const std::uint64_t source = word(record.source);
     const std::uint64_t destination = word(record.destination);
-    key.sender =
-        (source << 16U | record.source_port) <= (destination << 16U | record.destination_port) ? 0 : 1;
-    key.addresses[0] = key.sender == 0 ? source << 32U | destination : destination << 32U | source;
+    in_order = (source << 16U | record.source_port) <= (destination << 16U | record.destination_port);
+    key.addresses = {in_order ? source << 32U | destination : destination << 32U | source, 0, 0, 0};
   } else {
     const auto source = words_of(record.source);
     const auto destination = words_of(record.destination);
-    key.sender =
-        std::tie(source, record.source_port) <= std::tie(destination, record.destination_port) ? 0 : 1;
-    const auto& first = key.sender == 0 ? source : destination;
-    const auto& second = key.sender == 0 ? destination : source;
+    in_order = std::tie(source, record.source_port) <= std::tie(destination, record.destination_port);
+    const auto& first = in_order ? source : destination;
+    const auto& second = in_order ? destination : source;
     key.addresses = {first[0], first[1], second[0], second[1]};
   }
-  key.ports = key.sender == 0 ? std::uint32_t{record.source_port} << 16U | record.destination_port
-                              : std::uint32_t{record.destination_port} << 16U | record.source_port;
+  key.sender = in_order ? 0 : 1;
+  key.ports = in_order ? std::uint32_t{record.source_port} << 16U | record.destination_port
+                       : std::uint32_t{record.destination_port} << 16U | record.source_port;
   key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed);
+}
+
+[[nodiscard]] inline FlowKey key_of(const PacketRecord& record, std::uint64_t seed) {
+  FlowKey key;
+  find_key(record, seed, key);
   return key;
 }
 

@@ -70,6 +70,7 @@ class FlowTable {
         trackings_(limits.in_flight, limits.segments) {}
 
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
+  void find_key(const PacketRecord& record, FlowKey& key) const { weir::find_key(record, seed_, key); }
 
   // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
   //    and both ends of that, each a step behind the other, with nothing done to the table in between --
