@@ -29,6 +29,13 @@ constexpr std::size_t kMostUnanswered = 256;
 /// Payload of a segment when no SYN told: MTU 1500 less IPv4 and TCP headers.
 constexpr std::uint32_t kMtuLessIpHeader = 1480;
 
+/// Of `segments` wire segments in `size` bytes, those in `part` of them. All but the last are full, the last
+/// may be short: one less, each of as many bytes, comes out right wherever the cut is a full segment's.
+[[nodiscard]] std::uint32_t segments_in(std::uint32_t part, std::uint32_t segments, std::uint32_t size) {
+  const std::uint64_t full = segments > 1 ? segments - 1 : segments;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>((full * part + size - 1) / size, segments));
+}
+
 }  // namespace
 
 /// A frame's bytes and wire segments, shared out over parts of its sequence range.
@@ -37,8 +44,7 @@ struct HalfFlow::Parts {
 
   [[nodiscard]] std::uint32_t segments(SequenceRange part) const {
     if (whole.wire_segments <= 1 || part == whole.range) return whole.wire_segments;
-    const std::uint32_t each = (whole.range.size() + whole.wire_segments - 1) / whole.wire_segments;
-    return std::min(whole.wire_segments, (part.size() + each - 1) / each);
+    return segments_in(part.size(), whole.wire_segments, whole.range.size());
   }
   [[nodiscard]] std::uint32_t charged(SequenceRange part) const {
     if (part == whole.range) return static_cast<std::uint32_t>(whole.charged.count());
@@ -388,12 +394,12 @@ void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
   const std::size_t i = ring.first_ending_after(at);
   if (i == ring.size() || !precedes(ring[i].range.begin, at)) return;
   SentSegment lower = ring[i];
-  const std::uint64_t size = lower.range.size();
+  const std::uint32_t size = lower.range.size();
   if (size == 0) return;
-  const std::uint64_t part = at - lower.range.begin;
+  const std::uint32_t part = at - lower.range.begin;
   lower.range.end = at;
-  lower.charged = static_cast<std::uint32_t>(lower.charged * part / size);
-  lower.segments = static_cast<std::uint16_t>((lower.segments * part + size - 1) / size);
+  lower.charged = static_cast<std::uint32_t>(std::uint64_t{lower.charged} * part / size);
+  lower.segments = static_cast<std::uint16_t>(segments_in(part, lower.segments, size));
   const SentSegment before = ring[i];
   if (!ring.insert(i, lower)) return;  // no room: the whole shares the fate of its upper part
   SentSegment& upper = ring[i + 1];
@@ -473,7 +479,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       filled.reordered += here.size();
     } else {
       filled.late += here.size();
-      path.hole_filled_late(hole.opened, parts.segments(here));
+      if (acked_) path.hole_filled_late(hole.opened, parts.segments(here));
     }
     keep_in_flight(t.ring.first_ending_after(here.begin), here, parts, t, path);
 

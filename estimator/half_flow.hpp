@@ -204,6 +204,7 @@ class HalfFlow {
   static void undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path);
   static void undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
                             PathWindow& path);
+  [[nodiscard]] bool brings_in_step(const PacketRecord& ack) const;
   [[nodiscard]] std::optional<Duration> take_handshake(const PacketRecord& ack);
 
   SequenceNumber low_ = 0;   ///< below it nothing is known; the one after the SYN's own, until it is raised

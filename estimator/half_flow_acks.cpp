@@ -224,6 +224,15 @@ std::optional<Duration> HalfFlow::take_handshake(const PacketRecord& ack) {
   return took;
 }
 
+/// Joined mid-stream: what was in flight then is answered. Not when bytes beyond H have arrived: the view
+/// began with a retransmission, and the sender is further on.
+bool HalfFlow::brings_in_step(const PacketRecord& ack) const {
+  for (std::size_t b = 0; b < ack.sack_count; ++b) {
+    if (precedes(high_, ack.sack[b].end)) return false;
+  }
+  return precedes(low_, ack.acknowledgment) && at_or_before(ack.acknowledgment, high_);
+}
+
 AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   peer_window_zero_ = ack.window == 0 && !ack.has(kTcpSyn);
   const SequenceNumber number = ack.acknowledgment;
@@ -238,7 +247,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
     if (precedes(last_ack_, number)) last_ack_ = number;
     return verdict;
   }
-  if (!in_step_ && at_or_before(low_, number)) in_step_ = true;
+  if (!in_step_ && brings_in_step(ack)) in_step_ = true;
 
   PathWindow& path = work.path;
   AckProgress progress{.now = ack.time};

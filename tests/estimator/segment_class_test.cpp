@@ -218,6 +218,18 @@ TEST_P(SegmentClass, AMidStreamStartOnARetransmissionOpensNoHoles) {
   EXPECT_EQ(wire.outbound().unknown, 1U);
 }
 
+// 30 > seq 10000:11000 (again; 11000:50000 are in flight)   31 < ack 10000, sack 40000:45000   32 > seq
+// 50000:51000   50 > seq 11000:12000
+TEST_P(SegmentClass, AnAckOfWhatIsSentAgainDoesNotShowTheSendersFront) {
+  wire.data(30, 10'000);
+  wire.ack(31, 10'000, {{40'000, 45'000}});
+  wire.ack(31.5, 11'000, {{40'000, 45'000}});
+  wire.data(32, 50'000);
+  wire.data(50, 11'000);
+  EXPECT_EQ(wire.outbound().hole_fill + wire.outbound().reordered, 0U);
+  EXPECT_EQ(wire.outbound().unknown, 1U);
+}
+
 // 30 > seq 0:1000   (never an ACK: the other direction goes another way)   330 > seq 0:1000
 TEST(SegmentClassOneWay, ChargesNoCohort) {
   Wire wire;
