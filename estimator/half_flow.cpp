@@ -12,8 +12,9 @@ using namespace std::chrono_literals;
 
 /// Reordering within a network is over sooner; a retransmission cannot come sooner than a round trip.
 constexpr Duration kLongestReordering = 3ms;
-/// A repeated IP identification within this time is the same packet seen twice, later it has wrapped.
-constexpr Duration kDuplicateWithin = 1s;
+/// A repeated IP identification within this time, and sooner than a round trip, is the same packet seen
+/// twice; some stacks send again with the old one.
+constexpr Duration kDuplicateWithin = 100ms;
 constexpr Duration kDuplicateByTimestampWithin = 1ms;
 /// A SYN repeated sooner was captured twice: the first timer runs for a second (RFC 6298, 2.1).
 constexpr Duration kSynDuplicateWithin = 100ms;
@@ -146,7 +147,18 @@ std::optional<SegmentClass> HalfFlow::classify_empty(SequenceNumber sequence) co
   return peer_window_zero_ ? SegmentClass::probe : SegmentClass::keepalive;
 }
 
-bool HalfFlow::is_capture_duplicate(const DataSegment& s, const Tracking& t) const {
+/// Both halves of the round trip together; zero: neither is known.
+Duration HalfFlow::least_round_trip(const HalfFlow& peer) const {
+  return least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
+}
+
+Duration HalfFlow::duplicate_within(const HalfFlow& peer) const {
+  const Duration round_trip = least_round_trip(peer);
+  if (round_trip == Duration::zero()) return kDuplicateWithin;
+  return std::clamp(round_trip, kLongestReordering, kDuplicateWithin);
+}
+
+bool HalfFlow::is_capture_duplicate(const DataSegment& s, const HalfFlow& peer, const Tracking& t) const {
   for (const SeenSegment& seen : t.seen) {
     if (seen.sequence != s.range.begin || seen.length == 0 ||
         seen.length != static_cast<std::uint16_t>(s.range.size())) {
@@ -154,7 +166,7 @@ bool HalfFlow::is_capture_duplicate(const DataSegment& s, const Tracking& t) con
     }
     const Duration age = seen.at.before(s.time);
     if (s.ip_id != 0) {
-      if (!seen.by_timestamp && seen.mark == s.ip_id && age < kDuplicateWithin) return true;
+      if (!seen.by_timestamp && seen.mark == s.ip_id && age < duplicate_within(peer)) return true;
       continue;
     }
     const Duration least = floor_.value().value_or(kDuplicateByTimestampWithin);
@@ -199,7 +211,7 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
   if (is_keepalive(s)) return {.kind = SegmentClass::keepalive, .segments = all};
   Tracking* t = borrow_tracking(work.trackings);
   if (t == nullptr) return classify_untracked(s);
-  if (is_capture_duplicate(s, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
+  if (is_capture_duplicate(s, peer, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
   remember(s, *t);
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
   if (strays_ >= kStraysBeforeRestart) {
@@ -252,8 +264,7 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
   if (precedes(old.begin, low_)) return verdict;
 
   // Younger than both halves of the round trip: no retransmission can have been asked for and sent since.
-  const Duration round_trip =
-      least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
+  const Duration round_trip = least_round_trip(peer);
   const Duration reordering =
       round_trip > Duration::zero() ? std::min(round_trip, kLongestReordering) : kLongestReordering;
   const Duration timeout = timeout_at(s.time, peer, t);
