@@ -12,8 +12,9 @@ using namespace std::chrono_literals;
 
 /// Reordering within a network is over sooner; a retransmission cannot come sooner than a round trip.
 constexpr Duration kLongestReordering = 3ms;
-/// A repeated IP identification within this time is the same packet seen twice, later it has wrapped.
-constexpr Duration kDuplicateWithin = 1s;
+/// A repeated IP identification within this time, and sooner than a round trip, is the same packet seen
+/// twice; some stacks send again with the old one.
+constexpr Duration kDuplicateWithin = 100ms;
 constexpr Duration kDuplicateByTimestampWithin = 1ms;
 /// A SYN repeated sooner was captured twice: the first timer runs for a second (RFC 6298, 2.1).
 constexpr Duration kSynDuplicateWithin = 100ms;
@@ -29,6 +30,13 @@ constexpr std::uint32_t kMostOfOne = 0xffff;
 /// Segments in flight that are remembered of a direction that nobody has answered.
 constexpr std::size_t kMostUnanswered = 256;
 
+/// Of `segments` wire segments in `size` bytes, those in `part` of them. All but the last are full, the last
+/// may be short: one less, each of as many bytes, comes out right wherever the cut is a full segment's.
+[[nodiscard]] std::uint32_t segments_in(std::uint32_t part, std::uint32_t segments, std::uint32_t size) {
+  const std::uint64_t full = segments > 1 ? segments - 1 : segments;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>((full * part + size - 1) / size, segments));
+}
+
 }  // namespace
 
 /// A frame's bytes and wire segments, shared out over parts of its sequence range.
@@ -37,8 +45,7 @@ struct HalfFlow::Parts {
 
   [[nodiscard]] std::uint32_t segments(SequenceRange part) const {
     if (whole.wire_segments <= 1 || part == whole.range) return whole.wire_segments;
-    const std::uint32_t each = (whole.range.size() + whole.wire_segments - 1) / whole.wire_segments;
-    return std::min(whole.wire_segments, (part.size() + each - 1) / each);
+    return segments_in(part.size(), whole.wire_segments, whole.range.size());
   }
   [[nodiscard]] std::uint32_t charged(SequenceRange part) const {
     if (part == whole.range) return static_cast<std::uint32_t>(whole.charged.count());
@@ -125,7 +132,18 @@ std::optional<SegmentClass> HalfFlow::classify_empty(SequenceNumber sequence) co
   return peer_window_zero_ ? SegmentClass::probe : SegmentClass::keepalive;
 }
 
-bool HalfFlow::is_capture_duplicate(const DataSegment& s, const Tracking& t) const {
+/// Both halves of the round trip together; zero: neither is known.
+Duration HalfFlow::least_round_trip(const HalfFlow& peer) const {
+  return least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
+}
+
+Duration HalfFlow::duplicate_within(const HalfFlow& peer) const {
+  const Duration round_trip = least_round_trip(peer);
+  if (round_trip == Duration::zero()) return kDuplicateWithin;
+  return std::clamp(round_trip, kLongestReordering, kDuplicateWithin);
+}
+
+bool HalfFlow::is_capture_duplicate(const DataSegment& s, const HalfFlow& peer, const Tracking& t) const {
   for (const SeenSegment& seen : t.seen) {
     if (seen.sequence != s.range.begin || seen.length == 0 ||
         seen.length != static_cast<std::uint16_t>(s.range.size())) {
@@ -133,7 +151,7 @@ bool HalfFlow::is_capture_duplicate(const DataSegment& s, const Tracking& t) con
     }
     const Duration age = seen.at.before(s.time);
     if (s.ip_id != 0) {
-      if (!seen.by_timestamp && seen.mark == s.ip_id && age < kDuplicateWithin) return true;
+      if (!seen.by_timestamp && seen.mark == s.ip_id && age < duplicate_within(peer)) return true;
       continue;
     }
     const Duration least = floor_.value().value_or(kDuplicateByTimestampWithin);
@@ -198,7 +216,7 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
   if (is_keepalive(s)) return {.kind = SegmentClass::keepalive, .segments = all};
   Tracking* t = borrow_tracking(work.trackings);
   if (t == nullptr) return classify_untracked(s);
-  if (is_capture_duplicate(s, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
+  if (is_capture_duplicate(s, peer, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
   remember(s, *t);
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
   if (strays_ >= kStraysBeforeRestart) {
@@ -248,8 +266,7 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
   if (precedes(old.begin, low_)) return verdict;
 
   // Younger than both halves of the round trip: no retransmission can have been asked for and sent since.
-  const Duration round_trip =
-      least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
+  const Duration round_trip = least_round_trip(peer);
   const Duration reordering =
       round_trip > Duration::zero() ? std::min(round_trip, kLongestReordering) : kLongestReordering;
   const Duration timeout = timeout_at(s.time, peer, t);
@@ -407,12 +424,12 @@ void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
   const std::size_t i = ring.first_ending_after(at);
   if (i == ring.size() || !precedes(ring[i].range.begin, at)) return;
   SentSegment lower = ring[i];
-  const std::uint64_t size = lower.range.size();
+  const std::uint32_t size = lower.range.size();
   if (size == 0) return;
-  const std::uint64_t part = at - lower.range.begin;
+  const std::uint32_t part = at - lower.range.begin;
   lower.range.end = at;
-  lower.charged = static_cast<std::uint32_t>(lower.charged * part / size);
-  lower.segments = static_cast<std::uint16_t>((lower.segments * part + size - 1) / size);
+  lower.charged = static_cast<std::uint32_t>(std::uint64_t{lower.charged} * part / size);
+  lower.segments = static_cast<std::uint16_t>(segments_in(part, lower.segments, size));
   const SentSegment before = ring[i];
   if (!ring.insert(i, lower)) return;  // no room: the whole shares the fate of its upper part
   SentSegment& upper = ring[i + 1];
@@ -492,7 +509,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       filled.reordered += here.size();
     } else {
       filled.late += here.size();
-      path.hole_filled_late(hole.opened, parts.segments(here));
+      if (acked_) path.hole_filled_late(hole.opened, parts.segments(here));
     }
     keep_in_flight(t.ring.first_ending_after(here.begin), here, parts, t, path);
 

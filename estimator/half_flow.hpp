@@ -191,7 +191,10 @@ class HalfFlow {
   void note_ecn(const DataSegment& s, Tracking& t);
   [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
   [[nodiscard]] bool is_keepalive(const DataSegment& s) const;
-  [[nodiscard]] bool is_capture_duplicate(const DataSegment& s, const Tracking& t) const;
+  [[nodiscard]] Duration least_round_trip(const HalfFlow& peer) const;
+  [[nodiscard]] Duration duplicate_within(const HalfFlow& peer) const;
+  [[nodiscard]] bool is_capture_duplicate(const DataSegment& s, const HalfFlow& peer,
+                                          const Tracking& t) const;
   [[nodiscard]] bool is_out_of_reach(const DataSegment& s);
   [[nodiscard]] SegmentVerdict classify_untracked(const DataSegment& s);
   [[nodiscard]] SegmentVerdict classify_below_high(const Parts& parts, const HalfFlow& peer,
@@ -219,10 +222,11 @@ class HalfFlow {
   static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path);
   void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;
   static void doubt(SentSegment& segment, PathWindow& path);
-  static void close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
+  static bool close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
   static void undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path);
   static void undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
                             PathWindow& path);
+  [[nodiscard]] bool brings_in_step(const PacketRecord& ack) const;
   [[nodiscard]] Duration take_handshake(const PacketRecord& ack);
 
   SequenceNumber low_ = 0;   ///< below it nothing is known; the one after the SYN's own, until it is raised

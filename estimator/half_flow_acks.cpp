@@ -27,6 +27,7 @@ struct HalfFlow::AckProgress {
   UndoneLosses undone{};
   std::optional<TimePoint> timed{};  ///< when the segment was sent whose arrival this ACK reports
   bool immediate = false;            ///< the receiver cannot have held the ACK back
+  bool advanced = false;             ///< the ACK covers more than the one before
 };
 
 // -- deliveries --
@@ -113,9 +114,10 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
         if (!precedes(segment.range.begin, part.end)) break;
         if (segment.is(SentSegment::kSacked)) continue;
         settle_delivered(segment, progress, t, path);
-        // The first block holds the segment that made the receiver send this ACK, at once (RFC 2018, 4).
+        // The first block holds the segment that made the receiver send this ACK, at once, unless that
+        // segment has advanced the number (RFC 2018, 4).
         const bool fit = !segment.is(SentSegment::kRetransmitted) && !segment.is(SentSegment::kMerged);
-        if (b == 0 && segment.range.end == block.end && fit) {
+        if (b == 0 && !progress.advanced && segment.range.end == block.end && fit) {
           progress.timed = segment.sent;
           progress.immediate = true;
         }
@@ -199,7 +201,9 @@ void HalfFlow::doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) co
 }
 
 /// Acknowledged bytes that never passed here: the capture missed them, or they went another way. Not a loss.
-void HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path) {
+/// True: there were any, and whatever was sent above them waited for them at the receiver.
+bool HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path) {
+  const bool any = !trouble.holes.empty() && precedes(trouble.holes.front().range.begin, ack);
   std::size_t kept = 0;
   for (Hole& hole : trouble.holes) {
     hole.range.begin = later_of(hole.range.begin, ack);
@@ -210,6 +214,7 @@ void HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindo
     }
   }
   trouble.holes.resize(kept);
+  return any;
 }
 
 /// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice.
@@ -235,6 +240,15 @@ Duration HalfFlow::take_handshake(const PacketRecord& ack) {
   return took;
 }
 
+/// Joined mid-stream: what was in flight then is answered. Not when bytes beyond H have arrived: the view
+/// began with a retransmission, and the sender is further on.
+bool HalfFlow::brings_in_step(const PacketRecord& ack) const {
+  for (std::size_t b = 0; b < ack.sack_count; ++b) {
+    if (precedes(high_, ack.sack[b].end)) return false;
+  }
+  return precedes(low_, ack.acknowledgment) && at_or_before(ack.acknowledgment, high_);
+}
+
 AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   peer_window_zero_ = ack.window == 0 && !ack.has(kTcpSyn);
   const SequenceNumber number = ack.acknowledgment;
@@ -249,17 +263,18 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
     if (precedes(last_ack_, number)) last_ack_ = number;
     return verdict;
   }
-  if (!in_step_ && at_or_before(low_, number)) in_step_ = true;
+  if (!in_step_ && brings_in_step(ack)) in_step_ = true;
 
   PathWindow& path = work.path;
   AckProgress progress{.now = ack.time};
   if (t->trouble && ack.sack_count > 0) undo_by_dsack(ack, progress, *t->trouble, path);
   if (at_or_before(last_ack_, number)) {
+    progress.advanced = number != last_ack_;
     last_ack_ = number;
     acknowledge_up_to(earlier_of(number, high_), progress, *t, path);
     if (t->trouble && !t->trouble->is_over()) {
       Trouble& trouble = *t->trouble;
-      close_holes_below(number, trouble, path);
+      if (close_holes_below(number, trouble, path)) progress.timed.reset();
       trouble.sacked.trim_below(number);
       trouble.doubted_below = later_of(trouble.doubted_below, number);
       trouble.lost_below = later_of(trouble.lost_below, number);
