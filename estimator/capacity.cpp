@@ -17,6 +17,7 @@ constexpr std::size_t kLeastBufferWindows = 3;
 constexpr double kLeastBufferShare = 0.1;
 constexpr std::size_t kLeastLossWindows = 5;
 constexpr double kLargestSpread = 0.5;
+constexpr double kMostLoss = 0.5;  ///< beyond it the loads hardly differ, and no law shows
 /// Ten seconds without loss and queue say that the path was not filled; some loss may have been chance.
 constexpr std::size_t kLeastIdleWindows = 20;
 constexpr double kMostTouched = 0.02;
@@ -271,7 +272,7 @@ CapacityFinding CapacityObserver::finding(TimePoint now) const {
     finding.windows = policer->events;
     finding.bucket = policer->bucket;
     finding.age = age_of(policer->newest);
-  } else if (congested.losing >= kLeastLossWindows && congested.is_random()) {
+  } else if (congested.losing >= kLeastLossWindows && finding.loss <= kMostLoss && congested.is_random()) {
     finding.mode = CapacityMode::lossy;
     finding.windows = static_cast<std::uint32_t>(congested.losing);
     finding.age = age_of(congested.last_loss);

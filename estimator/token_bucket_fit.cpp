@@ -24,7 +24,13 @@ constexpr double kLeastBucketSegments = 8.0;
 /// At a loss there was less than a segment's worth of tokens: on average half of one.
 constexpr double kAtLoss = 0.5;
 constexpr double kNearlyAsGood = 0.9;
-constexpr double kLargestRatio = 1.25;  ///< of the rates that explain nearly as much
+constexpr double kRival = 0.5;  ///< a rate far from the best that explains this share of it leaves both open
+constexpr double kLargestRatio = 1.2;  ///< of the rates that explain nearly as much
+/// Above the best rate these are tried as well: the true one, where the bucket filled between all losses, and
+/// those that it cannot be told from.
+constexpr double kHighestRatio = 2000.0;
+constexpr double kNear = 1.02;
+constexpr double kFar = 1.2;
 
 [[nodiscard]] Rate rate_of(double bytes_per_slot) {
   return Rate::bps(static_cast<std::uint64_t>(bytes_per_slot * 8.0 / seconds(kSlotLength)));
@@ -149,7 +155,7 @@ TokenBucketFit::Score TokenBucketFit::score(double rate, std::uint32_t apart, do
   if (!bucket) return score;
   score.bucket = *bucket;
   double tokens = 0.0;
-  bool refilled = false;  // its losses tell the bucket's size then, and nothing of the rate
+  bool refilled = false;  // since the last loss: the next one tells the bucket's size then, not the rate
   std::optional<std::uint32_t> last;
   std::optional<std::uint32_t> last_event;
   for (const Entry& e : entries_) {
@@ -174,12 +180,11 @@ TokenBucketFit::Score TokenBucketFit::score(double rate, std::uint32_t apart, do
     const double expected = std::clamp(lost, least, std::max(least, most));
     tokens = std::max(0.0, tokens - (known - expected) * segment);
     score.wrong += std::abs(expected - lost);
-    if (const double right = std::min(least, lost); right > 0.0 && !refilled) {
-      score.right += right;
-      if (!last_event || e.slot - *last_event >= apart) {
-        ++score.events;
-        last_event = e.slot;
-      }
+    const double right = std::min(least, lost);
+    score.right += right;
+    if (right > 0.0 && !refilled && (!last_event || e.slot - *last_event >= apart)) {
+      ++score.events;
+      last_event = e.slot;
     }
     if (e.lost > 0) refilled = false;
     if (score.value() + lost_later < to_beat) break;
@@ -187,13 +192,26 @@ TokenBucketFit::Score TokenBucketFit::score(double rate, std::uint32_t apart, do
   return score;
 }
 
+/// From the first loss on more was lost than passed: whoever says of every segment that it is lost is right
+/// then, and no bucket shows its worth.
+bool TokenBucketFit::is_nearly_silent() const {
+  std::uint64_t lost = 0;
+  std::uint64_t delivered = 0;
+  for (const Entry& e : entries_) {
+    lost += e.lost;
+    if (lost > 0) delivered += e.delivered;
+  }
+  return lost > delivered;
+}
+
 std::optional<TokenBucketFit::Finding> TokenBucketFit::finding(Duration round_trip) const {
+  if (is_nearly_silent()) return std::nullopt;
   const auto apart = static_cast<std::uint32_t>(std::max<Duration>(round_trip, kCohortLength) / kSlotLength);
   double best_rate = 0.0;
-  Score best;  // worth nothing: a bucket must explain more than chance does
+  Score best;  // worth nothing: a bucket must be right more often than that
   std::vector<std::pair<double, double>> tried;
   const auto attempt = [&](double rate) {
-    const Score s = score(rate, apart, kNearlyAsGood * best.value());
+    const Score s = score(rate, apart, kRival * best.value());
     tried.emplace_back(rate, s.value());
     if (s.events < kLeastEvents || s.value() <= best.value()) return;
     best = s;
@@ -203,17 +221,22 @@ std::optional<TokenBucketFit::Finding> TokenBucketFit::finding(Duration round_tr
   if (best_rate <= 0.0) return std::nullopt;
   const double around = best_rate;
   for (int step = -kFinestSteps; step <= kFinestSteps; ++step) attempt(around * std::pow(kFinest, step));
+  // A bucket as small as the bursts drops the same segments at any rate that fills it in between.
+  const double found = best_rate;
+  for (double rate = found; rate < found * kHighestRatio; rate *= rate < 2.0 * found ? kNear : kFar)
+    attempt(rate);
   double low = best_rate;
   double high = best_rate;
   for (const auto& [rate, value] : tried) {
-    if (value < kNearlyAsGood * best.value()) continue;
+    const bool far = rate > best_rate * kLargestRatio || rate * kLargestRatio < best_rate;
+    if (value < (far ? kRival : kNearlyAsGood) * best.value()) continue;
     low = std::min(low, rate);
     high = std::max(high, rate);
   }
   const auto last_loss =
       std::find_if(entries_.rbegin(), entries_.rend(), [](const Entry& e) { return e.lost > 0; });
   const double segment = last_loss->segment();
-  const bool coarse = best.bucket < kLeastBucketSegments * segment || high > low * kLargestRatio;
+  const bool coarse = best.bucket < kLeastBucketSegments * segment || high >= low * kLargestRatio;
   return Finding{.rate = coarse ? std::nullopt : std::optional(rate_of(best_rate)),
                  .low = rate_of(low),
                  .high = rate_of(high),

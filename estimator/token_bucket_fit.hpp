@@ -69,6 +69,7 @@ class TokenBucketFit {
   [[nodiscard]] std::vector<double> candidates(std::uint32_t apart) const;
   [[nodiscard]] std::optional<double> bucket_of(double rate) const;
   [[nodiscard]] Score score(double rate, std::uint32_t apart, double to_beat) const;
+  [[nodiscard]] bool is_nearly_silent() const;
   [[nodiscard]] Bytes largest_burst(double rate) const;
 
   std::optional<TimePoint> epoch_;

@@ -51,7 +51,8 @@ void expect_policer(const TcpPathSetup& setup) {
 
 TEST(Capacity, OfAPolicerIsTheRateOfItsBucketWhateverItsSizeAndTheRoundTrip) {
   for (const double mbps : {2.0, 10.0, 45.0}) {
-    for (const double bucket_s : {0.05, 0.25, 2.0}) expect_policer(policer(mbps, bucket_s, 8));
+    for (const double bucket_s : {0.1, 0.25, 2.0})
+      expect_policer(policer(mbps, bucket_s, mbps < 5.0 ? 2 : 8));
   }
   for (const double rtt_s : {0.01, 0.2}) expect_policer(policer(10.0, 0.25, 8, rtt_s));
   expect_policer(policer(2.0, 0.25, 1));
@@ -72,6 +73,22 @@ TEST(Capacity, TellsTheBucketThatWasSeenFull) {
     const CapacityFinding f = finding_of(setup);
     ASSERT_TRUE(f.bucket) << name_of(setup);
     EXPECT_NEAR(static_cast<double>(f.bucket->count()), setup.bucket_bytes, 0.1 * setup.bucket_bytes);
+  }
+}
+
+// A bucket of a burst or two drops whatever comes in a longer one, at nearly any rate.
+TEST(Capacity, OfAPolicerWithATinyBucketIsRightOrNotTold) {
+  for (const double mbps : {2.0, 10.0, 45.0}) {
+    for (const double bucket_bytes : {4e3, 8e3, 16e3, 32e3}) {
+      for (const int flows : {1, 3}) {
+        TcpPathSetup setup = policer(mbps, 0.0, flows, 0.1);
+        setup.bucket_bytes = bucket_bytes;
+        setup.jitter_s = 0.0;
+        const CapacityFinding f = finding_of(setup);
+        const double told = f.rate ? f.rate->mbps() : mbps;
+        EXPECT_NEAR(told, mbps, 0.1 * mbps) << name_of(setup);
+      }
+    }
   }
 }
 
@@ -109,6 +126,24 @@ TEST(Capacity, OfRandomLossIsNeverANumber) {
             EXPECT_NE(f.mode, CapacityMode::policer) << name_of(setup);
             EXPECT_NE(f.mode, CapacityMode::buffer) << name_of(setup);
           }
+        }
+      }
+    }
+  }
+}
+
+TEST(Capacity, OfShortOutagesIsNeverANumber) {
+  for (const double outage_s : {0.003, 0.05, 0.25}) {
+    for (const double every_s : {0.3, 1.0}) {
+      for (const bool regular : {true, false}) {
+        for (const int flows : {1, 8}) {
+          TcpPathSetup setup{.jitter_s = 0.002, .flows = flows, .line_mbps = 200.0, .seconds = 30.0};
+          setup.outage_s = outage_s;
+          setup.outage_every_s = every_s;
+          setup.regular = regular;
+          const CapacityFinding f = finding_of(setup);
+          EXPECT_FALSE(f.rate) << name_of(setup) << ", outages of " << outage_s << " s each " << every_s;
+          EXPECT_NE(f.mode, CapacityMode::policer);
         }
       }
     }

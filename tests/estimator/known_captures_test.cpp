@@ -83,7 +83,7 @@ TEST_F(KnownCaptures, SegmentsBelowTheHighestSequenceAreTheOnesThatAnIndependent
 
 // Nobody knows what these paths carried; but none shows more than a handful of losses, and few were ever
 // full.
-TEST_F(KnownCaptures, CapacityOfTrafficInTheWildIsNotMoreThanWasSent) {
+TEST_F(KnownCaptures, CapacityOfTrafficInTheWildIsNoMoreThanItsBusiestHalfSecond) {
   std::uint64_t files = 0;
   for (const Row& row : manifest(folder_ / "real")) {
     const Observation o = observe_file(folder_ / "real" / row.at("file"), EstimatorSettings{});

@@ -2,8 +2,9 @@
 /// estimator would make of them: known truth for what is read off losses and queues.
 ///
 /// Windows grow by one segment an ACK up to ssthresh, then by one a round trip, and fall to 0.7 of themselves
-/// once a round trip with loss (RFC 5681, CUBIC's factor). A lost segment is known to be lost a round trip
-/// after it was sent. Nothing is sent again by a timer: not real TCP, the labs and the captures have that.
+/// once a round trip with loss (RFC 5681, CUBIC's factor); from windows under four segments only a timer
+/// recovers. A lost segment is known to be lost a round trip after it was sent. Not real TCP: the labs and
+/// the captures have that.
 #pragma once
 
 #include <algorithm>
@@ -18,11 +19,14 @@
 namespace weir::test {
 
 struct TcpPathSetup {
-  double rate_mbps = 0.0;     ///< of policer or buffer; 0: no limit
-  double bucket_bytes = 0.0;  ///< policer
-  double buffer_bytes = 0.0;  ///< buffer; 0: a policer
-  double loss = 0.0;          ///< at random
-  double loss_burst = 1.0;    ///< segments in a row, on average (Gilbert's model)
+  double rate_mbps = 0.0;       ///< of policer or buffer; 0: no limit
+  double bucket_bytes = 0.0;    ///< policer
+  double buffer_bytes = 0.0;    ///< buffer; 0: a policer
+  double loss = 0.0;            ///< at random
+  double loss_burst = 1.0;      ///< segments in a row, on average (Gilbert's model)
+  double outage_s = 0.0;        ///< so long everything is lost, each
+  double outage_every_s = 5.0;  ///< ... so often, at regular times or
+  bool regular = true;          ///< at times between half and one and a half of that
   double rtt_s = 0.05;
   double jitter_s = 0.0;  ///< of each round trip
   int flows = 1;
@@ -62,6 +66,7 @@ class TcpPath {
 
  private:
   static constexpr double kSegment = 1514.0;
+  static constexpr double kTimeout = 0.2;
 
   struct Event {
     double at = 0.0;
@@ -104,13 +109,13 @@ class TcpPath {
     const double pace = setup_.flow_mbps > 0.0 ? kSegment * 8e-6 / setup_.flow_mbps : 0.0;
     while (flow.in_flight < std::floor(flow.window)) {
       if (setup_.transfer_bytes > 0.0 && flow.left <= 0.0) return;
-      if (pace > 0.0 && flow.due > now) {
+      if (flow.due > now) {
         if (!flow.waiting) events_.push({flow.due, number, true, false});
         flow.waiting = true;
         return;
       }
       // A paced sender catches up at most what 16 segments make up for.
-      flow.due = std::max(flow.due, now - 16.0 * pace) + pace;
+      if (pace > 0.0) flow.due = std::max(flow.due, now - 16.0 * pace) + pace;
       flow.left -= kSegment;
       flow.in_flight += 1.0;
       port_free_ = std::max(port_free_, now) + kSegment * 8e-6 / setup_.line_mbps;
@@ -126,7 +131,7 @@ class TcpPath {
     slot.bytes += static_cast<std::uint32_t>(kSegment);
     ++slot.sent;
     double queued = 0.0;
-    const bool lost = !limit_passes(at, queued) || is_lost_at_random();
+    const bool lost = !limit_passes(at, queued) || is_lost_at_random(at);
     ++(lost ? slot.lost : slot.delivered);
     ++ticks_[index].cohort.segments;
     if (lost) ++ticks_[index].cohort.lost_beyond;
@@ -149,7 +154,13 @@ class TcpPath {
     return true;
   }
 
-  bool is_lost_at_random() {
+  bool is_lost_at_random(double at) {
+    if (setup_.outage_s > 0.0) {
+      if (at >= next_outage_ + setup_.outage_s) {
+        next_outage_ += setup_.outage_every_s * (setup_.regular ? 1.0 : 0.5 + uniform());
+      }
+      if (at >= next_outage_) return true;
+    }
     if (setup_.loss <= 0.0) return false;
     const double leave = 1.0 / setup_.loss_burst;
     const double enter = leave * setup_.loss / (1.0 - setup_.loss);
@@ -162,7 +173,10 @@ class TcpPath {
     flow.in_flight -= 1.0;
     if (e.lost) {
       if (e.sent > flow.reduced) {
-        flow.window = flow.ssthresh = std::max(2.0, flow.window * 0.7);
+        // Too few segments for duplicate ACKs: the sender waits for its timer.
+        if (flow.window < 4.0) flow.due = e.at + kTimeout;
+        flow.ssthresh = std::max(2.0, flow.window * 0.7);
+        flow.window = flow.window < 4.0 ? 1.0 : flow.ssthresh;
         flow.reduced = e.at;
       }
       flow.left += kSegment;
@@ -204,6 +218,7 @@ class TcpPath {
   double served_until_ = 0.0;
   double tokens_ = 0.0;
   double filled_ = 0.0;
+  double next_outage_ = 1.0;
   bool bad_ = false;
 };
 
