@@ -22,6 +22,7 @@ constexpr double kMostLoss = 0.5;  ///< beyond it the loads hardly differ, and n
 constexpr std::size_t kLeastIdleWindows = 20;
 constexpr double kMostTouched = 0.02;
 constexpr double kLeastQueueKnown = 0.5;
+constexpr double kLeastVariation = 1e-6;  ///< of the load: mean square over square of the mean
 constexpr std::int64_t kLongestQueueUs = 1'000'000'000;
 
 /// How loss follows the load over the busy windows: the least-squares slope of lost on sent segments, beside
@@ -34,7 +35,8 @@ constexpr std::int64_t kLongestQueueUs = 1'000'000'000;
 struct LossLaw {
   double mean = 0.0;
   double slope = 0.0;
-  double error = 0.0;  ///< standard error of the slope
+  /// Standard error of the slope. Infinite: too few windows, or all of one load.
+  double error = std::numeric_limits<double>::infinity();
 };
 
 struct Point {
@@ -58,7 +60,7 @@ struct Point {
     sxx += (p.sent - sent) * (p.sent - sent);
     sxy += (p.sent - sent) * (p.lost - lost);
   }
-  if (sxx <= 0.0 || sent <= 0.0) return law;
+  if (sxx <= kLeastVariation * n * sent * sent) return law;
   law.mean = lost / sent;
   law.slope = sxy / sxx;
   double residual = 0.0;

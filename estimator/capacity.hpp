@@ -44,7 +44,7 @@ struct CapacityFinding {
 class CapacityObserver {
  public:
   void add(const SiteMeasurement& tick);
-  /// A few ms where much was lost.
+  /// Takes tens of ms where much was lost.
   [[nodiscard]] CapacityFinding finding(TimePoint now) const;
 
  private:

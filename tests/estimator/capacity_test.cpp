@@ -190,6 +190,24 @@ TEST(Capacity, TicksWithCaptureLossAreNoEvidence) {
   EXPECT_EQ(observer.finding(end).mode, CapacityMode::unknown);
 }
 
+// Nothing can be said of how loss follows a load that never changes.
+TEST(Capacity, OfLossUnderAConstantLoadIsUnknown) {
+  CapacityObserver observer;
+  TimePoint end;
+  for (int i = 0; i < 300; ++i) {
+    SiteMeasurement m;
+    m.at = end += kCohortLength;
+    m.interval = kCohortLength;
+    m.delivered_bytes = Bytes(100'000);
+    m.mature.emplace_back();
+    m.mature[0].begin = m.at - kCohortLength;
+    m.mature[0].segments = 100;
+    m.mature[0].lost_beyond = i % 3 == 0 ? 1 : 0;
+    observer.add(m);
+  }
+  EXPECT_EQ(observer.finding(end).mode, CapacityMode::unknown);
+}
+
 // Half of the record says 10, the other half 20: no one bucket explains both, until the old half is
 // forgotten.
 TEST(Capacity, OfAPolicerThatChangedIsTheNewOneOrNone) {
