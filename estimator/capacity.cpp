@@ -134,8 +134,8 @@ void CapacityObserver::add(const SiteMeasurement& tick) {
   }
   for (const Cohort& cohort : tick.mature) {
     if (Slot* slot = at(cohort.begin + kCohortLength / 2)) {
-      slot->segments += cohort.segments;
-      slot->lost += cohort.lost_beyond;
+      slot->segments += cohort.segments * cohort.one_in;  // the load, which windows are compared by
+      slot->lost += cohort.lost_beyond * cohort.one_in;
     }
   }
 }

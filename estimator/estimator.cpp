@@ -52,13 +52,17 @@ struct Estimator::Impl {
   EstimatorTotals totals;
   std::unique_ptr<Accounts> accounts;
   CaptureGap gap{.begin = TimePoint::max(), .end = TimePoint::min()};
+  bool follows_fewer = false;  ///< than at the last tick
   std::optional<TimePoint> epoch;
   FrameClock clock;
   TimePoint last_tick;
 
   [[nodiscard]] PathWindow& window(Direction direction, std::uint32_t site) {
     auto& slot = windows[site][static_cast<std::size_t>(direction)];
-    if (!slot) slot = std::make_unique<PathWindow>(direction, *epoch);
+    if (!slot) {
+      slot = std::make_unique<PathWindow>(direction, *epoch);
+      slot->follow_one_in(totals.one_in);
+    }
     return *slot;
   }
   [[nodiscard]] SegmentTotals& segments(Direction direction) {
@@ -83,6 +87,7 @@ struct Estimator::Impl {
     PacketRecord record;
     FlowKey key;
     ParseOutcome outcome = ParseOutcome::malformed;
+    bool followed = false;  ///< TCP of a connection that is
   };
   std::array<Pending, kBatch> batch;
   std::size_t pending = 0;
@@ -98,6 +103,9 @@ struct Estimator::Impl {
   void work_off();
   void work_on(const Pending& item);
   void take_ip(const PacketRecord& record);
+  void pass_over(const PacketRecord& record);
+  [[nodiscard]] Bytes charged_for(const PacketRecord& record, std::uint32_t segments) const;
+  void count_bytes(const PacketRecord& record, Bytes charged);
   void take_tcp(const PacketRecord& record, const FlowKey& key);
   [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
     return {.trackings = flows.trackings(), .path = window_of(flow, end), .mss = flow.mss()};
@@ -111,7 +119,7 @@ struct Estimator::Impl {
   void take_rtt(Flow& flow, const PacketRecord& record, End sender, RttSample sample);
   void take_data(Flow& flow, const PacketRecord& record, End sender, std::uint32_t segments, Bytes charged);
   void reconsider_sides(Flow& flow, const PacketRecord& record, End sender, Duration answered_after);
-  [[nodiscard]] static std::uint32_t wire_segments(const Flow& flow, const PacketRecord& record);
+  [[nodiscard]] static std::uint32_t wire_segments(std::uint16_t mss, const PacketRecord& record);
   void begin_at(TimePoint first);
 };
 
@@ -138,9 +146,11 @@ void Estimator::Impl::take(const Frame& frame) {
   Pending& item = batch[pending++];
   item.outcome = parse_frame(frame, item.record);
   item.record.time = clock.believed(frame.time);
+  item.followed = false;
   if (item.outcome == ParseOutcome::tcp) {
     item.key = flows.key_of(item.record);
-    flows.prefetch_index(item.key);
+    item.followed = flows.follows(item.key.hash);
+    if (item.followed) flows.prefetch_index(item.key);
   }
   if (pending == kBatch) work_off();
 }
@@ -148,13 +158,13 @@ void Estimator::Impl::take(const Frame& frame) {
 void Estimator::Impl::work_off() {
   const std::span<Pending> items(batch.data(), std::exchange(pending, 0));
   for (Pending& item : items) {
-    if (item.outcome == ParseOutcome::tcp) flows.prefetch_flow(item.key);
+    if (item.followed) flows.prefetch_flow(item.key);
   }
   for (const Pending& item : items) {
-    if (item.outcome == ParseOutcome::tcp) flows.prefetch_tracking(item.key);
+    if (item.followed) flows.prefetch_tracking(item.key);
   }
   for (const Pending& item : items) {
-    if (item.outcome == ParseOutcome::tcp) flows.prefetch_ring(item.key);
+    if (item.followed) flows.prefetch_ring(item.key);
   }
   for (const Pending& item : items) work_on(item);
 }
@@ -162,7 +172,13 @@ void Estimator::Impl::work_off() {
 void Estimator::Impl::work_on(const Pending& item) {
   switch (item.outcome) {
     case ParseOutcome::tcp:
-      take_tcp(item.record, item.key);
+      ++totals.tcp;
+      if (item.followed) {
+        take_tcp(item.record, item.key);
+      } else {
+        ++totals.unsampled;
+        pass_over(item.record);
+      }
       break;
     case ParseOutcome::ip:
       take_ip(item.record);
@@ -188,19 +204,34 @@ Estimator::Impl::Ends Estimator::Impl::deciding_ends(const PacketRecord& record)
 }
 
 void Estimator::Impl::take_ip(const PacketRecord& record) {
+  count_bytes(record, settings.link_layer.charged(record.frame_bytes));
+}
+
+/// TCP of a connection that is not followed: its bytes, as if it had been.
+void Estimator::Impl::pass_over(const PacketRecord& record) {
+  count_bytes(record, charged_for(record, wire_segments(0, record)));
+}
+
+void Estimator::Impl::count_bytes(const PacketRecord& record, Bytes charged) {
   const Ends ends = deciding_ends(record);
   const Placement at = sides.place_frame(ends.source, ends.destination);
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
-      .frame_seen(record.time, settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
+      .frame_seen(record.time, charged, record.protocol == 6 ? FrameKind::other_tcp : FrameKind::no_tcp);
+}
+
+/// A super-packet as the frames that it becomes on the wire.
+Bytes Estimator::Impl::charged_for(const PacketRecord& record, std::uint32_t segments) const {
+  const std::uint32_t frames = std::max(segments, 1U);
+  return settings.link_layer.charged(
+      record.frame_bytes + static_cast<std::uint64_t>(frames - 1) * record.headers_bytes, frames);
 }
 
 void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
-  ++totals.tcp;
   const FlowTable::Found found = flows.find_or_create(key, record.time, [this](Flow& flow) { forget(flow); });
   if (found.flow == nullptr) {
     ++totals.flows_refused;
-    take_ip(record);
+    pass_over(record);
     return;
   }
   Flow& flow = *found.flow;
@@ -213,11 +244,9 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   if (record.payload > 0 || record.has(kTcpSyn)) {
     flow.halves[sender].set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
   }
-  const std::uint32_t segments = wire_segments(flow, record);
-  const std::uint32_t frames = std::max(segments, 1U);
-  const Bytes charged = settings.link_layer.charged(
-      record.frame_bytes + static_cast<std::uint64_t>(frames - 1) * record.headers_bytes, frames);
-  window_of(flow, sender).frame_seen(record.time, charged, true);
+  const std::uint32_t segments = wire_segments(flow.mss(), record);
+  const Bytes charged = charged_for(record, segments);
+  window_of(flow, sender).frame_seen(record.time, charged, FrameKind::followed_tcp);
 
   if (record.has(kTcpSyn)) take_syn(flow, record, sender);
   if (accounts) accounts->packet(account_of(flow, sender), record, charged, flow.answered);
@@ -234,9 +263,9 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   }
 }
 
-std::uint32_t Estimator::Impl::wire_segments(const Flow& flow, const PacketRecord& record) {
+std::uint32_t Estimator::Impl::wire_segments(std::uint16_t mss, const PacketRecord& record) {
   if (record.payload == 0) return 0;
-  const std::uint32_t each = segment_payload(flow.mss(), record.tcp_header_bytes);
+  const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
   return record.payload <= each ? 1 : (record.payload + each - 1) / each;
 }
 
@@ -390,6 +419,7 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   Impl& my = *impl_;
   my.work_off();
   my.begin_at(now - kCohortsEndBeforeTicks);
+  capture_lost = std::exchange(my.follows_fewer, false) || capture_lost;
   if (capture_lost) {
     const bool adjoins = my.gap.end >= my.last_tick;
     my.gap = {.begin = adjoins ? my.gap.begin : my.last_tick, .end = now};
@@ -416,6 +446,20 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   TickResult result{.outbound = close_all(Direction::outbound), .inbound = close_all(Direction::inbound)};
   my.last_tick = now;
   return result;
+}
+
+void Estimator::follow_one_in(std::uint32_t n) {
+  Impl& my = *impl_;
+  if (n == my.totals.one_in) return;
+  my.work_off();
+  my.follows_fewer = my.follows_fewer || n > my.totals.one_in;
+  my.totals.one_in = n;
+  my.flows.follow_one_in(n);
+  for (const auto& of_site : my.windows) {
+    for (const auto& window : of_site) {
+      if (window) window->follow_one_in(n);
+    }
+  }
 }
 
 const EstimatorTotals& Estimator::totals() const {

@@ -88,6 +88,8 @@ struct SideFinding {
 
 struct EstimatorTotals {
   std::uint64_t frames = 0, tcp = 0, malformed = 0, opaque = 0, flows_evicted = 0;
+  std::uint32_t one_in = 1;     ///< of so many connections one is followed now
+  std::uint64_t unsampled = 0;  ///< of tcp, frames of connections that were not: only their bytes count
   std::size_t flows = 0;
   std::size_t flow_bytes = 0;       ///< memory of the flow table and of the segments in flight
   std::uint64_t flows_refused = 0;  ///< frames of flows that a full table had no room for
@@ -118,6 +120,11 @@ class Estimator {
   /// ticks. `capture_lost`: frames were dropped by the capture since the last tick; the cohorts they may have
   /// belonged to are void.
   [[nodiscard]] TickResult tick(TimePoint now, bool capture_lost);
+  /// From now on one connection in `n` is followed (a power of two, FlowSampling::kMostOneIn at most), for a
+  /// capture that cannot keep up. Bytes stay those of all frames and delivered rates are scaled up to them;
+  /// segments, losses, RTTs and flows are those of the connections that are followed. When these get fewer
+  /// the next tick is as one that lost frames.
+  void follow_one_in(std::uint32_t n);
   [[nodiscard]] const EstimatorTotals& totals() const;
   [[nodiscard]] RttTotals rtt_totals(Direction direction) const;
   [[nodiscard]] DelayTotals retransmission_delay(Direction direction) const;

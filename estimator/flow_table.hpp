@@ -3,7 +3,7 @@
 /// Pure, not thread-safe. A flow is two cache lines in a slab, whose address stays valid; an index of hashes
 /// finds it (flow_index). When the table is full a flow that never got an answer, or else one long idle,
 /// gives way; a newcomer that finds neither is refused, so that a flood of SYNs costs nobody else's
-/// measurement.
+/// measurement. Under overload only a share of the connections is followed, chosen by their hash.
 #pragma once
 
 #include <array>
@@ -84,6 +84,11 @@ class FlowTable {
 
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
 
+  /// `n`: a power of two. Connections that are followed no more leave with the next ten calls of `expire`.
+  void follow_one_in(std::uint32_t n) { passed_over_ = ~(0xffffffffU / n); }
+  /// By the upper bits of a key's hash: the index goes by the lower ones, and stays evenly filled.
+  [[nodiscard]] bool follows(std::uint32_t hash) const { return (hash & passed_over_) == 0; }
+
   // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
   //    and both ends of that, each a step behind the other --
   void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
@@ -124,6 +129,7 @@ class FlowTable {
   [[nodiscard]] Number find(const FlowKey& key) {
     return index_.find(key.hash, [&](Number n) { return is(n, key); });
   }
+  [[nodiscard]] bool follows_still(const Flow& flow) { return passed_over_ == 0 || follows(hash_of(flow)); }
   [[nodiscard]] static bool is_stale(const Flow& flow, TimePoint now);
   [[nodiscard]] static bool may_give_way(const Flow& flow, TimePoint now);
   [[nodiscard]] Flow* create(const FlowKey& key);
@@ -139,6 +145,7 @@ class FlowTable {
   Number hand_ = 0;  ///< where expiry goes on
   Number victim_hand_ = 0;
   std::uint32_t next_number_ = 1;
+  std::uint32_t passed_over_ = 0;  ///< bits of a hash that have to be 0
   std::uint64_t evicted_ = 0;
 };
 
@@ -173,7 +180,7 @@ void FlowTable::expire(TimePoint now, Retire&& retire) {
     hand_ = hand_ + 1 < flows_.numbers() ? hand_ + 1 : 0;
     if (!flows_.is_taken(hand_)) continue;
     Flow& flow = flows_[hand_];
-    if (is_stale(flow, now)) {
+    if (is_stale(flow, now) || !follows_still(flow)) {
       retire(flow);
       remove(hand_);
     } else if (flow.last_seen.before(now) > std::chrono::seconds(2)) {

@@ -139,6 +139,7 @@ void CaptureWorker::close_ticks_until(TimePoint frame_time) {
 
 void CaptureWorker::begin_estimator(EstimatorSettings settings, std::uint64_t generation) {
   estimator_.emplace(std::move(settings));
+  estimator_->follow_one_in(sampling_.one_in());
   generation_ = generation;
   gap_ = true;
   // Sets the cohorts' grid to that of the ticks; there is nothing in it yet.
@@ -174,10 +175,16 @@ void CaptureWorker::wait(TimePoint until) {
 
 void CaptureWorker::read_frames() {
   try {
-    source_->dispatch(kFramesATurn, [this](const Frame& frame) {
+    const TimePoint began = monotonic_now();
+    const std::size_t frames = source_->dispatch(kFramesATurn, [this](const Frame& frame) {
       close_ticks_until(frame.time);
       estimator_->on_frame(frame);
     });
+    sampling_.on_turn({.began = began,
+                       .ended = monotonic_now(),
+                       .emptied = frames < kFramesATurn,
+                       .dropped = source_->counters().dropped});
+    estimator_->follow_one_in(sampling_.one_in());
   } catch (const std::exception& failure) {
     source_.reset();
     gap_ = true;

@@ -14,6 +14,7 @@
 
 #include "estimator/capture.hpp"
 #include "estimator/estimator.hpp"
+#include "estimator/flow_sampling.hpp"
 #include "gateway/capture_events.hpp"
 #include "gateway/file_descriptor.hpp"
 
@@ -87,6 +88,7 @@ class CaptureWorker {
   std::uint64_t generation_ = 0;
   std::unique_ptr<FrameSource> source_;
   std::uint64_t dropped_before_ = 0;
+  FlowSampling sampling_;
   bool gap_ = true;  ///< frames passed unseen since the last tick: the tap was not open
   std::optional<std::string> told_down_;
   TimePoint next_try_;

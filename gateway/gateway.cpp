@@ -171,6 +171,15 @@ void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
     }
     capture_lost_ = now.steady;
   }
+  if (tick.totals.one_in != capture_.totals.one_in) {
+    const bool fewer = tick.totals.one_in > capture_.totals.one_in;
+    events_.record(EventKind::capture_sampled, fewer ? Severity::warning : Severity::info, "",
+                   tick.totals.one_in == 1
+                       ? "all connections are followed again"
+                       : fmt::format("the capture {}: one connection in {} is followed",
+                                     fewer ? "cannot keep up" : "has room again", tick.totals.one_in),
+                   now.wall);
+  }
   capture_.counters = tick.counters;
   capture_.totals = tick.totals;
   ++capture_.ticks;

@@ -161,6 +161,23 @@ TEST_F(CaptureWorkerTest, TheFirstTickAndThoseWithDropsAreVoid) {
   EXPECT_TRUE(heard.next_tick().value().result.outbound[0].valid);
 }
 
+// Also by an estimator that begins anew meanwhile: the load is still the same.
+TEST_F(CaptureWorkerTest, DropsHalveTheConnectionsThatAreFollowed) {
+  CaptureWorker worker(open, heard.listener(), settings(1), 1);
+  EXPECT_EQ(heard.next_tick().value().totals.one_in, 1U);
+  pipe.dropped = 3;
+  const auto tick_following_half = [&](std::uint64_t generation) {
+    for (int i = 0; i < 20; ++i) {
+      const auto tick = heard.next_tick();
+      if (tick && tick->generation == generation && tick->totals.one_in == 2) return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(tick_following_half(1));
+  worker.use(settings(1), 2);
+  EXPECT_TRUE(tick_following_half(2));
+}
+
 TEST_F(CaptureWorkerTest, ABrokenTapIsToldOnceAndOpenedAgain) {
   CaptureWorker worker(open, heard.listener(), settings(1), 1);
   EXPECT_TRUE(heard.next_change().value().up);
