@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""How much does the live capture lose, beside `tcpdump -w /dev/null` at the same rate, ring and share of a core?
+
+A sender on one core puts 64-byte TCP frames of 1000 connections on a veth pair in a namespace of this run's own; the
+program under test watches its far end on the other core, one program at a time, in turns. What was lost is told twice:
+by the program's own count of kernel drops, and by what it saw of the frames that were sent. Medians of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
+
+from netlab.namespace import (Namespace, Process, need_root, new_run_name, on_every_exit, reap_leftovers,  # noqa: E402
+                              wait_until)
+from netlab.quota import CpuQuota  # noqa: E402
+from netlab.report import Checks, table, write_csv  # noqa: E402
+from netlab.tools import bench_tool, weir_binary  # noqa: E402
+
+RING_MIB = 32  # what weir takes
+RATES = [100_000, 200_000, 300_000, 400_000, 600_000, 1_000_000]  # the last is more than the sender has
+SENDER_CORE, CAPTURE_CORE = "0", "1"
+NOTHING_LOST = 1e-4
+
+
+@dataclass(frozen=True)
+class Seen:
+    frames: int
+    dropped: int
+    followed: float = 1.0  # share of the TCP frames that were not only counted
+
+
+@dataclass(frozen=True)
+class Run:
+    sent: int
+    seconds: float
+    seen: Seen
+
+    @property
+    def lost_by_frames(self) -> float:
+        return 1 - self.seen.frames / self.sent
+
+    @property
+    def lost_by_counter(self) -> float:
+        return self.seen.dropped / (self.seen.frames + self.seen.dropped) if self.seen.frames else 1.0
+
+
+def read_weir(process: Process) -> Seen:
+    capture = json.loads(process.output().splitlines()[-1])["capture"]
+    return Seen(capture["packets"], capture["kernel_drops"], 1 - capture["unsampled_packets"] / max(capture["tcp_packets"], 1))
+
+
+def read_tcpdump(process: Process) -> Seen:
+    def count(what: str) -> int:
+        found = re.search(rf"(\d+) packets? {what}", process.errors())
+        assert found, process.errors()
+        return int(found[1])
+    return Seen(count("captured"), count("dropped by kernel"))
+
+
+def programs(weir: str) -> dict:
+    return {
+        "weir": ([weir, "observe", "--interface", "v1", "--inside", "10.1.0.0/16", "--json"], read_weir),
+        "tcpdump": (["tcpdump", "-n", "-i", "v1", "-B", str(RING_MIB * 1024), "-w", "/dev/null"], read_tcpdump),
+    }
+
+
+def cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def wait_until_idle(process: Process) -> None:
+    """Until it has worked on all that its ring held: next to no CPU time in a third of a second."""
+    history: list[int] = []
+
+    def idle() -> bool:
+        history.append(cpu_ticks(process.pid))
+        return len(history) > 6 and history[-1] - history[-7] <= 1
+
+    wait_until(idle, 60, f"{process.name} to empty its ring", every=0.05)
+
+
+class Bench:
+    def __init__(self, arguments: argparse.Namespace, name: str, logs: Path):
+        self.arguments, self.name, self.logs = arguments, name, logs
+        self.space = Namespace(name)
+        on_every_exit(self.space.delete)
+        self.space.create()
+        self.space.sysctl({"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1})
+        self.space.ip("link add v0 type veth peer name v1\nlink set v0 up\nlink set v1 up\n")
+
+    def has_tap(self) -> bool:
+        """Whether a packet socket looks at v1: /proc/net/packet has its index in the fifth column."""
+        index = str(self.space.json(["ip", "-j", "link", "show", "v1"])[0]["ifindex"])
+        lines = self.space.run(["cat", "/proc/net/packet"]).stdout.splitlines()[1:]
+        return any(line.split()[4] == index for line in lines)
+
+    def reached(self) -> int:
+        return self.space.json(["ip", "-j", "-s", "link", "show", "v1"])[0]["stats64"]["rx"]["packets"]
+
+    def run(self, program: str, rate: int, percent: int) -> Run:
+        command, read = programs(self.arguments.weir)[program]
+        with CpuQuota(f"{self.name}-{percent}", percent) as quota:
+            command = self.space.wrap(quota.wrap(["taskset", "-c", CAPTURE_CORE, *command]))
+            process = Process(program, command, self.logs)
+            try:
+                wait_until(self.has_tap, 10, f"{program} to open its tap: {process.errors()}")
+                before = self.reached()
+                sender = json.loads(self.space.run(
+                    ["taskset", "-c", SENDER_CORE, str(bench_tool("bench_sender")), "--interface", "v0", "--rate",
+                     str(rate), "--seconds", str(self.arguments.seconds)]).stdout)
+                if self.reached() - before != sender["sent"]:
+                    raise SystemExit(f"the veth pair itself lost frames of {sender['sent']}: not for the taps to see")
+                wait_until_idle(process)
+                process.signal(signal.SIGINT)
+                process.wait(60)
+            finally:
+                process.stop()
+        return Run(sender["sent"], sender["seconds"], read(process))
+
+
+def bench(arguments: argparse.Namespace, bench: Bench, percent: int, checks: Checks) -> list[dict]:
+    runs: dict[tuple[int, str], list[Run]] = {}
+    for _ in range(arguments.runs):
+        for rate in arguments.rates:
+            for program in programs(arguments.weir):
+                runs.setdefault((rate, program), []).append(bench.run(program, rate, percent))
+    rows = []
+    for rate in arguments.rates:
+        lost = {}
+        for program in programs(arguments.weir):
+            of = runs[rate, program]
+            lost[program] = statistics.median(r.lost_by_frames for r in of)
+            rows.append({"core %": percent, "program": program,
+                         "sent/s": round(statistics.median(r.sent / r.seconds for r in of)),
+                         "lost %": 100 * lost[program],
+                         "by its counter %": 100 * statistics.median(r.lost_by_counter for r in of),
+                         "followed %": 100 * statistics.median(r.seen.followed for r in of)})
+        checks.check(f"{percent} % of a core, {rows[-1]['sent/s']} frames/s: weir loses less than tcpdump, or both nothing",
+                     lost["weir"] < lost["tcpdump"] or max(lost.values()) <= NOTHING_LOST,
+                     f"{100 * lost['weir']:.2f} % to {100 * lost['tcpdump']:.2f} %")
+    print(table(list(rows[0]), [list(r.values()) for r in rows]))
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5, help="of sending, each time")
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES)
+    parser.add_argument("--percent", type=int, nargs="+", default=[20, 100], help="of a core, for the program under test")
+    parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
+    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "weir-bench")
+    arguments = parser.parse_args()
+    need_root()
+    if (os.cpu_count() or 1) < 2:
+        print("skipped: needs two cores")
+        return 0
+    if shutil.which("tcpdump") is None:
+        raise SystemExit("not installed: tcpdump (./run bench installs what .debian-packages lists)")
+    arguments.weir = str(weir_binary(arguments.weir))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    reap_leftovers()
+    checks = Checks()
+    with tempfile.TemporaryDirectory() as logs:
+        measured = Bench(arguments, new_run_name(), Path(logs))
+        rows = [row for percent in arguments.percent for row in bench(arguments, measured, percent, checks)]
+        measured.space.delete()
+    write_csv(arguments.out / "live-capture.csv", rows)
+    print(f"table: {arguments.out / 'live-capture.csv'}")
+    return checks.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
