@@ -1,10 +1,14 @@
 #include "estimator/capture.hpp"
 
+#include <cerrno>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 
+#include <linux/if_packet.h>
 #include <pcap/pcap.h>
+#include <sys/socket.h>
 #include <time.h>
 
 namespace weir {
@@ -89,10 +93,7 @@ struct LiveCapture::Impl {
   PcapHandle handle;
   int link_type = 1;
   std::int64_t fraction_ns = 1;  ///< of one unit in a stamp's fraction
-  std::uint64_t received = 0;    ///< libpcap's counters are 32 bits wide; these are not
-  std::uint64_t dropped = 0;
-  unsigned last_received = 0;
-  unsigned last_dropped = 0;
+  CaptureCounters counters;
 };
 
 LiveCapture::LiveCapture(const std::string& interface, const Options& options)
@@ -149,17 +150,17 @@ std::size_t LiveCapture::dispatch(std::size_t most, const FrameHandler& handler)
   return static_cast<std::size_t>(count);
 }
 
+/// What pcap_stats does, less the two files of /sys that it also reads each time. The kernel's counters begin
+/// anew with each reading (packet(7), PACKET_STATISTICS), and those dropped are among those received.
 CaptureCounters LiveCapture::counters() {
-  pcap_stat now{};
-  if (pcap_stats(impl_->handle.get(), &now) != 0) {
-    fail("cannot read the capture's counters", impl_->interface, pcap_geterr(impl_->handle.get()));
-  }
-  // Unsigned differences survive the wrap of the 32-bit counters.
-  impl_->received += static_cast<unsigned>(now.ps_recv - impl_->last_received);
-  impl_->dropped += static_cast<unsigned>(now.ps_drop - impl_->last_dropped);
-  impl_->last_received = now.ps_recv;
-  impl_->last_dropped = now.ps_drop;
-  return {.received = impl_->received, .dropped = impl_->dropped};
+  tpacket_stats_v3 since{};
+  socklen_t length = sizeof since;
+  if (::getsockopt(descriptor(), SOL_PACKET, PACKET_STATISTICS, &since, &length) != 0)
+    throw std::system_error(errno, std::generic_category(),
+                            "cannot read the capture's counters on " + impl_->interface);
+  impl_->counters.received += since.tp_packets;
+  impl_->counters.dropped += since.tp_drops;
+  return impl_->counters;
 }
 
 }  // namespace weir

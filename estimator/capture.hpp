@@ -19,8 +19,8 @@ namespace weir {
 using FrameHandler = std::function<void(const Frame&)>;
 
 struct CaptureCounters {
-  std::uint64_t received = 0;  ///< by the kernel's ring
-  std::uint64_t dropped = 0;   ///< ps_drop: the ring was full
+  std::uint64_t received = 0;  ///< by the tap, those dropped included
+  std::uint64_t dropped = 0;   ///< the ring was full
 };
 
 /// A live tap (TPACKET_V3 under libpcap). Frame times are on CLOCK_MONOTONIC, mapped from the kernel's

@@ -363,6 +363,11 @@ std::vector<Degradation> Gateway::degradations(TimePoint now) const {
   if (capture_lost_ && now - *capture_lost_ <= kRecently) {
     all.push_back({"capture_lossy", "the capture lost frames in the last ten seconds"});
   }
+  if (capture_.totals.one_in > 1) {
+    all.push_back(
+        {"capture_sampled", fmt::format("the capture cannot keep up: one connection in {} is followed",
+                                        capture_.totals.one_in)});
+  }
   if (not_saved_)
     all.push_back({"last_good_not_saved", "the last good policy is not on disk: " + *not_saved_});
   for (const std::string& what : api_failures_) all.push_back({"api", what});

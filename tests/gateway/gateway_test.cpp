@@ -280,6 +280,7 @@ TEST_F(GatewayTest, EachStepOfSamplingIsTold) {
   for (const std::uint32_t one_in : {1U, 2U, 4U, 4U, 2U, 1U}) {
     t.totals.one_in = one_in;
     gateway->on_tick(t, at(0.1));
+    EXPECT_EQ(degraded("capture_sampled", 0.1), one_in > 1);
   }
   EXPECT_EQ(count(EventKind::capture_sampled), 4U);
 }
