@@ -1,15 +1,20 @@
 #include "estimator/capture.hpp"
 
 #include <cerrno>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <pcap/pcap.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#include "estimator/sampling_filter.hpp"
 
 namespace weir {
 namespace {
@@ -76,14 +81,19 @@ void prefer(int status) {
   return handle;
 }
 
-void install_filter(pcap_t* handle, const std::string& filter, const std::string& interface) {
-  if (filter.empty()) return;
+/// Returns the program.
+[[nodiscard]] std::vector<sock_filter> install_filter(pcap_t* handle, const std::string& filter,
+                                                      const std::string& interface) {
   bpf_program program{};
   require(pcap_compile(handle, &program, filter.c_str(), 1, PCAP_NETMASK_UNKNOWN), handle,
           "cannot compile the capture filter", interface);
   const int status = pcap_setfilter(handle, &program);
+  std::vector<sock_filter> code;
+  for (const bpf_insn& i : std::span(program.bf_insns, program.bf_len))
+    code.push_back({.code = i.code, .jt = i.jt, .jf = i.jf, .k = i.k});
   pcap_freecode(&program);
   require(status, handle, "cannot install the capture filter", interface);
+  return code;
 }
 
 }  // namespace
@@ -94,6 +104,7 @@ struct LiveCapture::Impl {
   int link_type = 1;
   std::int64_t fraction_ns = 1;  ///< of one unit in a stamp's fraction
   CaptureCounters counters;
+  std::vector<sock_filter> filter;
 };
 
 LiveCapture::LiveCapture(const std::string& interface, const Options& options)
@@ -101,8 +112,8 @@ LiveCapture::LiveCapture(const std::string& interface, const Options& options)
   impl_->interface = interface;
   impl_->handle = open_live(interface, options);
   pcap_t* p = impl_->handle.get();
-  install_filter(p, options.filter.value_or(pcap_datalink(p) == DLT_EN10MB ? kEthernetFilter : ""),
-                 interface);
+  impl_->filter = install_filter(
+      p, options.filter.value_or(pcap_datalink(p) == DLT_EN10MB ? kEthernetFilter : ""), interface);
   impl_->link_type = pcap_datalink(p);
   impl_->fraction_ns = pcap_get_tstamp_precision(p) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
   if (pcap_get_selectable_fd(p) < 0)
@@ -161,6 +172,14 @@ CaptureCounters LiveCapture::counters() {
   impl_->counters.received += since.tp_packets;
   impl_->counters.dropped += since.tp_drops;
   return impl_->counters;
+}
+
+/// Past libpcap, which would close the tap for a moment: the kernel replaces a socket's filter at once.
+bool LiveCapture::follow(const FlowSample& sample) {
+  if (impl_->link_type != DLT_EN10MB) return false;
+  std::vector<sock_filter> code = with_sampling(sample, impl_->filter);
+  const sock_fprog program{.len = static_cast<unsigned short>(code.size()), .filter = code.data()};
+  return ::setsockopt(descriptor(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
 }
 
 }  // namespace weir

@@ -48,6 +48,9 @@ class LiveCapture {
   /// Hands over what is there, at most `most` frames; returns how many. Throws when the interface is gone.
   std::size_t dispatch(std::size_t most, const FrameHandler& handler);
   [[nodiscard]] CaptureCounters counters();
+  /// Leaves out most frames of connections that `sample` does not follow, from the next frame on (those in
+  /// the ring stay); false: this link's or kernel's filter cannot, all frames come as before.
+  [[nodiscard]] bool follow(const FlowSample& sample);
 
  private:
   struct Impl;

@@ -27,6 +27,12 @@ constexpr std::size_t kBatch = 32;
 /// tick sooner.
 constexpr Duration kCohortsEndBeforeTicks = 20ms;
 
+/// Whether the tap's filter could tell whose it is (sampling_filter).
+[[nodiscard]] bool is_plain(const PacketRecord& record) {
+  const std::uint32_t in_front = record.headers_bytes - record.tcp_header_bytes;
+  return !record.tunnelled && in_front == (record.source.family == Family::v4 ? 14U + 20U : 14U + 40U);
+}
+
 }  // namespace
 
 struct Estimator::Impl {
@@ -52,6 +58,7 @@ struct Estimator::Impl {
   EstimatorTotals totals;
   std::unique_ptr<Accounts> accounts;
   CaptureGap gap{.begin = TimePoint::max(), .end = TimePoint::min()};
+  FlowSample chosen;
   bool follows_fewer = false;  ///< than at the last tick
   std::optional<TimePoint> epoch;
   FrameClock clock;
@@ -103,7 +110,8 @@ struct Estimator::Impl {
   void work_off();
   void work_on(const Pending& item);
   void take_ip(const PacketRecord& record);
-  void pass_over(const PacketRecord& record);
+  void take_unsampled(const PacketRecord& record);
+  void pass_over(const PacketRecord& record, std::uint32_t times);
   [[nodiscard]] Bytes charged_for(const PacketRecord& record, std::uint32_t segments) const;
   void count_bytes(const PacketRecord& record, Bytes charged);
   void take_tcp(const PacketRecord& record, const FlowKey& key);
@@ -149,7 +157,7 @@ void Estimator::Impl::take(const Frame& frame) {
   item.followed = false;
   if (item.outcome == ParseOutcome::tcp) {
     item.key = flows.key_of(item.record);
-    item.followed = flows.follows(item.key.hash);
+    item.followed = flows.follows(item.key);
     if (item.followed) flows.prefetch_index(item.key);
   }
   if (pending == kBatch) work_off();
@@ -176,8 +184,7 @@ void Estimator::Impl::work_on(const Pending& item) {
       if (item.followed) {
         take_tcp(item.record, item.key);
       } else {
-        ++totals.unsampled;
-        pass_over(item.record);
+        take_unsampled(item.record);
       }
       break;
     case ParseOutcome::ip:
@@ -207,9 +214,17 @@ void Estimator::Impl::take_ip(const PacketRecord& record) {
   count_bytes(record, settings.link_layer.charged(record.frame_bytes));
 }
 
+void Estimator::Impl::take_unsampled(const PacketRecord& record) {
+  const std::uint32_t times = chosen.thinned && is_plain(record) ? FlowSample::kThinning : 1;
+  totals.frames += times - 1;
+  totals.tcp += times - 1;
+  totals.unsampled += times;
+  pass_over(record, times);
+}
+
 /// TCP of a connection that is not followed: its bytes, as if it had been.
-void Estimator::Impl::pass_over(const PacketRecord& record) {
-  count_bytes(record, charged_for(record, wire_segments(0, record)));
+void Estimator::Impl::pass_over(const PacketRecord& record, std::uint32_t times) {
+  count_bytes(record, Bytes(charged_for(record, wire_segments(0, record)).count() * times));
 }
 
 void Estimator::Impl::count_bytes(const PacketRecord& record, Bytes charged) {
@@ -231,7 +246,7 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   const FlowTable::Found found = flows.find_or_create(key, record.time, [this](Flow& flow) { forget(flow); });
   if (found.flow == nullptr) {
     ++totals.flows_refused;
-    pass_over(record);
+    pass_over(record, 1);
     return;
   }
   Flow& flow = *found.flow;
@@ -448,16 +463,17 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   return result;
 }
 
-void Estimator::follow_one_in(std::uint32_t n) {
+void Estimator::follow(const FlowSample& sample) {
   Impl& my = *impl_;
-  if (n == my.totals.one_in) return;
+  if (sample == my.chosen) return;
   my.work_off();
-  my.follows_fewer = my.follows_fewer || n > my.totals.one_in;
-  my.totals.one_in = n;
-  my.flows.follow_one_in(n);
+  my.follows_fewer = my.follows_fewer || sample.one_in > my.chosen.one_in;
+  my.chosen = sample;
+  my.totals.one_in = sample.one_in;
+  my.flows.follow(sample);
   for (const auto& of_site : my.windows) {
     for (const auto& window : of_site) {
-      if (window) window->follow_one_in(n);
+      if (window) window->follow_one_in(sample.one_in);
     }
   }
 }

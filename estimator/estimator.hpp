@@ -16,6 +16,7 @@
 #include "config/address.hpp"
 #include "config/policy.hpp"
 #include "config/units.hpp"
+#include "estimator/flow_sampling.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
 
@@ -120,11 +121,11 @@ class Estimator {
   /// ticks. `capture_lost`: frames were dropped by the capture since the last tick; the cohorts they may have
   /// belonged to are void.
   [[nodiscard]] TickResult tick(TimePoint now, bool capture_lost);
-  /// From now on one connection in `n` is followed (a power of two, FlowSampling::kMostOneIn at most), for a
-  /// capture that cannot keep up. Bytes stay those of all frames and delivered rates are scaled up to them;
-  /// segments, losses, RTTs and flows are those of the connections that are followed. When these get fewer
-  /// the next tick is as one that lost frames.
-  void follow_one_in(std::uint32_t n);
+  /// From now on follows these connections only, for a capture that cannot keep up. Bytes stay those of all
+  /// frames (of a thinned sample: as estimated) and delivered rates are scaled up to them; segments, losses,
+  /// RTTs and flows are those of the connections that are followed. When these get fewer the next tick is as
+  /// one that lost frames.
+  void follow(const FlowSample& sample);
   [[nodiscard]] const EstimatorTotals& totals() const;
   [[nodiscard]] RttTotals rtt_totals(Direction direction) const;
   [[nodiscard]] DelayTotals retransmission_delay(Direction direction) const;

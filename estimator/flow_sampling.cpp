@@ -12,7 +12,7 @@ constexpr Duration kRoomyFor = 5s;
 
 }  // namespace
 
-void FlowSampling::on_turn(const Turn& turn) {
+std::optional<FlowSample> FlowSampling::on_turn(const Turn& turn) {
   if (!window_) {
     window_ = Window{.began = turn.began};
     roomy_since_ = turn.began;
@@ -23,9 +23,20 @@ void FlowSampling::on_turn(const Turn& turn) {
   dropped_ = turn.dropped;  // a tap that was opened anew counts from zero
   // The first drop is acted on at once, in the tick that is void for it; its successors show what came of it.
   const bool first_drop = window_->dropped && !was_too_much_;
-  if (turn.ended - window_->began < kWindow && !first_drop) return;
+  if (turn.ended - window_->began < kWindow && !first_drop) return std::nullopt;
+  const std::uint32_t before = one_in_;
   close(*window_, turn.ended);
   window_ = Window{.began = turn.ended};
+  return one_in_ == before ? std::nullopt : std::optional(FlowSample{.one_in = one_in_, .seed = seed_});
+}
+
+std::optional<FlowSample> FlowSampling::due(TimePoint frame) {
+  std::optional<FlowSample> newest;
+  while (!begun_.empty() && begun_.front().at <= frame) {
+    newest = begun_.front().sample;
+    begun_.pop_front();
+  }
+  return newest;
 }
 
 void FlowSampling::close(const Window& window, TimePoint now) {

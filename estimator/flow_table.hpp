@@ -12,6 +12,7 @@
 
 #include "estimator/coarse_time.hpp"
 #include "estimator/flow_index.hpp"
+#include "estimator/flow_sampling.hpp"
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/sides.hpp"
@@ -84,10 +85,11 @@ class FlowTable {
 
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
 
-  /// `n`: a power of two. Connections that are followed no more leave with the next ten calls of `expire`.
-  void follow_one_in(std::uint32_t n) { passed_over_ = ~(0xffffffffU / n); }
-  /// By the upper bits of a key's hash: the index goes by the lower ones, and stays evenly filled.
-  [[nodiscard]] bool follows(std::uint32_t hash) const { return (hash & passed_over_) == 0; }
+  /// Connections that are followed no more leave with the next ten calls of `expire`.
+  void follow(const FlowSample& sample) { sample_ = sample; }
+  [[nodiscard]] bool follows(const FlowKey& key) const {
+    return sample_.one_in == 1 || follows(key.addresses, key.ports);
+  }
 
   // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
   //    and both ends of that, each a step behind the other --
@@ -129,7 +131,8 @@ class FlowTable {
   [[nodiscard]] Number find(const FlowKey& key) {
     return index_.find(key.hash, [&](Number n) { return is(n, key); });
   }
-  [[nodiscard]] bool follows_still(const Flow& flow) { return passed_over_ == 0 || follows(hash_of(flow)); }
+  [[nodiscard]] bool follows(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports) const;
+  [[nodiscard]] bool follows_still(const Flow& flow);
   [[nodiscard]] static bool is_stale(const Flow& flow, TimePoint now);
   [[nodiscard]] static bool may_give_way(const Flow& flow, TimePoint now);
   [[nodiscard]] Flow* create(const FlowKey& key);
@@ -145,7 +148,7 @@ class FlowTable {
   Number hand_ = 0;  ///< where expiry goes on
   Number victim_hand_ = 0;
   std::uint32_t next_number_ = 1;
-  std::uint32_t passed_over_ = 0;  ///< bits of a hash that have to be 0
+  FlowSample sample_;
   std::uint64_t evicted_ = 0;
 };
 

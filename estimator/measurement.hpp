@@ -38,7 +38,7 @@ struct Cohort {
   std::uint32_t lost_beyond = 0;  ///< k: lost on the WAN side of the tap, spurious ones already taken off
   std::uint32_t lost_before = 0;  ///< holes: bytes first seen below the high-water mark (LAN, our own queues)
   Bytes sent;                     ///< charged bytes of the TCP segments sent in it, retransmissions included
-  std::uint32_t one_in = 1;       ///< of so many connections one is counted here (Estimator::follow_one_in)
+  std::uint32_t one_in = 1;       ///< of so many connections one is counted here (Estimator::follow)
   std::vector<Slot> slots;        ///< kSlotsPerCohort from `begin` on, or none where they are not kept
   bool operator==(const Cohort&) const = default;
 };

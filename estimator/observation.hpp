@@ -118,8 +118,8 @@ class Observer {
   void on_time(TimePoint now);
   /// The capture lost `count` more frames since the last call.
   void on_kernel_drops(std::uint64_t count);
-  /// See Estimator::follow_one_in.
-  void follow_one_in(std::uint32_t n) { estimator_.follow_one_in(n); }
+  /// See Estimator::follow.
+  void follow(const FlowSample& sample) { estimator_.follow(sample); }
   void on_truncated() { truncated_ = true; }
   /// Closes what is still open, as if nothing came any more, and sums up. Call once, at the end of a file.
   [[nodiscard]] Observation finish();

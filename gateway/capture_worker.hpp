@@ -30,6 +30,7 @@ class FrameSource {
   [[nodiscard]] virtual int descriptor() const = 0;
   virtual std::size_t dispatch(std::size_t most, const FrameHandler& handler) = 0;
   [[nodiscard]] virtual CaptureCounters counters() = 0;
+  [[nodiscard]] virtual bool follow(const FlowSample& sample) = 0;
 };
 
 /// Throws, saying why, when there is nothing to capture from.
@@ -72,6 +73,7 @@ class CaptureWorker {
   void open_source(TimePoint now);
   void wait(TimePoint until);
   void read_frames();
+  void follow(const std::optional<FlowSample>& sample);
   void close_ticks_until(TimePoint frame_time);
   void close_tick(TimePoint now);
   void tell_down(std::string why);
@@ -89,7 +91,8 @@ class CaptureWorker {
   std::unique_ptr<FrameSource> source_;
   std::uint64_t dropped_before_ = 0;
   FlowSampling sampling_;
-  bool gap_ = true;  ///< frames passed unseen since the last tick: the tap was not open
+  FlowSample followed_;  ///< by the estimator, and by the next one
+  bool gap_ = true;      ///< frames passed unseen since the last tick: the tap was not open
   std::optional<std::string> told_down_;
   TimePoint next_try_;
   TimePoint next_tick_;

@@ -145,14 +145,20 @@ class LiveObservation {
   /// Returns the time at its end.
   TimePoint read_frames() {
     const TimePoint began = monotonic_now();
-    const std::size_t frames =
-        capture_.dispatch(kFramesATurn, [this](const Frame& frame) { observer_.on_frame(frame); });
+    const std::size_t frames = capture_.dispatch(kFramesATurn, [this](const Frame& frame) {
+      if (const auto due = sampling_.due(frame.time)) observer_.follow(*due);
+      observer_.on_frame(frame);
+    });
     const TimePoint ended = monotonic_now();
     const std::uint64_t dropped = capture_.counters().dropped;
     if (dropped > dropped_) observer_.on_kernel_drops(dropped - dropped_);
     dropped_ = dropped;
-    sampling_.on_turn({.began = began, .ended = ended, .emptied = frames < kFramesATurn, .dropped = dropped});
-    observer_.follow_one_in(sampling_.one_in());
+    auto sample = sampling_.on_turn(
+        {.began = began, .ended = ended, .emptied = frames < kFramesATurn, .dropped = dropped});
+    if (sample) {
+      sample->thinned = capture_.follow(*sample);
+      sampling_.began(*sample, monotonic_now());
+    }
     return ended;
   }
 
@@ -174,7 +180,7 @@ class LiveObservation {
   StopSignals stop_;
   LiveCapture capture_;
   Observer observer_;
-  FlowSampling sampling_;
+  FlowSampling sampling_{std::random_device()()};
   std::uint64_t dropped_ = 0;
   bool redraw_;
 };

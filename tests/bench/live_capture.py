@@ -3,7 +3,9 @@
 
 A sender on one core puts 64-byte TCP frames of 1000 connections on a veth pair in a namespace of this run's own; the
 program under test watches its far end on the other core, one program at a time, in turns. What was lost is told twice:
-by the program's own count of kernel drops, and by what it saw of the frames that were sent. Medians of the runs.
+by the program's own count of kernel drops, and by the frames that it counted beside those that were sent. Medians of the
+runs. Under overload weir follows a share of the connections, and counts one frame in eight of the others for eight: its
+own count is an estimate then, and may be above what was sent.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ from netlab.report import Checks, table, write_csv  # noqa: E402
 from netlab.tools import bench_tool, weir_binary  # noqa: E402
 
 RING_MIB = 32  # what weir takes
-RATES = [50_000, 100_000, 200_000, 300_000, 400_000, 2_000_000]  # the last is more than the sender has
+RATES = [100_000, 200_000, 300_000, 2_000_000]  # the last is more than the sender has
 PREFERRED = ["nice", "-n", "-10"]  # to whatever else runs on the machine, the sender as well as the programs under test
 SENDER_CORE, CAPTURE_CORE = "0", "1"
-NOTHING_LOST = 1e-4
+NOTHING_LOST, COUNTED_WITHIN = 1e-4, 0.02
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ class Run:
     seen: Seen
 
     @property
-    def lost_by_frames(self) -> float:
-        return 1 - self.seen.frames / self.sent
+    def dropped(self) -> float:
+        return self.seen.dropped / self.sent
 
     @property
-    def lost_by_counter(self) -> float:
-        return self.seen.dropped / (self.seen.frames + self.seen.dropped) if self.seen.frames else 1.0
+    def missing(self) -> float:
+        return 1 - self.seen.frames / self.sent
 
 
 def read_weir(process: Process) -> Seen:
@@ -142,19 +144,22 @@ def bench(arguments: argparse.Namespace, bench: Bench, percent: int, checks: Che
                 runs.setdefault((rate, program), []).append(bench.run(program, rate, percent))
     rows = []
     for rate in arguments.rates:
-        lost = {}
+        dropped, missing = {}, {}
         for program in programs(arguments.weir):
             of = runs[rate, program]
-            lost[program] = statistics.median(r.lost_by_frames for r in of)
+            dropped[program] = statistics.median(r.dropped for r in of)
+            missing[program] = statistics.median(r.missing for r in of)
             rows.append({"core %": percent, "program": program,
                          "sent/s": round(statistics.median(r.sent / r.seconds for r in of)),
-                         "lost %": 100 * lost[program],
-                         "by its counter %": 100 * statistics.median(r.lost_by_counter for r in of),
+                         "dropped %": 100 * dropped[program], "not counted %": 100 * missing[program],
                          "ns a frame": 1e9 * statistics.median(r.cpu_s / max(r.seen.frames, 1) for r in of),
                          "followed %": 100 * statistics.median(r.seen.followed for r in of)})
-        checks.check(f"{percent} % of a core, {rows[-1]['sent/s']} frames/s: weir loses less than tcpdump, or both nothing",
-                     lost["weir"] < lost["tcpdump"] or max(lost.values()) <= NOTHING_LOST,
-                     f"{100 * lost['weir']:.2f} % to {100 * lost['tcpdump']:.2f} %")
+        load = f"{percent} % of a core, {rows[-1]['sent/s']} frames/s"
+        checks.check(f"{load}: weir loses less than tcpdump, or both nothing",
+                     dropped["weir"] < dropped["tcpdump"] or max(dropped.values()) <= NOTHING_LOST,
+                     f"{100 * dropped['weir']:.2f} % to {100 * dropped['tcpdump']:.2f} %")
+        checks.check(f"{load}: weir's count of frames is within {100 * COUNTED_WITHIN:g} % of what was sent",
+                     abs(missing["weir"]) <= COUNTED_WITHIN, f"{-100 * missing['weir']:+.2f} %")
     print(table(list(rows[0]), [list(r.values()) for r in rows]))
     return rows
 
@@ -164,7 +169,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="of sending, each time")
     parser.add_argument("--rates", type=int, nargs="+", default=RATES)
-    parser.add_argument("--percent", type=int, nargs="+", default=[1, 2, 100], help="of a core, for the program under test")
+    parser.add_argument("--percent", type=int, nargs="+", default=[1, 100], help="of a core, for the program under test")
     parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "weir-bench")
     arguments = parser.parse_args()

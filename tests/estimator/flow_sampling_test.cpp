@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "estimator/flow_table.hpp"
+
 #include "wire.hpp"
 
 namespace weir {
@@ -19,7 +21,7 @@ using namespace std::chrono_literals;
 /// A reader that turns a hundred times a second.
 struct Reader {
   static constexpr Duration kTurn = 10ms;
-  FlowSampling sampling;
+  FlowSampling sampling{1};
   TimePoint now = at_ms(0);
   std::uint64_t dropped = 0;
 
@@ -28,7 +30,8 @@ struct Reader {
     for (Duration done{}; done < for_so_long; done += kTurn) {
       const auto worked = std::chrono::duration_cast<Duration>(kTurn * busy);
       now += kTurn;
-      sampling.on_turn({.began = now - worked, .ended = now, .emptied = emptied, .dropped = dropped});
+      static_cast<void>(
+          sampling.on_turn({.began = now - worked, .ended = now, .emptied = emptied, .dropped = dropped}));
     }
   }
 };
@@ -88,6 +91,44 @@ TEST(FlowSampling, DoublesOnceThereWasRoomForTwiceTheWorkForFiveSeconds) {
   EXPECT_EQ(reader.sampling.one_in(), 2U) << "each step is tried for as long";
   reader.read(300ms, 0.3, true);
   EXPECT_EQ(reader.sampling.one_in(), 1U);
+}
+
+// What the tap holds from before the change is of the sample before.
+TEST(FlowSampling, ASampleIsDueWithTheFirstFrameThatCameUnderIt) {
+  FlowSampling sampling(1);
+  sampling.began({.one_in = 2}, at_ms(100));
+  sampling.began({.one_in = 4}, at_ms(200));
+  EXPECT_FALSE(sampling.due(at_ms(99)));
+  EXPECT_EQ(sampling.due(at_ms(100)).value().one_in, 2U);
+  EXPECT_FALSE(sampling.due(at_ms(199)));
+  EXPECT_EQ(sampling.due(at_ms(300)).value().one_in, 4U);
+  EXPECT_FALSE(sampling.due(at_ms(400)));
+  sampling.began({.one_in = 8}, at_ms(500));
+  sampling.began({.one_in = 16}, at_ms(600));
+  EXPECT_EQ(sampling.due(at_ms(700)).value().one_in, 16U) << "nothing came between them";
+}
+
+TEST(FlowSample, IsTheSameForBothDirectionsAndAsLargeAsItSays) {
+  for (const std::uint32_t one_in : {1U, 2U, 64U}) {
+    const FlowSample sample{.one_in = one_in, .seed = 99};
+    std::uint32_t followed = 0;
+    FlowTable table(FlowLimits{}, 7);
+    table.follow(sample);
+    for (std::uint32_t port = 0; port < 64'000; ++port) {
+      PacketRecord there;
+      there.source = address("10.1.0.1");
+      there.destination = address("10.20.0.1");
+      there.source_port = static_cast<std::uint16_t>(port);
+      there.destination_port = 443;
+      PacketRecord back = there;
+      std::swap(back.source, back.destination);
+      std::swap(back.source_port, back.destination_port);
+      const bool follows = table.follows(table.key_of(there));
+      ASSERT_EQ(follows, table.follows(table.key_of(back)));
+      followed += follows ? 1U : 0U;
+    }
+    EXPECT_NEAR(followed, 64'000.0 / one_in, 0.1 * 64'000.0 / one_in) << one_in;
+  }
 }
 
 /// Connections that send two segments every 10 ms over a path of 20 ms; of each the first of every 25th pair
@@ -204,7 +245,7 @@ INSTANTIATE_TEST_SUITE_P(OneIn, SampledEstimator, testing::Values(1U, 2U, 8U));
 TEST_P(SampledEstimator, SumsAndRatiosAreThoseOfAllConnections) {
   const std::uint32_t one_in = GetParam();
   Crowd crowd;
-  crowd.wire.estimator.follow_one_in(one_in);
+  crowd.wire.estimator.follow({.one_in = one_in});
   crowd.run_until(1000);
   const std::uint64_t before = crowd.bytes_sent();
   const std::vector<SiteMeasurement> ticks = crowd.run_until(4000);
@@ -230,7 +271,7 @@ TEST(SampledEstimatorChange, InventsNoLossAndNoOutage) {
   Crowd crowd;
   crowd.run_until(2000);
   const std::size_t all = crowd.wire.estimator.totals().flows;
-  crowd.wire.estimator.follow_one_in(8);
+  crowd.wire.estimator.follow({.one_in = 8});
   const auto narrowed = crowd.run_until(3100);
   EXPECT_FALSE(narrowed.front().valid);
   EXPECT_FALSE(narrowed.front().delivered_bytes);
@@ -240,7 +281,7 @@ TEST(SampledEstimatorChange, InventsNoLossAndNoOutage) {
     EXPECT_FALSE(m.unanswered_since && m.at - *m.unanswered_since > 200ms);
     for (const Cohort& c : m.mature) EXPECT_LT(c.lost_beyond, 0.1 * c.segments + 5);
   }
-  crowd.wire.estimator.follow_one_in(1);
+  crowd.wire.estimator.follow({.one_in = 1});
   const auto widened = crowd.run_until(5000);
   EXPECT_TRUE(widened.front().valid);
   EXPECT_EQ(crowd.wire.estimator.totals().flows, all);
@@ -264,7 +305,7 @@ TEST(SampledEstimatorBytes, SuperPacketsCountAlikeFollowedOrNot) {
   std::optional<std::uint64_t> followed;
   for (const std::uint32_t one_in : {1U, 64U}) {
     Wire wire;
-    wire.estimator.follow_one_in(one_in);
+    wire.estimator.follow({.one_in = one_in});
     for (std::uint16_t port = 1; port <= 100; ++port) {
       TcpSpec s = wire.out(0, 14'600);
       s.source_port = port;

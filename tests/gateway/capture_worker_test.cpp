@@ -91,6 +91,7 @@ class PipeSource final : public FrameSource {
     return static_cast<std::size_t>(got);
   }
   CaptureCounters counters() override { return {.received = received_, .dropped = pipe_.dropped}; }
+  bool follow(const FlowSample&) override { return false; }
 
  private:
   Pipe& pipe_;
@@ -158,7 +159,9 @@ TEST_F(CaptureWorkerTest, TheFirstTickAndThoseWithDropsAreVoid) {
   bool void_seen = false;
   for (int i = 0; i < 2 && !void_seen; ++i) void_seen = !heard.next_tick().value().result.outbound[0].valid;
   EXPECT_TRUE(void_seen);
-  EXPECT_TRUE(heard.next_tick().value().result.outbound[0].valid);
+  // Another one when fewer connections begin to be followed, then all is well again.
+  const bool next_is_valid = heard.next_tick().value().result.outbound[0].valid;
+  EXPECT_TRUE(next_is_valid || heard.next_tick().value().result.outbound[0].valid);
 }
 
 // Also by an estimator that begins anew meanwhile: the load is still the same.
