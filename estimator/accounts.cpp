@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "estimator/segment_totals.hpp"
-
 namespace weir {
 namespace {
 
@@ -32,14 +30,12 @@ Accounts::Accounts(std::size_t sites, std::size_t keep_flows) : comparisons_(sit
 
 // -- told by the estimator --
 
-Accounts::Sums& Accounts::sums_of(const Account& account) {
+Accounts::Sums& Accounts::first_sums_of(const Account& account) {
   auto& path = paths_[static_cast<std::size_t>(account.direction)][account.site];
   if (!path) path = std::make_unique<Path>();
   const std::uint8_t dscp = account.dscp & 0x3fU;
-  if (path->place[dscp] == Path::kNone) {
-    path->place[dscp] = make_sums(*path, dscp);
-    if (account.direction == Direction::outbound) compare_classes(account.site);
-  }
+  path->place[dscp] = make_sums(*path, dscp);
+  if (account.direction == Direction::outbound) compare_classes(account.site);
   return path->sums[path->place[dscp]];
 }
 
@@ -65,16 +61,7 @@ void Accounts::compare_classes(std::uint32_t site) {
   comparisons_[site] = std::make_unique<DscpComparison>();
 }
 
-DscpComparison* Accounts::comparison_of(const Account& account) const {
-  return account.direction == Direction::outbound ? comparisons_[account.site].get() : nullptr;
-}
-
-void Accounts::packet(const Account& account, const PacketRecord& record, Bytes charged, bool answered) {
-  if (!record.has(kTcpSyn)) {
-    ++packets_;
-    if (!answered) ++unanswered_packets_;
-  }
-  if (!flow_log_) return;
+void Accounts::log(const Account& account, const PacketRecord& record, Bytes charged) {
   flow_log_->packet({.flow = account.flow,
                      .end = account.end,
                      .end_inside = account.direction == Direction::outbound,
@@ -82,20 +69,6 @@ void Accounts::packet(const Account& account, const PacketRecord& record, Bytes 
                      .dscp = account.dscp,
                      .charged = charged},
                     record);
-}
-
-void Accounts::data(const Account& account, TimePoint at, std::uint32_t segments,
-                    const SegmentVerdict& verdict, bool lone_fin) {
-  Sums& sums = sums_of(account);
-  sums.segments.data += segments;
-  count(verdict, lone_fin, sums.segments);
-  if (DscpComparison* comparison = comparison_of(account)) {
-    if (segments > 0) comparison->sent(account.dscp, at, segments);
-    if (verdict.resent_after) {
-      comparison->lost(account.dscp, at - *verdict.resent_after, verdict.segments);
-    }
-  }
-  if (flow_log_) flow_log_->classified(account.flow, account.end, segments, verdict);
 }
 
 void Accounts::syn_repeated(const Account& account) {

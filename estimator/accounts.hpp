@@ -19,6 +19,7 @@
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
+#include "estimator/segment_totals.hpp"
 
 namespace weir {
 
@@ -50,11 +51,29 @@ class Accounts {
   Accounts(std::size_t sites, std::size_t keep_flows);
 
   // -- told by the estimator --
-  /// Any packet of a flow, `account` being its sender's. `answered`: the flow's other end has been seen.
-  void packet(const Account& account, const PacketRecord& record, Bytes charged, bool answered);
+  /// Any packet of a flow. `answered`: the flow's other end has been seen.
+  void packet(bool syn, bool answered) {
+    if (syn) return;
+    ++packets_;
+    if (!answered) ++unanswered_packets_;
+  }
+  [[nodiscard]] bool logs_flows() const { return flow_log_.has_value(); }
+  /// The same packet for its row, where flows are kept: `account` is its sender's.
+  void log(const Account& account, const PacketRecord& record, Bytes charged);
   /// `segments` of payload that the packet held.
   void data(const Account& account, TimePoint at, std::uint32_t segments, const SegmentVerdict& verdict,
-            bool lone_fin);
+            bool lone_fin) {
+    SegmentTotals& totals = sums_of(account).segments;
+    totals.data += segments;
+    count(verdict, lone_fin, totals);
+    if (DscpComparison* comparison = comparison_of(account)) {
+      if (segments > 0) comparison->sent(account.dscp, at, segments);
+      if (verdict.resent_after) {
+        comparison->lost(account.dscp, at - *verdict.resent_after, verdict.segments);
+      }
+    }
+    if (flow_log_) flow_log_->classified(account.flow, account.end, segments, verdict);
+  }
   void syn_repeated(const Account& account);
   void losses_undone(const Account& account, const UndoneLosses& undone);
   void rtt_sampled(const Account& account, const RttSample& sample);
@@ -86,9 +105,16 @@ class Accounts {
     std::vector<Sums> sums;
     std::uint8_t rest = kNone;  ///< of the sums of code points without any of their own
   };
-  [[nodiscard]] Sums& sums_of(const Account& account);
+  [[nodiscard]] Sums& sums_of(const Account& account) {
+    Path* path = paths_[static_cast<std::size_t>(account.direction)][account.site].get();
+    const std::uint8_t place = path == nullptr ? Path::kNone : path->place[account.dscp & 0x3fU];
+    return place == Path::kNone ? first_sums_of(account) : path->sums[place];
+  }
+  [[nodiscard]] Sums& first_sums_of(const Account& account);
   [[nodiscard]] std::uint8_t make_sums(Path& path, std::uint8_t dscp);
-  [[nodiscard]] DscpComparison* comparison_of(const Account& account) const;
+  [[nodiscard]] DscpComparison* comparison_of(const Account& account) const {
+    return account.direction == Direction::outbound ? comparisons_[account.site].get() : nullptr;
+  }
   void compare_classes(std::uint32_t site);
 
   std::array<std::vector<std::unique_ptr<Path>>, 2> paths_;   ///< [direction][site]

@@ -52,8 +52,7 @@ struct Estimator::Impl {
   RemoteBases bases;
   /// [site][direction]; made with the first frame, since most sites of a large policy may be silent.
   std::vector<std::array<std::unique_ptr<PathWindow>, 2>> windows;
-  std::array<DurationHistogram, 2> rtt;
-  std::array<Duration, 2> least_rtt{};
+  std::array<DurationSums, 2> rtt;                   ///< [direction]
   std::array<DurationSums, 2> retransmission_delay;  ///< [direction]
   EstimatorTotals totals;
   std::unique_ptr<Accounts> accounts;
@@ -90,6 +89,26 @@ struct Estimator::Impl {
             .end = end};
   }
 
+  /// A packet of a connection: who sent it, and where what the sender sends is summed up.
+  struct Passing {
+    const PacketRecord& record;
+    Flow& flow;
+    End sender;
+    Direction direction = Direction::outbound;
+    PathWindow* path = nullptr;
+    std::uint16_t mss = 0;       ///< agreed on by both ends; 0: not seen
+    std::uint32_t segments = 0;  ///< of payload, on the wire
+    Bytes charged{};
+
+    [[nodiscard]] HalfFlow& half() const { return flow.halves[sender]; }
+    [[nodiscard]] HalfFlow& peer() const { return flow.halves[1U - sender]; }
+    [[nodiscard]] End receiver() const { return static_cast<End>(1U - sender); }
+  };
+  void find_path(Passing& packet) {
+    packet.direction = direction_of(packet.flow, packet.sender);
+    packet.path = &window(packet.direction, packet.flow.site);
+  }
+
   struct Pending {
     PacketRecord record;
     FlowKey key;
@@ -112,7 +131,6 @@ struct Estimator::Impl {
   void take_ip(const PacketRecord& record);
   void take_unsampled(const PacketRecord& record);
   void pass_over(const PacketRecord& record, std::uint32_t times);
-  [[nodiscard]] Bytes charged_for(const PacketRecord& record, std::uint32_t segments) const;
   void count_bytes(const PacketRecord& record, Bytes charged);
   void take_tcp(const PacketRecord& record, const FlowKey& key);
   [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
@@ -122,12 +140,19 @@ struct Estimator::Impl {
   void retire(Flow& flow);
   void forget(Flow& flow);
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
-  void take_syn(Flow& flow, const PacketRecord& record, End sender);
-  void take_ack(Flow& flow, const PacketRecord& record, End sender);
-  void take_rtt(Flow& flow, const PacketRecord& record, End sender, RttSample sample);
-  void take_data(Flow& flow, const PacketRecord& record, End sender, std::uint32_t segments, Bytes charged);
-  void reconsider_sides(Flow& flow, const PacketRecord& record, End sender, Duration answered_after);
-  [[nodiscard]] static std::uint32_t wire_segments(std::uint16_t mss, const PacketRecord& record);
+  /// Of one frame; `mss` 0: not known.
+  struct OnWire {
+    std::uint32_t segments = 0;
+    Bytes charged;
+  };
+  [[nodiscard]] OnWire on_wire(const PacketRecord& record, std::uint16_t mss) const;
+  void measure(Passing& packet) const;
+  void take_syn(const Passing& packet);
+  void take_ack(Passing& packet, PathWindow& path);
+  void take_rtt(const Passing& packet, PathWindow& path, const AckVerdict& verdict);
+  void take_empty(const Passing& packet);
+  void take_data(const Passing& packet);
+  void reconsider_sides(Passing& packet, Duration answered_after);
   void begin_at(TimePoint first);
 };
 
@@ -156,7 +181,7 @@ void Estimator::Impl::take(const Frame& frame) {
   item.record.time = clock.believed(frame.time);
   item.followed = false;
   if (item.outcome == ParseOutcome::tcp) {
-    item.key = flows.key_of(item.record);
+    flows.find_key(item.record, item.key);
     item.followed = flows.follows(item.key);
     if (item.followed) flows.prefetch_index(item.key);
   }
@@ -224,7 +249,7 @@ void Estimator::Impl::take_unsampled(const PacketRecord& record) {
 
 /// TCP of a connection that is not followed: its bytes, as if it had been.
 void Estimator::Impl::pass_over(const PacketRecord& record, std::uint32_t times) {
-  count_bytes(record, Bytes(charged_for(record, wire_segments(0, record)).count() * times));
+  count_bytes(record, Bytes(on_wire(record, 0).charged.count() * times));
 }
 
 void Estimator::Impl::count_bytes(const PacketRecord& record, Bytes charged) {
@@ -233,13 +258,6 @@ void Estimator::Impl::count_bytes(const PacketRecord& record, Bytes charged) {
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
       .frame_seen(record.time, charged, record.protocol == 6 ? FrameKind::other_tcp : FrameKind::no_tcp);
-}
-
-/// A super-packet as the frames that it becomes on the wire.
-Bytes Estimator::Impl::charged_for(const PacketRecord& record, std::uint32_t segments) const {
-  const std::uint32_t frames = std::max(segments, 1U);
-  return settings.link_layer.charged(
-      record.frame_bytes + static_cast<std::uint64_t>(frames - 1) * record.headers_bytes, frames);
 }
 
 void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
@@ -254,34 +272,64 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   if (found.created) place(flow, record, sender);
   flow.last_seen = SlowTime(record.time);
   if (sender != flow.first_sender) flow.answered = true;
-
   if (record.has(kTcpSyn)) open_anew_if_reused(flow, record, sender);
-  if (record.payload > 0 || record.has(kTcpSyn)) {
-    flow.halves[sender].set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
-  }
-  const std::uint32_t segments = wire_segments(flow.mss(), record);
-  const Bytes charged = charged_for(record, segments);
-  window_of(flow, sender).frame_seen(record.time, charged, FrameKind::followed_tcp);
 
-  if (record.has(kTcpSyn)) take_syn(flow, record, sender);
-  if (accounts) accounts->packet(account_of(flow, sender), record, charged, flow.answered);
-  if (record.has(kTcpAck) && !record.has(kTcpRst)) take_ack(flow, record, sender);
+  Passing packet{record, flow, sender};
+  find_path(packet);
+  measure(packet);
+  packet.path->frame_seen(record.time, packet.charged, FrameKind::followed_tcp);
+  if (record.payload > 0 || record.has(kTcpSyn)) {
+    packet.half().set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
+  }
+  if (record.has(kTcpSyn)) take_syn(packet);
+  if (accounts) {
+    accounts->packet(record.has(kTcpSyn), flow.answered);
+    if (accounts->logs_flows()) accounts->log(account_of(flow, sender), record, packet.charged);
+  }
   if (record.has(kTcpRst)) {
     retire(flow);
     flow.closed = true;
     return;
   }
-  take_data(flow, record, sender, segments, charged);
+  if (record.has(kTcpAck)) {
+    PathWindow& path = window_of(flow, packet.receiver());
+    path.ack_seen(record.time);
+    if (!packet.peer().is_told_nothing_by(record) || record.has(kTcpEce)) take_ack(packet, path);
+  }
+  if (record.payload > 0 || record.has(kTcpFin)) {
+    take_data(packet);
+  } else if (!record.has(kTcpSyn)) {
+    take_empty(packet);
+  }
   if (record.has(kTcpFin)) {
     flow.finished = (flow.finished | 1U << sender) & 3U;
     flow.closed = flow.finished == 3;
   }
 }
 
-std::uint32_t Estimator::Impl::wire_segments(std::uint16_t mss, const PacketRecord& record) {
-  if (record.payload == 0) return 0;
-  const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
-  return record.payload <= each ? 1 : (record.payload + each - 1) / each;
+/// How many segments of payload a frame is on the wire, and what they are charged: a super-packet as the
+/// frames that it becomes.
+[[gnu::always_inline]] inline Estimator::Impl::OnWire Estimator::Impl::on_wire(const PacketRecord& record,
+                                                                               std::uint16_t mss) const {
+  OnWire wire;
+  std::uint64_t frame_bytes = record.frame_bytes;
+  if (record.payload > 0) {
+    wire.segments = 1;
+    const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
+    if (record.payload > each) {
+      wire.segments = (record.payload + each - 1) / each;
+      frame_bytes += static_cast<std::uint64_t>(wire.segments - 1) * record.headers_bytes;
+    }
+  }
+  wire.charged = settings.link_layer.charged(frame_bytes, std::max(wire.segments, 1U));
+  return wire;
+}
+
+[[gnu::always_inline]] inline void Estimator::Impl::measure(Passing& packet) const {
+  packet.mss = packet.flow.mss();
+  const OnWire wire = on_wire(packet.record, packet.mss);
+  packet.segments = wire.segments;
+  packet.charged = wire.charged;
 }
 
 // -- connections --
@@ -314,117 +362,123 @@ void Estimator::Impl::open_anew_if_reused(Flow& flow, const PacketRecord& record
   place(flow, record, sender);
 }
 
-void Estimator::Impl::take_syn(Flow& flow, const PacketRecord& record, End sender) {
+void Estimator::Impl::take_syn(const Passing& packet) {
+  const PacketRecord& record = packet.record;
   const DataSegment syn{.time = record.time,
                         .range = {record.sequence, record.sequence + 1},
                         .ip_id = record.ip_id,
                         .has_timestamp = record.has_timestamp,
                         .timestamp = record.timestamp_value};
-  HalfFlow& half = flow.halves[sender];
-  HalfFlow& peer = flow.halves[1 - sender];
-  if (half.on_syn(syn, record.mss_option) == SynVerdict::repeated) {
-    ++segments(direction_of(flow, sender)).syn_retransmitted;
-    if (accounts) accounts->syn_repeated(account_of(flow, sender));
+  if (packet.half().on_syn(syn, record.mss_option) == SynVerdict::repeated) {
+    ++segments(packet.direction).syn_retransmitted;
+    if (accounts) accounts->syn_repeated(account_of(packet.flow, packet.sender));
   }
+  HalfFlow& peer = packet.peer();
   if (record.has(kTcpAck) && peer.refuses_syn_data(record.acknowledgment)) {
-    peer.reject_syn_data(work_for(flow, static_cast<End>(1 - sender)));
+    peer.reject_syn_data(work_for(packet.flow, packet.receiver()));
   }
 }
 
 // -- acknowledgments --
 
-void Estimator::Impl::take_ack(Flow& flow, const PacketRecord& record, End sender) {
-  const End owner = static_cast<End>(1 - sender);
-  HalfFlow& half = flow.halves[owner];
-  const FlowWork work = work_for(flow, owner);
-  work.path.ack_seen(record.time);
-  if (half.is_told_nothing_by(record) && !record.has(kTcpEce)) return;
+/// Of what the receiver sends, by `path`.
+void Estimator::Impl::take_ack(Passing& packet, PathWindow& path) {
+  const PacketRecord& record = packet.record;
+  Flow& flow = packet.flow;
+  const End owner = packet.receiver();
+  HalfFlow& half = packet.peer();
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
-    work.path.unmarked_data_echoed();
-  const AckVerdict verdict = half.on_ack(record, work);
+    path.unmarked_data_echoed();
+  const AckVerdict verdict =
+      half.on_ack(record, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
   if (verdict.undone.segments > 0) {
     take_back(verdict.undone, segments(direction_of(flow, owner)));
     if (accounts) accounts->losses_undone(account_of(flow, owner), verdict.undone);
   }
-  if (verdict.sample) take_rtt(flow, record, sender, *verdict.sample);
-  if (verdict.answered) reconsider_sides(flow, record, sender, *verdict.answered);
+  if (verdict.rtt > Duration::zero()) take_rtt(packet, path, verdict);
+  if (verdict.answered > Duration::zero() && flow.side_is_a_guess())
+    reconsider_sides(packet, verdict.answered);
 }
 
-/// `sender` acknowledged: the sample is of the data that goes to it.
-void Estimator::Impl::take_rtt(Flow& flow, const PacketRecord& record, End sender, RttSample sample) {
-  const End owner = static_cast<End>(1 - sender);
-  const Direction direction = direction_of(flow, owner);
-  const auto at = static_cast<std::size_t>(direction);
-  rtt[at].add(sample.rtt);
-  if (least_rtt[at] == Duration::zero() || sample.rtt < least_rtt[at]) least_rtt[at] = sample.rtt;
+/// The sender acknowledged: the sample is of the data that goes to it, by `path`.
+void Estimator::Impl::take_rtt(const Passing& packet, PathWindow& path, const AckVerdict& verdict) {
+  const Flow& flow = packet.flow;
+  const TimePoint now = packet.record.time;
+  const End owner = packet.receiver();
+  rtt[static_cast<std::size_t>(direction_of(flow, owner))].add(verdict.rtt);
   // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or others
   // may have learnt more.
-  HalfFlow& half = flow.halves[owner];
-  const Duration own = half.least_rtt().value_or(sample.rtt);
-  if (half.base_is_due() || half.base() == Duration::zero() || sample.rtt <= own || own < half.base())
-    half.set_base(bases.learn(record.source, sample.rtt, own, sample.taken));
-  sample.base = half.base();
-  sample.flow = flow.number;
-  window_of(flow, owner).rtt_sampled(sample);
+  HalfFlow& half = packet.peer();
+  const Duration own = half.least_rtt().value_or(verdict.rtt);
+  if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
+    half.set_base(bases.learn(packet.record.source, verdict.rtt, own, now));
+  const RttSample sample{.sent = verdict.sent,
+                         .taken = now,
+                         .rtt = verdict.rtt,
+                         .base = half.base(),
+                         .weight = verdict.charged,
+                         .flow = flow.number};
+  path.rtt_sampled(sample);
   if (accounts) accounts->rtt_sampled(account_of(flow, owner), sample);
 }
 
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
-void Estimator::Impl::reconsider_sides(Flow& flow, const PacketRecord& record, End sender,
-                                       Duration answered_after) {
-  const SideBasis basis = flow.side_basis();
-  if (basis == SideBasis::configured || basis == SideBasis::nearness) return;
+void Estimator::Impl::reconsider_sides(Passing& packet, Duration answered_after) {
+  Flow& flow = packet.flow;
+  const PacketRecord& record = packet.record;
   const auto sender_nearer =
       sides.host_answered(record.source, record.destination, answered_after, record.time);
   if (!sender_nearer) return;
-  const bool first_end_inside = *sender_nearer == (sender == 0);
+  const bool first_end_inside = *sender_nearer == (packet.sender == 0);
   if (first_end_inside != flow.source_inside) retire(flow);
   flow.place({.site = flow.site, .source_inside = first_end_inside, .basis = SideBasis::nearness});
+  find_path(packet);
 }
 
 // -- data --
 
-void Estimator::Impl::take_data(Flow& flow, const PacketRecord& record, End sender,
-                                std::uint32_t count_of_segments, Bytes charged) {
-  const Direction direction = direction_of(flow, sender);
-  HalfFlow& half = flow.halves[sender];
-  SegmentTotals& t = segments(direction);
-  const bool fin = record.has(kTcpFin);
-  const SequenceNumber begin = record.has(kTcpSyn) ? record.sequence + 1 : record.sequence;
-  if (record.payload == 0 && !fin) {
-    if (record.has(kTcpSyn)) return;
-    if (const auto kind = half.classify_empty(begin)) {
-      const SegmentVerdict empty{.kind = *kind, .segments = 1};
-      count(empty, false, t);
-      if (accounts) accounts->data(account_of(flow, sender), record.time, 0, empty, false);
-    }
-    return;
-  }
+/// Keep-alives and probes may come without payload.
+void Estimator::Impl::take_empty(const Passing& packet) {
+  const auto kind = packet.half().classify_empty(packet.record.sequence);
+  if (!kind) return;
+  const SegmentVerdict empty{.kind = *kind, .segments = 1};
+  count(empty, false, segments(packet.direction));
+  if (accounts) accounts->data(account_of(packet.flow, packet.sender), packet.record.time, 0, empty, false);
+}
 
-  const FlowWork work = work_for(flow, sender);
-  PathWindow& path = work.path;
+/// Payload, a FIN, or both.
+void Estimator::Impl::take_data(const Passing& packet) {
+  const PacketRecord& record = packet.record;
+  HalfFlow& half = packet.half();
+  PathWindow& path = *packet.path;
+  SegmentTotals& t = segments(packet.direction);
+  const SequenceNumber begin = record.has(kTcpSyn) ? record.sequence + 1 : record.sequence;
   if (record.payload > 0) {
-    t.data += count_of_segments;
-    if (!half.is_acknowledged()) totals.one_way += count_of_segments;
-    path.data_seen(record.time, half.first_data_in(record.time.time_since_epoch() / 1s));
-    path.charge_sent(record.time, charged);
+    t.data += packet.segments;
+    if (!half.is_acknowledged()) totals.one_way += packet.segments;
+    path.data_seen(record.time);
+    if (half.first_data_in(record.time.time_since_epoch() / 1s)) path.flow_seen(record.time);
+    path.charge_sent(record.time, packet.charged);
   }
   const DataSegment segment{.time = record.time,
-                            .range = {begin, begin + record.payload + (fin ? 1U : 0U)},
+                            .range = {begin, begin + record.payload + (record.has(kTcpFin) ? 1U : 0U)},
                             .payload = record.payload,
-                            .wire_segments = count_of_segments,
-                            .charged = charged,
+                            .wire_segments = packet.segments,
+                            .charged = packet.charged,
                             .ip_id = record.ip_id,
                             .has_timestamp = record.has_timestamp,
                             .timestamp = record.timestamp_value,
                             .ecn = static_cast<std::uint8_t>(record.traffic_class & kEcnMask)};
-  const SegmentVerdict verdict = half.on_data(segment, flow.halves[1 - sender], gap, work);
-  count(verdict, record.payload == 0, t);
+  const SegmentVerdict verdict = half.on_data(
+      segment, packet.peer(), gap, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
+  const bool lone_fin = record.payload == 0;
+  count(verdict, lone_fin, t);
   if (accounts) {
-    accounts->data(account_of(flow, sender), record.time, count_of_segments, verdict, record.payload == 0);
+    accounts->data(account_of(packet.flow, packet.sender), record.time, packet.segments, verdict, lone_fin);
   }
   if (verdict.resent_after) {
-    retransmission_delay[static_cast<std::size_t>(direction)].add(*verdict.resent_after, verdict.segments);
+    retransmission_delay[static_cast<std::size_t>(packet.direction)].add(*verdict.resent_after,
+                                                                         verdict.segments);
   }
 }
 
@@ -489,9 +543,9 @@ const EstimatorTotals& Estimator::totals() const {
 
 RttTotals Estimator::rtt_totals(Direction direction) const {
   impl_->work_off();
-  const auto at = static_cast<std::size_t>(direction);
-  const DurationHistogram& h = impl_->rtt[at];
-  return {.min = impl_->least_rtt[at],
+  const DurationSums& sums = impl_->rtt[static_cast<std::size_t>(direction)];
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
           .p50 = h.quantile(0.50),
           .p95 = h.quantile(0.95),
           .p99 = h.quantile(0.99),

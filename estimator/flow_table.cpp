@@ -1,7 +1,6 @@
 #include "estimator/flow_table.hpp"
 
-#include <cstring>
-#include <tuple>
+#include <cstddef>
 
 #include <endian.h>
 
@@ -19,58 +18,17 @@ constexpr Duration kClosedExpiry = 10s;
 /// Never taken from a flow that is merely far away.
 constexpr Duration kLeastIdle = 10s;
 
-[[nodiscard]] std::uint32_t v4_word(const IpAddress& address) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, address.bytes.data(), sizeof word);
-  return word;
-}
-
-[[nodiscard]] std::uint32_t hash_of_ends(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports,
-                                         Family family, std::uint64_t seed) {
-  std::uint64_t h = mix_bits(addresses[0] ^ seed) ^ ports;
-  if (family == Family::v6) {
-    h = mix_bits(h ^ addresses[1]);
-    h = mix_bits(h ^ addresses[2]);
-    h ^= addresses[3];
-  }
-  return static_cast<std::uint32_t>(mix_bits(h) >> 16U);
-}
-
 /// Of a tracking: all that a segment in its turn or its ACK touches.
 constexpr std::size_t kTrackingPrefetched = offsetof(Tracking, seen) + sizeof(Tracking::seen);
 
-void prefetch_lines(const void* object, std::size_t bytes) {
+template <std::size_t kBytes>
+inline void prefetch_lines(const void* object) {
   constexpr std::size_t kLine = 64;
-  for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(static_cast<const char*>(object) + at);
+  for (std::size_t at = 0; at < kBytes; at += kLine)
+    __builtin_prefetch(static_cast<const char*>(object) + at);
 }
 
 }  // namespace
-
-FlowKey key_of(const PacketRecord& record, std::uint64_t seed) {
-  FlowKey key;
-  key.family = record.source.family;
-  if (key.family == Family::v4) {
-    const std::uint32_t source = v4_word(record.source);
-    const std::uint32_t destination = v4_word(record.destination);
-    const std::uint64_t from = std::uint64_t{source} << 16U | record.source_port;
-    const std::uint64_t to = std::uint64_t{destination} << 16U | record.destination_port;
-    key.sender = from <= to ? 0 : 1;
-    key.addresses[0] = key.sender == 0 ? std::uint64_t{source} << 32U | destination
-                                       : std::uint64_t{destination} << 32U | source;
-  } else {
-    const auto source = words_of(record.source);
-    const auto destination = words_of(record.destination);
-    key.sender =
-        std::tie(source, record.source_port) <= std::tie(destination, record.destination_port) ? 0 : 1;
-    const auto& first = key.sender == 0 ? source : destination;
-    const auto& second = key.sender == 0 ? destination : source;
-    key.addresses = {first[0], first[1], second[0], second[1]};
-  }
-  key.ports = key.sender == 0 ? std::uint32_t{record.source_port} << 16U | record.destination_port
-                              : std::uint32_t{record.destination_port} << 16U | record.source_port;
-  key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed);
-  return key;
-}
 
 std::uint32_t FlowTable::hash_of(const Flow& flow) {
   if (flow.is_v6) return hash_of_ends(v6_pairs_[flow.addresses[0]], flow.ports, Family::v6, seed_);
@@ -78,31 +36,25 @@ std::uint32_t FlowTable::hash_of(const Flow& flow) {
                       Family::v4, seed_);
 }
 
-bool FlowTable::is(Number number, const FlowKey& key) {
-  const Flow& flow = flows_[number];
-  if (flow.ports != key.ports) return false;
-  if (key.family == Family::v4) {
-    return !flow.is_v6 && (std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1]) == key.addresses[0];
-  }
-  return flow.is_v6 && v6_pairs_[flow.addresses[0]] == key.addresses;
-}
-
 void FlowTable::prefetch_flow(FlowKey& key) {
-  key.likely = index_.find(key.hash, [](Number) { return true; });
-  if (key.likely != FlowIndex::kNone) prefetch_lines(&flows_[key.likely], sizeof(Flow));
+  const Number likely = index_.find(key.hash, [](Number) { return true; });
+  if (likely == FlowIndex::kNone) return;
+  key.likely = &flows_[likely];
+  key.as_of = removed_;
+  prefetch_lines<sizeof(Flow)>(key.likely);
 }
 
 void FlowTable::prefetch_tracking(const FlowKey& key) {
-  if (key.likely == FlowIndex::kNone) return;
-  for (const HalfFlow& half : flows_[key.likely].halves) {
+  if (key.likely == nullptr) return;
+  for (const HalfFlow& half : key.likely->halves) {
     if (half.tracking() != TrackingPool::kNone)
-      prefetch_lines(&trackings_[half.tracking()], kTrackingPrefetched);
+      prefetch_lines<kTrackingPrefetched>(&trackings_[half.tracking()]);
   }
 }
 
 void FlowTable::prefetch_ring(const FlowKey& key) {
-  if (key.likely == FlowIndex::kNone) return;
-  for (const HalfFlow& half : flows_[key.likely].halves) {
+  if (key.likely == nullptr) return;
+  for (const HalfFlow& half : key.likely->halves) {
     if (half.tracking() != TrackingPool::kNone) trackings_[half.tracking()].ring.prefetch_ends();
   }
 }
@@ -127,6 +79,7 @@ Flow* FlowTable::create(const FlowKey& key) {
 
 void FlowTable::remove(Number number) {
   Flow& flow = flows_[number];
+  ++removed_;
   index_.erase(hash_of(flow), number);
   if (flow.is_v6) v6_pairs_.release(flow.addresses[0]);
   flows_.release(number);

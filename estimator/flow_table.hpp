@@ -12,6 +12,7 @@
 
 #include "estimator/coarse_time.hpp"
 #include "estimator/flow_index.hpp"
+#include "estimator/flow_key.hpp"
 #include "estimator/flow_sampling.hpp"
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
@@ -20,24 +21,6 @@
 #include "estimator/tracking.hpp"
 
 namespace weir {
-
-/// Index of an end: 0 is the smaller one of the key.
-using End = std::uint8_t;
-
-/// Both ends of a connection, the smaller one first, so that both directions find the same flow.
-struct FlowKey {
-  std::array<std::uint64_t, 4> addresses{};  ///< IPv4: both in the first word
-  std::uint32_t ports = 0;
-  std::uint32_t hash = 0;
-  Family family = Family::v4;
-  End sender = 0;                               ///< which end sent the packet
-  FlowIndex::Number likely = FlowIndex::kNone;  ///< a flow under this hash when it was asked for
-  [[nodiscard]] bool same_connection(const FlowKey& other) const {
-    return addresses == other.addresses && ports == other.ports && family == other.family;
-  }
-};
-/// `seed` keeps strangers from choosing keys that collide.
-[[nodiscard]] FlowKey key_of(const PacketRecord& record, std::uint64_t seed);
 
 struct alignas(64) Flow {
   std::array<HalfFlow, 2> halves;            ///< [e] carries the data that end e sends
@@ -59,7 +42,11 @@ struct alignas(64) Flow {
     basis = static_cast<std::uint32_t>(at.basis) & 7U;
     source_inside = at.source_inside;
   }
-  [[nodiscard]] SideBasis side_basis() const { return static_cast<SideBasis>(basis); }
+  /// Neither said by the policy nor told by whose answers come sooner.
+  [[nodiscard]] bool side_is_a_guess() const {
+    const auto by = static_cast<SideBasis>(basis);
+    return by != SideBasis::configured && by != SideBasis::nearness;
+  }
   /// Agreed on by both SYNs; 0: one was not seen, or told none.
   [[nodiscard]] std::uint16_t mss() const {
     const std::uint16_t a = halves[0].offered_mss();
@@ -84,6 +71,7 @@ class FlowTable {
         trackings_(limits.in_flight, limits.segments) {}
 
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
+  void find_key(const PacketRecord& record, FlowKey& key) const { weir::find_key(record, seed_, key); }
 
   /// Connections that are followed no more leave with the next ten calls of `expire`.
   void follow(const FlowSample& sample) { sample_ = sample; }
@@ -92,7 +80,7 @@ class FlowTable {
   }
 
   // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
-  //    and both ends of that, each a step behind the other --
+  //    and both ends of that, each a step behind the other, with nothing done to the table in between --
   void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
   void prefetch_flow(FlowKey& key);
   void prefetch_tracking(const FlowKey& key);
@@ -123,13 +111,14 @@ class FlowTable {
   using V6Pair = std::array<std::uint64_t, 4>;
   static constexpr std::size_t kVictimsLookedAt = 32;
 
-  [[nodiscard]] bool is(Number number, const FlowKey& key);
-  [[nodiscard]] std::uint32_t hash_of(const Flow& flow);
-  [[nodiscard]] bool is_still(Number likely, const FlowKey& key) {
-    return likely != FlowIndex::kNone && flows_.is_taken(likely) && is(likely, key);
+  [[nodiscard]] bool is(const Flow& flow, const FlowKey& key) {
+    if (flow.ports != key.ports || flow.is_v6 != (key.family == Family::v6)) return false;
+    if (flow.is_v6) return v6_pairs_[flow.addresses[0]] == key.addresses;
+    return (std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1]) == key.addresses[0];
   }
+  [[nodiscard]] std::uint32_t hash_of(const Flow& flow);
   [[nodiscard]] Number find(const FlowKey& key) {
-    return index_.find(key.hash, [&](Number n) { return is(n, key); });
+    return index_.find(key.hash, [&](Number n) { return is(flows_[n], key); });
   }
   [[nodiscard]] bool follows(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports) const;
   [[nodiscard]] bool follows_still(const Flow& flow);
@@ -150,11 +139,12 @@ class FlowTable {
   std::uint32_t next_number_ = 1;
   FlowSample sample_;
   std::uint64_t evicted_ = 0;
+  std::uint64_t removed_ = 0;
 };
 
 template <typename Retire>
 FlowTable::Found FlowTable::find_or_create(const FlowKey& key, TimePoint now, Retire&& retire) {
-  if (is_still(key.likely, key)) return {.flow = &flows_[key.likely]};
+  if (key.likely != nullptr && key.as_of == removed_ && is(*key.likely, key)) return {.flow = key.likely};
   if (const Number known = find(key); known != FlowIndex::kNone) return {.flow = &flows_[known]};
   Flow* flow = create(key);
   if (flow == nullptr) {

@@ -12,8 +12,9 @@ using namespace std::chrono_literals;
 
 /// Reordering within a network is over sooner; a retransmission cannot come sooner than a round trip.
 constexpr Duration kLongestReordering = 3ms;
-/// A repeated IP identification within this time is the same packet seen twice, later it has wrapped.
-constexpr Duration kDuplicateWithin = 1s;
+/// A repeated IP identification within this time, and sooner than a round trip, is the same packet seen
+/// twice; some stacks send again with the old one.
+constexpr Duration kDuplicateWithin = 100ms;
 constexpr Duration kDuplicateByTimestampWithin = 1ms;
 /// A SYN repeated sooner was captured twice: the first timer runs for a second (RFC 6298, 2.1).
 constexpr Duration kSynDuplicateWithin = 100ms;
@@ -24,10 +25,17 @@ constexpr Duration kLongestReaction = 50ms;
 /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
 constexpr std::int32_t kReach = 1 << 30;
 constexpr std::uint8_t kStraysBeforeRestart = 3;
+/// Wire segments that one entry counts.
+constexpr std::uint32_t kMostOfOne = 0xffff;
 /// Segments in flight that are remembered of a direction that nobody has answered.
 constexpr std::size_t kMostUnanswered = 256;
-/// Payload of a segment when no SYN told: MTU 1500 less IPv4 and TCP headers.
-constexpr std::uint32_t kMtuLessIpHeader = 1480;
+
+/// Of `segments` wire segments in `size` bytes, those in `part` of them. All but the last are full, the last
+/// may be short: one less, each of as many bytes, comes out right wherever the cut is a full segment's.
+[[nodiscard]] std::uint32_t segments_in(std::uint32_t part, std::uint32_t segments, std::uint32_t size) {
+  const std::uint64_t full = segments > 1 ? segments - 1 : segments;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>((full * part + size - 1) / size, segments));
+}
 
 }  // namespace
 
@@ -37,8 +45,7 @@ struct HalfFlow::Parts {
 
   [[nodiscard]] std::uint32_t segments(SequenceRange part) const {
     if (whole.wire_segments <= 1 || part == whole.range) return whole.wire_segments;
-    const std::uint32_t each = (whole.range.size() + whole.wire_segments - 1) / whole.wire_segments;
-    return std::min(whole.wire_segments, (part.size() + each - 1) / each);
+    return segments_in(part.size(), whole.wire_segments, whole.range.size());
   }
   [[nodiscard]] std::uint32_t charged(SequenceRange part) const {
     if (part == whole.range) return static_cast<std::uint32_t>(whole.charged.count());
@@ -46,13 +53,6 @@ struct HalfFlow::Parts {
     return static_cast<std::uint32_t>(whole.charged.count() * part.size() / size);
   }
 };
-
-std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header) {
-  if (mss == 0) return kMtuLessIpHeader - header;
-  // The MSS option does not count TCP options (RFC 6691); they take their room from the payload.
-  const std::uint32_t options = header - 20U;
-  return mss > options ? mss - options : 1U;
-}
 
 // -- opening, and the end --
 
@@ -84,14 +84,6 @@ void HalfFlow::start(SequenceNumber at, bool mid_stream) {
 void HalfFlow::raise_low(SequenceNumber to) {
   low_ = later_of(low_, to);
   low_moved_ = true;
-}
-
-bool HalfFlow::first_data_in(std::int64_t second) {
-  const auto low_bits = static_cast<std::uint16_t>(second);
-  if (counted_second_ == low_bits) return false;
-  counted_second_ = low_bits;
-  base_due_ = true;
-  return true;
 }
 
 void HalfFlow::leave(const FlowWork& work) {
@@ -140,7 +132,18 @@ std::optional<SegmentClass> HalfFlow::classify_empty(SequenceNumber sequence) co
   return peer_window_zero_ ? SegmentClass::probe : SegmentClass::keepalive;
 }
 
-bool HalfFlow::is_capture_duplicate(const DataSegment& s, const Tracking& t) const {
+/// Both halves of the round trip together; zero: neither is known.
+Duration HalfFlow::least_round_trip(const HalfFlow& peer) const {
+  return least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
+}
+
+Duration HalfFlow::duplicate_within(const HalfFlow& peer) const {
+  const Duration round_trip = least_round_trip(peer);
+  if (round_trip == Duration::zero()) return kDuplicateWithin;
+  return std::clamp(round_trip, kLongestReordering, kDuplicateWithin);
+}
+
+bool HalfFlow::is_capture_duplicate(const DataSegment& s, const HalfFlow& peer, const Tracking& t) const {
   for (const SeenSegment& seen : t.seen) {
     if (seen.sequence != s.range.begin || seen.length == 0 ||
         seen.length != static_cast<std::uint16_t>(s.range.size())) {
@@ -148,7 +151,7 @@ bool HalfFlow::is_capture_duplicate(const DataSegment& s, const Tracking& t) con
     }
     const Duration age = seen.at.before(s.time);
     if (s.ip_id != 0) {
-      if (!seen.by_timestamp && seen.mark == s.ip_id && age < kDuplicateWithin) return true;
+      if (!seen.by_timestamp && seen.mark == s.ip_id && age < duplicate_within(peer)) return true;
       continue;
     }
     const Duration least = floor_.value().value_or(kDuplicateByTimestampWithin);
@@ -185,15 +188,35 @@ bool HalfFlow::is_out_of_reach(const DataSegment& s) {
   return strays_ < kStraysBeforeRestart;
 }
 
+void HalfFlow::note_ecn(const DataSegment& s, Tracking& t) {
+  if (s.ecn == 0) return;
+  ecn_capable_ = true;
+  if (s.ecn == kEcnCe) t.last_marked = s.time;
+}
+
+/// What most segments are: more than a probe, from H on, of a direction that is tracked and acknowledged. It
+/// was never seen, and cannot lie out of reach.
+bool HalfFlow::is_next_in_turn(const DataSegment& s) const {
+  return s.range.begin == high_ && started_ && acked_ && strays_ == 0 && s.payload > 1 &&
+         tracking_ != TrackingPool::kNone;
+}
+
 SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, const CaptureGap& gap,
                                  const FlowWork& work) {
   const std::uint32_t all = s.wire_segments;
+  if (is_next_in_turn(s)) [[likely]] {
+    Tracking& t = work.trackings[tracking_];
+    remember(s, t);
+    note_ecn(s, t);
+    append_in_turn(s, t, work.path);
+    return {.kind = SegmentClass::fresh, .fresh = all};
+  }
   if (!started_) start(acked_ ? later_of(s.range.begin, last_ack_) : s.range.begin, true);
   if (is_zero_window_probe(s)) return {.kind = SegmentClass::probe, .segments = all};
   if (is_keepalive(s)) return {.kind = SegmentClass::keepalive, .segments = all};
   Tracking* t = borrow_tracking(work.trackings);
   if (t == nullptr) return classify_untracked(s);
-  if (is_capture_duplicate(s, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
+  if (is_capture_duplicate(s, peer, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
   remember(s, *t);
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
   if (strays_ >= kStraysBeforeRestart) {
@@ -202,10 +225,7 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
     t = borrow_tracking(work.trackings);
     if (t == nullptr) return classify_untracked(s);
   }
-  if (s.ecn != 0) {
-    ecn_capable_ = true;
-    if (s.ecn == kEcnCe) t->last_marked = s.time;
-  }
+  note_ecn(s, *t);
 
   const Parts parts{s};
   if (at_or_before(high_, s.range.begin)) {
@@ -246,8 +266,7 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
   if (precedes(old.begin, low_)) return verdict;
 
   // Younger than both halves of the round trip: no retransmission can have been asked for and sent since.
-  const Duration round_trip =
-      least_rtt().value_or(Duration::zero()) + peer.least_rtt().value_or(Duration::zero());
+  const Duration round_trip = least_round_trip(peer);
   const Duration reordering =
       round_trip > Duration::zero() ? std::min(round_trip, kLongestReordering) : kLongestReordering;
   const Duration timeout = timeout_at(s.time, peer, t);
@@ -282,6 +301,23 @@ Duration HalfFlow::timeout_at(TimePoint now, const HalfFlow& peer, const Trackin
 }
 
 // -- new bytes --
+
+/// append_fresh says the same of what is next in turn.
+inline void HalfFlow::append_in_turn(const DataSegment& s, Tracking& t, PathWindow& path) {
+  SegmentRing& ring = t.ring;
+  if (precedes(last_ack_, s.range.end) && s.wire_segments <= kMostOfOne && !ring.is_full()) [[likely]] {
+    high_ = s.range.end;
+    if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
+    if (!ring.empty() && s.time - ring.back().sent <= kBackToBack) ring.back().set(SentSegment::kFollowed);
+    path.segments_sent(s.time, s.wire_segments, smoothed_.mean());
+    ring.push_with_room({.range = s.range,
+                         .sent = s.time,
+                         .charged = static_cast<std::uint32_t>(s.charged.count()),
+                         .segments = static_cast<std::uint16_t>(s.wire_segments)});
+    return;
+  }
+  append_fresh(s.range, Parts{s}, t, path);
+}
 
 void HalfFlow::append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path) {
   const TimePoint at = parts.whole.time;
@@ -345,7 +381,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
   SentSegment segment{.range = part,
                       .sent = now,
                       .charged = parts.charged(part),
-                      .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), 0xffffU))};
+                      .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), kMostOfOne))};
   if (acked_) {
     path.segments_sent(now, segment.segments, smoothed_.mean());
   } else {
@@ -369,7 +405,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
       sequence_distance(part.end, last->range.begin) < kReach && precedes(last->range.begin, part.end) &&
       (last->flags | SentSegment::kFollowed | SentSegment::kMerged) ==
           (segment.flags | SentSegment::kFollowed | SentSegment::kMerged) &&
-      last->segments + segment.segments <= 0xffff) {
+      last->segments + segment.segments <= static_cast<int>(kMostOfOne)) {
     last->range.end = part.end;
     last->charged += segment.charged;
     last->segments = static_cast<std::uint16_t>(last->segments + segment.segments);
@@ -388,12 +424,12 @@ void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
   const std::size_t i = ring.first_ending_after(at);
   if (i == ring.size() || !precedes(ring[i].range.begin, at)) return;
   SentSegment lower = ring[i];
-  const std::uint64_t size = lower.range.size();
+  const std::uint32_t size = lower.range.size();
   if (size == 0) return;
-  const std::uint64_t part = at - lower.range.begin;
+  const std::uint32_t part = at - lower.range.begin;
   lower.range.end = at;
-  lower.charged = static_cast<std::uint32_t>(lower.charged * part / size);
-  lower.segments = static_cast<std::uint16_t>((lower.segments * part + size - 1) / size);
+  lower.charged = static_cast<std::uint32_t>(std::uint64_t{lower.charged} * part / size);
+  lower.segments = static_cast<std::uint16_t>(segments_in(part, lower.segments, size));
   const SentSegment before = ring[i];
   if (!ring.insert(i, lower)) return;  // no room: the whole shares the fate of its upper part
   SentSegment& upper = ring[i + 1];
@@ -473,7 +509,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       filled.reordered += here.size();
     } else {
       filled.late += here.size();
-      path.hole_filled_late(hole.opened, parts.segments(here));
+      if (acked_) path.hole_filled_late(hole.opened, parts.segments(here));
     }
     keep_in_flight(t.ring.first_ending_after(here.begin), here, parts, t, path);
 

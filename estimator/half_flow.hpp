@@ -71,17 +71,25 @@ struct UndoneLosses {
   TimePoint sent{};            ///< when the last of them had been sent
 };
 
-/// What an acknowledgment told.
+/// What an acknowledgment told. Plain members: it is made for every one of them.
 struct AckVerdict {
-  std::optional<RttSample> sample;  ///< without base and flow, which the caller knows
-  std::optional<Duration>
-      answered;  ///< how soon the other end answered, held back or not: no RTT, an upper bound
+  Duration rtt{};  ///< of a segment sent at `sent`, by the rules for samples; zero: none
+  Duration
+      answered{};  ///< how soon the other end answered, held back or not: an upper bound; zero: not known
+  TimePoint sent{};
+  Bytes charged{};  ///< newly acknowledged
   UndoneLosses undone{};
 };
 
 /// Payload bytes of one wire segment whose TCP header has `header` bytes, with `mss` agreed on by both SYNs
 /// (0: not seen).
-[[nodiscard]] std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header);
+[[nodiscard]] inline std::uint32_t segment_payload(std::uint16_t mss, std::uint8_t header) {
+  constexpr std::uint32_t kMtuLessIpHeader = 1480;  // of Ethernet and IPv4
+  if (mss == 0) return kMtuLessIpHeader - header;
+  // The MSS option does not count TCP options (RFC 6691); they take their room from the payload.
+  const std::uint32_t options = header - 20U;
+  return mss > options ? mss - options : 1U;
+}
 
 /// What a half flow works on beside itself, for one call.
 struct FlowWork {
@@ -133,7 +141,14 @@ class HalfFlow {
   [[nodiscard]] std::uint16_t offered_mss() const { return offered_mss_; }
   [[nodiscard]] std::optional<Duration> least_rtt() const { return floor_.value(); }
   [[nodiscard]] bool is_acknowledged() const { return acked_; }
-  [[nodiscard]] bool first_data_in(std::int64_t second);
+  /// True for the first data of each second.
+  [[nodiscard]] bool first_data_in(std::int64_t second) {
+    const auto low_bits = static_cast<std::uint16_t>(second);
+    if (counted_second_ == low_bits) return false;
+    counted_second_ = low_bits;
+    base_due_ = true;
+    return true;
+  }
 
   /// The base to measure this direction's queue from, as the owner learnt it; zero: never.
   [[nodiscard]] Duration base() const { return base_.value(); }
@@ -172,15 +187,21 @@ class HalfFlow {
   [[nodiscard]] Tracking* borrow_tracking(TrackingPool& trackings);
   [[nodiscard]] SequenceNumber nothing_doubted_below() const { return acked_ ? last_ack_ : low_; }
 
+  [[nodiscard]] bool is_next_in_turn(const DataSegment& s) const;
+  void note_ecn(const DataSegment& s, Tracking& t);
   [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
   [[nodiscard]] bool is_keepalive(const DataSegment& s) const;
-  [[nodiscard]] bool is_capture_duplicate(const DataSegment& s, const Tracking& t) const;
+  [[nodiscard]] Duration least_round_trip(const HalfFlow& peer) const;
+  [[nodiscard]] Duration duplicate_within(const HalfFlow& peer) const;
+  [[nodiscard]] bool is_capture_duplicate(const DataSegment& s, const HalfFlow& peer,
+                                          const Tracking& t) const;
   [[nodiscard]] bool is_out_of_reach(const DataSegment& s);
   [[nodiscard]] SegmentVerdict classify_untracked(const DataSegment& s);
   [[nodiscard]] SegmentVerdict classify_below_high(const Parts& parts, const HalfFlow& peer,
                                                    const CaptureGap& gap, Tracking& t, PathWindow& path);
   [[nodiscard]] Duration timeout_at(TimePoint now, const HalfFlow& peer, const Tracking& t) const;
 
+  void append_in_turn(const DataSegment& s, Tracking& t, PathWindow& path);
   void append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
   void open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWindow& path);
   [[nodiscard]] bool forget_oldest_hole(std::size_t& i, SequenceRange here, Tracking& t, PathWindow& path);
@@ -196,15 +217,17 @@ class HalfFlow {
   void acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress, Tracking& t,
                                PathWindow& path);
   void settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
+  void settle_troubled(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
   void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t, PathWindow& path) const;
   static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path);
   void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;
   static void doubt(SentSegment& segment, PathWindow& path);
-  static void close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
+  static bool close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
   static void undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path);
   static void undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
                             PathWindow& path);
-  [[nodiscard]] std::optional<Duration> take_handshake(const PacketRecord& ack);
+  [[nodiscard]] bool brings_in_step(const PacketRecord& ack) const;
+  [[nodiscard]] Duration take_handshake(const PacketRecord& ack);
 
   SequenceNumber low_ = 0;   ///< below it nothing is known; the one after the SYN's own, until it is raised
   SequenceNumber high_ = 0;  ///< H

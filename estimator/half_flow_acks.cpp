@@ -27,6 +27,7 @@ struct HalfFlow::AckProgress {
   UndoneLosses undone{};
   std::optional<TimePoint> timed{};  ///< when the segment was sent whose arrival this ACK reports
   bool immediate = false;            ///< the receiver cannot have held the ACK back
+  bool advanced = false;             ///< the ACK covers more than the one before
 };
 
 // -- deliveries --
@@ -40,7 +41,18 @@ void HalfFlow::undo_loss(SequenceRange range, AckProgress& progress, Trouble& tr
   progress.undone.sent = loss->sent;
 }
 
-void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path) {
+/// Of a segment that was sent once and never doubted there is nothing else to tell.
+inline void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t,
+                                       PathWindow& path) {
+  constexpr unsigned kNothingElse = SentSegment::kFollowed | SentSegment::kMerged;
+  if ((segment.flags & ~kNothingElse) != 0) return settle_troubled(segment, progress, t, path);
+  progress.charged += segment.charged;
+  progress.bytes += segment.range.size();
+  t.newest_delivered = std::max(t.newest_delivered, segment.sent);
+  path.segments_delivered(segment.sent, segment.segments);
+}
+
+void HalfFlow::settle_troubled(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path) {
   if (segment.is(SentSegment::kSacked)) return;
   progress.charged += segment.charged;
   progress.bytes += segment.range.size();
@@ -65,9 +77,9 @@ void HalfFlow::settle_delivered(SentSegment& segment, AckProgress& progress, Tra
 
 void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path) {
   SegmentRing& ring = t.ring;
-  while (!ring.empty() && precedes(ring[0].range.begin, ack)) {
-    if (precedes(ack, ring[0].range.end)) split_at(ack, ring);
-    SentSegment& segment = ring[0];
+  while (!ring.empty() && precedes(ring.front().range.begin, ack)) {
+    if (precedes(ack, ring.front().range.end)) split_at(ack, ring);
+    SentSegment& segment = ring.front();
     if (precedes(ack, segment.range.end)) return;  // no room to split it: its upper part decides
     settle_delivered(segment, progress, t, path);
     constexpr auto kUnfit = SentSegment::kRetransmitted | SentSegment::kSacked | SentSegment::kMerged;
@@ -102,9 +114,10 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
         if (!precedes(segment.range.begin, part.end)) break;
         if (segment.is(SentSegment::kSacked)) continue;
         settle_delivered(segment, progress, t, path);
-        // The first block holds the segment that made the receiver send this ACK, at once (RFC 2018, 4).
+        // The first block holds the segment that made the receiver send this ACK, at once, unless that
+        // segment has advanced the number (RFC 2018, 4).
         const bool fit = !segment.is(SentSegment::kRetransmitted) && !segment.is(SentSegment::kMerged);
-        if (b == 0 && segment.range.end == block.end && fit) {
+        if (b == 0 && !progress.advanced && segment.range.end == block.end && fit) {
           progress.timed = segment.sent;
           progress.immediate = true;
         }
@@ -188,7 +201,9 @@ void HalfFlow::doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) co
 }
 
 /// Acknowledged bytes that never passed here: the capture missed them, or they went another way. Not a loss.
-void HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path) {
+/// True: there were any, and whatever was sent above them waited for them at the receiver.
+bool HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path) {
+  const bool any = !trouble.holes.empty() && precedes(trouble.holes.front().range.begin, ack);
   std::size_t kept = 0;
   for (Hole& hole : trouble.holes) {
     hole.range.begin = later_of(hole.range.begin, ack);
@@ -199,6 +214,7 @@ void HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindo
     }
   }
   trouble.holes.resize(kept);
+  return any;
 }
 
 /// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice.
@@ -216,12 +232,21 @@ void HalfFlow::undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Tro
 
 /// From a SYN sent once to its answer. Tells how far the other end is, roughly; no RTT sample, since a proxy
 /// or a full backlog may stand in for the host.
-std::optional<Duration> HalfFlow::take_handshake(const PacketRecord& ack) {
-  if (!syn_waits_ || precedes(ack.acknowledgment, low_)) return std::nullopt;
+Duration HalfFlow::take_handshake(const PacketRecord& ack) {
+  if (precedes(ack.acknowledgment, low_)) return Duration::zero();
   syn_waits_ = false;
   const Duration took = last_sent_again_.before(ack.time);
   if (!smoothed_.is_known()) smoothed_.add(took);
   return took;
+}
+
+/// Joined mid-stream: what was in flight then is answered. Not when bytes beyond H have arrived: the view
+/// began with a retransmission, and the sender is further on.
+bool HalfFlow::brings_in_step(const PacketRecord& ack) const {
+  for (std::size_t b = 0; b < ack.sack_count; ++b) {
+    if (precedes(high_, ack.sack[b].end)) return false;
+  }
+  return precedes(low_, ack.acknowledgment) && at_or_before(ack.acknowledgment, high_);
 }
 
 AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
@@ -232,23 +257,24 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
     last_ack_ = number;
   }
   AckVerdict verdict;
-  verdict.answered = take_handshake(ack);
+  if (syn_waits_) verdict.answered = take_handshake(ack);
   Tracking* const t = started_ ? tracking_in(work.trackings) : nullptr;
   if (t == nullptr) {
     if (precedes(last_ack_, number)) last_ack_ = number;
     return verdict;
   }
-  if (!in_step_ && at_or_before(low_, number)) in_step_ = true;
+  if (!in_step_ && brings_in_step(ack)) in_step_ = true;
 
   PathWindow& path = work.path;
   AckProgress progress{.now = ack.time};
   if (t->trouble && ack.sack_count > 0) undo_by_dsack(ack, progress, *t->trouble, path);
   if (at_or_before(last_ack_, number)) {
+    progress.advanced = number != last_ack_;
     last_ack_ = number;
     acknowledge_up_to(earlier_of(number, high_), progress, *t, path);
     if (t->trouble && !t->trouble->is_over()) {
       Trouble& trouble = *t->trouble;
-      close_holes_below(number, trouble, path);
+      if (close_holes_below(number, trouble, path)) progress.timed.reset();
       trouble.sacked.trim_below(number);
       trouble.doubted_below = later_of(trouble.doubted_below, number);
       trouble.lost_below = later_of(trouble.lost_below, number);
@@ -274,8 +300,9 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   if (held_back) return verdict;
   floor_.add(rtt, ack.time);
   smoothed_.add(rtt);
-  verdict.sample =
-      RttSample{.sent = *progress.timed, .taken = ack.time, .rtt = rtt, .weight = Bytes(progress.charged)};
+  verdict.rtt = rtt;
+  verdict.sent = *progress.timed;
+  verdict.charged = Bytes(progress.charged);
   return verdict;
 }
 

@@ -15,7 +15,7 @@ constexpr std::size_t kTicksPerHalfSecond = 5;
 /// No cohort waits longer for its fate: behind a longer silence ticks would close nothing.
 constexpr Duration kNothingLeftOpen = 15s;
 
-/// Sites with a capacity of their own, per direction; up to 1.2 MB each after an hour.
+/// Sites with a capacity of their own, per direction; up to 0.8 MB each after an hour.
 constexpr std::size_t kMostCapacities = 64;
 
 /// One measurement of all sites together. What has no sum (RTT, queue) is that of the busiest site.
@@ -111,16 +111,15 @@ Observer::Observer(EstimatorSettings settings, std::string source, std::vector<s
 }
 
 void Observer::on_frame(const Frame& frame) {
-  Frame at_its_time = frame;
-  const TimePoint time = at_its_time.time = clock_.believed(frame.time);
+  const TimePoint time = clock_.believed(frame.time);  // as the estimator will
   if (!first_) {
-    first_ = last_ = time;
+    first_ = time;
     next_tick_ = time + kTick;
     last_tick_ = estimator_.tick(time, false);
   }
-  close_ticks_until(time);
-  last_ = std::max(last_, time);
-  estimator_.on_frame(at_its_time);
+  if (next_tick_ <= time) close_ticks_until(time);
+  last_ = time;
+  estimator_.on_frame(frame);
 }
 
 void Observer::on_time(TimePoint now) {
@@ -206,7 +205,7 @@ DirectionObservation Observer::direction(Direction which, const Sums& sums, cons
     d.dscps.push_back(
         {.dscp = t.dscp, .segments = t.segments, .loss = loss_of(which, t.segments), .rtt = t.rtt});
   }
-  if (sums.capacity && !is_one_directional()) d.capacity = sums.capacity->finding();
+  if (sums.capacity && !is_one_directional()) d.capacity = sums.capacity->finding(last_);
   if (site && which == Direction::outbound) {
     const bool loss_is_congestion =
         d.capacity && (d.capacity->mode == CapacityMode::policer || d.capacity->mode == CapacityMode::buffer);

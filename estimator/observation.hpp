@@ -126,6 +126,7 @@ class Observer {
   /// Sums up what is known by now; open cohorts are not in it.
   [[nodiscard]] Observation summary() const;
   [[nodiscard]] const TickResult& last_tick() const { return last_tick_; }
+  [[nodiscard]] const Estimator& estimator() const { return estimator_; }
 
  private:
   /// Of one path: a direction of a site, or of all sites together.

@@ -88,7 +88,7 @@ template <typename Totals>
     json["high_bps"] = c.high.bps();
     json["rate_to_set_bps"] = rate_to_set->bps();
   }
-  if (c.mode == CapacityMode::buffer) json["buffer_ms"] = milliseconds(c.queue);
+  if (c.depth) json["buffer_ms"] = milliseconds(*c.depth);
   if (c.bucket) json["bucket_bytes"] = c.bucket->count();
   if (c.age) json["age_s"] = seconds(*c.age);
   return json;

@@ -53,14 +53,19 @@ namespace {
   const CapacityFinding& c = *d.capacity;
   switch (c.mode) {
     case CapacityMode::policer:
-      return fmt::format("yes, a policer: in {} half seconds loss grew with the load, no queue stood",
-                         c.windows);
+      return fmt::format(
+          "yes, a policer: a token bucket of at least {:.0f} kB foretells the loss, {} times apart{}",
+          static_cast<double>(c.bucket.value_or(Bytes()).count()) / 1e3, c.windows,
+          c.rate ? "" : "; its rate cannot be told");
     case CapacityMode::buffer:
-      return fmt::format("yes, a full buffer: a queue of {:.1f} ms (median) stood in {} half seconds",
-                         milliseconds(c.queue), c.windows);
+      return fmt::format(
+          "yes, a full buffer: a queue of {:.1f} ms (median; {:.1f} ms at most) stood in {} half seconds",
+          milliseconds(c.queue), milliseconds(c.depth.value_or(c.queue)), c.windows);
     case CapacityMode::lossy:
       return fmt::format("no: {} of loss that does not answer to the rate; slowing down would not help",
                          percent(c.loss));
+    case CapacityMode::application_limited:
+      return fmt::format("no: in {} half seconds the senders never filled the path", c.busy_windows);
     case CapacityMode::unknown:
       return c.loss > 0.0 ? "cannot be told: too little loss to see whether it follows the load"
                           : "no sign of it: the path was not seen full";
@@ -71,8 +76,13 @@ namespace {
 [[nodiscard]] std::string rate_to_set(const DirectionObservation& d) {
   const auto rate = d.rate_to_set();
   if (!rate) return "none can be told from this traffic";
-  return fmt::format("{}  (98 % of {}; half of the windows between {} and {})", readable(*rate),
-                     readable(*d.capacity->rate), readable(d.capacity->low), readable(d.capacity->high));
+  const CapacityFinding& c = *d.capacity;
+  const std::string_view range = c.mode == CapacityMode::buffer
+                                     ? "half of the windows lie between"
+                                     : "the losses fit as well to any rate between";
+  return fmt::format("{}  (98 % of {}; {} {} and {}; last seen {:.0f} s ago)", readable(*rate),
+                     readable(*c.rate), range, readable(c.low), readable(c.high),
+                     seconds(c.age.value_or(Duration::zero())));
 }
 
 [[nodiscard]] std::string name_of(const std::optional<std::uint8_t>& dscp) {

@@ -89,16 +89,14 @@ TimePoint PathWindow::begin_of(CohortId cohort) const {
 
 // -- frames --
 
-void PathWindow::data_seen(TimePoint at, bool first_of_flow_in_this_second) {
-  tick_.data = true;
-  if (!unanswered_since_) unanswered_since_ = at;
+void PathWindow::flow_seen(TimePoint at) {
   const std::int64_t second = at.time_since_epoch() / 1s;
   if (second != flows_second_) {
     flows_last_second_ = second == flows_second_ + 1 ? flows_this_second_ : 0;
     flows_this_second_ = 0;
     flows_second_ = second;
   }
-  if (first_of_flow_in_this_second) ++flows_this_second_;
+  ++flows_this_second_;
 }
 
 // -- fate of transmissions --

@@ -56,7 +56,12 @@ class PathWindow {
     if (kind == FrameKind::followed_tcp) tick_.followed += charged;
     if (const Place& p = reach(at); p.cohort) add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
   }
-  void data_seen(TimePoint at, bool first_of_flow_in_this_second);
+  void data_seen(TimePoint at) {
+    tick_.data = true;
+    if (!unanswered_since_) unanswered_since_ = at;
+  }
+  /// A flow had data in a second for the first time.
+  void flow_seen(TimePoint at);
   void ack_seen(TimePoint at) {
     last_ack_ = at;
     unanswered_since_.reset();

@@ -61,23 +61,18 @@ std::uint32_t PlainCapture::word(const std::byte* at) const {
   return swapped_ ? __builtin_bswap32(value) : value;
 }
 
-const std::byte* PlainCapture::next(std::size_t count) {
-  if (end_ - begin_ < count) {
-    std::memmove(block_.get(), block_.get() + begin_, end_ - begin_);
-    end_ -= begin_;
-    begin_ = 0;
-    while (end_ < kBlock) {
-      const ssize_t got = ::read(descriptor_, block_.get() + end_, kBlock - end_);
-      if (got < 0 && errno == EINTR) continue;
-      failed_ = got < 0;
-      if (got <= 0) break;
-      end_ += static_cast<std::size_t>(got);
-    }
-    if (end_ - begin_ < count) return nullptr;
+bool PlainCapture::refill(std::size_t count) {
+  std::memmove(block_.get(), block_.get() + begin_, end_ - begin_);
+  end_ -= begin_;
+  begin_ = 0;
+  while (end_ < kBlock) {
+    const ssize_t got = ::read(descriptor_, block_.get() + end_, kBlock - end_);
+    if (got < 0 && errno == EINTR) continue;
+    failed_ = got < 0;
+    if (got <= 0) break;
+    end_ += static_cast<std::size_t>(got);
   }
-  const std::byte* at = block_.get() + begin_;
-  begin_ += count;
-  return at;
+  return end_ >= count;
 }
 
 std::uint64_t PlainCapture::read(const FrameHandler& handler, std::uint64_t most) {

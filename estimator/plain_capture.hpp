@@ -31,7 +31,14 @@ class PlainCapture {
  private:
   PlainCapture() = default;
   /// The next `count` bytes, valid until the next call; nullptr when there are not so many.
-  [[nodiscard]] const std::byte* next(std::size_t count);
+  [[nodiscard]] const std::byte* next(std::size_t count) {
+    if (end_ - begin_ < count && !refill(count)) return nullptr;
+    const std::byte* at = block_.get() + begin_;
+    begin_ += count;
+    return at;
+  }
+  /// False: the file has not so many more.
+  [[nodiscard]] bool refill(std::size_t count);
   [[nodiscard]] std::uint32_t word(const std::byte* at) const;
 
   int descriptor_ = -1;

@@ -57,16 +57,17 @@ class SegmentRing {
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
-  [[nodiscard]] SentSegment& operator[](std::size_t i) { return slots()[(head_ + i) & (capacity_ - 1)]; }
+  [[nodiscard]] SentSegment& operator[](std::size_t i) { return slots_[(head_ + i) & (capacity_ - 1)]; }
   [[nodiscard]] const SentSegment& operator[](std::size_t i) const {
-    return slots()[(head_ + i) & (capacity_ - 1)];
+    return slots_[(head_ + i) & (capacity_ - 1)];
   }
+  [[nodiscard]] SentSegment& front() { return slots_[head_]; }
   [[nodiscard]] SentSegment& back() { return (*this)[size_ - 1]; }
   /// Asks for the memory of the oldest one and of the next that will be appended.
   void prefetch_ends() const {
     if (!more_) return;
-    __builtin_prefetch(&slots()[head_]);
-    __builtin_prefetch(&slots()[(head_ + size_) & (capacity_ - 1)], 1);
+    __builtin_prefetch(&slots_[head_]);
+    __builtin_prefetch(&slots_[(head_ + size_) & (capacity_ - 1)], 1);
   }
   void pop_front() {
     head_ = (head_ + 1) & (capacity_ - 1);
@@ -82,10 +83,13 @@ class SegmentRing {
     return true;
   }
   [[nodiscard]] bool push_back(const SentSegment& segment) {
-    if (size_ == capacity_ && !grow()) return false;
-    slots()[(head_ + size_++) & (capacity_ - 1)] = segment;
+    if (is_full()) return false;
+    push_with_room(segment);
     return true;
   }
+  /// Neither the ring nor the budget has room for one more; else there is room now.
+  [[nodiscard]] bool is_full() { return size_ == capacity_ && !grow(); }
+  void push_with_room(const SentSegment& segment) { slots_[(head_ + size_++) & (capacity_ - 1)] = segment; }
 
   /// Index of the first segment that ends behind `at`; size() when there is none.
   [[nodiscard]] std::size_t first_ending_after(SequenceNumber at) const {
@@ -103,8 +107,6 @@ class SegmentRing {
   }
 
  private:
-  [[nodiscard]] SentSegment* slots() { return more_ ? more_.get() : own_.data(); }
-  [[nodiscard]] const SentSegment* slots() const { return more_ ? more_.get() : own_.data(); }
   [[nodiscard]] bool grow() {
     const std::size_t wider = std::size_t{2} * capacity_;
     const std::size_t taken = more_ ? capacity_ : 0;
@@ -113,12 +115,14 @@ class SegmentRing {
     for (std::size_t i = 0; i < size_; ++i) larger[i] = (*this)[i];
     budget_->used += wider - taken;
     more_ = std::move(larger);
+    slots_ = more_.get();
     capacity_ = static_cast<std::uint32_t>(wider);
     head_ = 0;
     return true;
   }
 
   SegmentBudget* budget_;
+  SentSegment* slots_ = own_.data();  ///< of the ring itself, or `more_`
   std::unique_ptr<SentSegment[]> more_;
   std::uint32_t capacity_ = kOwnSegments;
   std::uint32_t head_ = 0;

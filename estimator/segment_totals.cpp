@@ -4,8 +4,7 @@
 
 namespace weir {
 
-void count(const SegmentVerdict& verdict, bool lone_fin, SegmentTotals& totals) {
-  totals.fresh += verdict.fresh;
+void count_unusual(const SegmentVerdict& verdict, bool lone_fin, SegmentTotals& totals) {
   const std::uint32_t n = verdict.segments;
   switch (verdict.kind) {
     case SegmentClass::fresh:

@@ -8,8 +8,12 @@
 
 namespace weir {
 
+void count_unusual(const SegmentVerdict& verdict, bool lone_fin, SegmentTotals& totals);
 /// `lone_fin`: the segment was a FIN without payload, which is no wire segment.
-void count(const SegmentVerdict& verdict, bool lone_fin, SegmentTotals& totals);
+inline void count(const SegmentVerdict& verdict, bool lone_fin, SegmentTotals& totals) {
+  totals.fresh += verdict.fresh;
+  if (verdict.kind != SegmentClass::fresh) count_unusual(verdict, lone_fin, totals);
+}
 /// Moves what was counted as retransmitted, fast or by timeout, to the spurious ones.
 void take_back(const UndoneLosses& undone, SegmentTotals& totals);
 /// Adds `part` to `totals`.

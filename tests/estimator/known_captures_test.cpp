@@ -81,6 +81,23 @@ TEST_F(KnownCaptures, SegmentsBelowTheHighestSequenceAreTheOnesThatAnIndependent
   EXPECT_LE(disagree, 2U);  // explained in docs/ESTIMATOR.md
 }
 
+// Nobody knows what these paths carried; but none shows more than a handful of losses, and few were ever
+// full.
+TEST_F(KnownCaptures, CapacityOfTrafficInTheWildIsNoMoreThanItsBusiestHalfSecond) {
+  std::uint64_t files = 0;
+  for (const Row& row : manifest(folder_ / "real")) {
+    const Observation o = observe_file(folder_ / "real" / row.at("file"), EstimatorSettings{});
+    ++files;
+    for (const DirectionObservation& d : o.directions) {
+      if (!d.capacity || !d.capacity->rate) continue;
+      std::cout << row.at("file") << ": " << to_string(d.capacity->mode) << " " << d.capacity->rate->mbps()
+                << " Mbit/s, busiest " << d.busiest.mbps() << "\n";
+      EXPECT_LE(*d.capacity->rate, d.busiest * 1.1) << row.at("file");
+    }
+  }
+  EXPECT_GE(files, 30U);
+}
+
 TEST_F(KnownCaptures, CapacityIsWithinTenPercentOrNotTold) {
   struct Score {
     unsigned files = 0;
@@ -98,14 +115,14 @@ TEST_F(KnownCaptures, CapacityIsWithinTenPercentOrNotTold) {
     const double error = c.rate ? static_cast<double>(c.rate->bps()) / truth - 1.0 : NAN;
     if (c.rate) ++score.told;
     if (std::abs(error) <= 0.1) ++score.right;
-    if (!(std::abs(error) <= 0.1))
-      std::cout << row.at("file") << ": " << to_string(c.mode) << " " << error << "\n";
+    std::cout << row.at("file") << ": " << to_string(c.mode) << " " << error << "\n";
+    EXPECT_FALSE(std::abs(error) > 0.1) << row.at("file");
   }
   for (const auto& [truth, s] : scores) {
     std::cout << truth << ": " << s.files << " files, told " << s.told << ", within 10 % " << s.right << "\n";
   }
   EXPECT_GE(scores["shaper"].right * 100, scores["shaper"].files * 98);
-  EXPECT_GE(scores["policer"].right * 100, scores["policer"].files * 80);
+  EXPECT_GE(scores["policer"].right * 100, scores["policer"].files * 95);
   EXPECT_EQ(scores["random_loss"].told, 0U);
 }
 

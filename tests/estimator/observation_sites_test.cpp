@@ -364,7 +364,7 @@ TEST(OneDirectional, IsNotSaidOfAFloodThatNobodyAnswers) {
 
 // -- optional members --
 
-TEST(ObservationJson, CapacityHasBucketAndAgeWhenTheyAreKnown) {
+TEST(ObservationJson, CapacityHasBucketDepthAndAgeWhenTheyAreKnown) {
   Observation o;
   DirectionObservation d;
   d.capacity.emplace();
@@ -379,6 +379,20 @@ TEST(ObservationJson, CapacityHasBucketAndAgeWhenTheyAreKnown) {
   capacity = to_json(o).at("directions").at(0).at("capacity").as_object();
   EXPECT_EQ(capacity.at("bucket_bytes").to_number<int>(), 100'000);
   EXPECT_EQ(capacity.at("age_s").as_double(), 1.5);
+  EXPECT_FALSE(capacity.contains("buffer_ms"));
+  o.directions[0].capacity->depth = 250ms;
+  capacity = to_json(o).at("directions").at(0).at("capacity").as_object();
+  EXPECT_EQ(capacity.at("buffer_ms").as_double(), 250.0);
+}
+
+TEST(ObservationJson, ApplicationLimitedHasANameAndNoNumber) {
+  Observation o;
+  DirectionObservation d;
+  d.capacity.emplace().mode = CapacityMode::application_limited;
+  o.directions = {d};
+  const auto capacity = to_json(o).at("directions").at(0).at("capacity").as_object();
+  EXPECT_EQ(capacity.at("mode").as_string(), "application-limited");
+  EXPECT_FALSE(capacity.contains("bps"));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "estimator/observation.hpp"
 
 #include <algorithm>
-#include <random>
 
 #include <gtest/gtest.h>
 
@@ -15,118 +14,6 @@ namespace {
 
 using namespace weir::test;
 using namespace std::chrono_literals;
-
-Cohort cohort(TimePoint begin, std::uint32_t segments, std::uint32_t lost) {
-  Cohort c;
-  c.begin = begin;
-  c.segments = segments;
-  c.lost_beyond = lost;
-  return c;
-}
-
-/// Ticks of traffic at `offered` segments each through a path of `capacity` segments a tick.
-class Path {
- public:
-  explicit Path(std::uint32_t seed) : random_(seed) {}
-
-  void policed(int ticks, std::uint32_t offered, std::uint32_t capacity) {
-    for (int i = 0; i < ticks; ++i) tick(offered, std::min(offered, capacity), 1ms);
-  }
-  void randomly_lossy(int ticks, std::uint32_t offered, double p) {
-    for (int i = 0; i < ticks; ++i) {
-      tick(offered, offered - std::binomial_distribution<std::uint32_t>(offered, p)(random_), 1ms);
-    }
-  }
-  void queued(int ticks, std::uint32_t capacity, Duration queue) {
-    for (int i = 0; i < ticks; ++i) tick(capacity, capacity, queue);
-  }
-  void silent(int ticks) {
-    for (int i = 0; i < ticks; ++i) tick(0, 0, 0ms);
-  }
-  CapacityObserver observer;
-
- private:
-  void tick(std::uint32_t offered, std::uint32_t passed, Duration queue) {
-    SiteMeasurement m;
-    m.at = at_ms(100.0 * ++ticks_);
-    m.interval = 100ms;
-    m.delivered_bytes = Bytes(passed * 1250ULL);
-    m.rtt = RttSummary{.base = 20ms, .p50 = 20ms, .p95 = 20ms, .samples = 100};
-    if (offered > 0) {
-      m.queue.emplace().q = queue;
-      m.mature.push_back(cohort(m.at - 100ms, offered, offered - passed));
-    }
-    observer.add(m);
-  }
-  std::mt19937 random_;
-  int ticks_ = 0;
-};
-
-TEST(Capacity, OfAPolicerIsWhatPassesWhileItDrops) {
-  Path path(1);
-  for (int i = 0; i < 20; ++i) {
-    path.policed(10, 80, 100);
-    path.policed(10, 120, 100);
-  }
-  const CapacityFinding f = path.observer.finding();
-  EXPECT_EQ(f.mode, CapacityMode::policer);
-  ASSERT_TRUE(f.rate);
-  EXPECT_NEAR(f.rate->mbps(), 10.0, 0.1);  // 100 segments of 1250 bytes in 100 ms
-  EXPECT_GE(f.windows, 30U);
-}
-
-TEST(Capacity, OfABufferIsWhatPassesWhileTheQueueStands) {
-  Path path(1);
-  for (int i = 0; i < 10; ++i) {
-    path.policed(10, 40, 100);
-    path.queued(20, 100, 60ms);
-  }
-  const CapacityFinding f = path.observer.finding();
-  EXPECT_EQ(f.mode, CapacityMode::buffer);
-  ASSERT_TRUE(f.rate);
-  EXPECT_NEAR(f.rate->mbps(), 10.0, 0.1);
-  EXPECT_EQ(f.queue, 60ms);
-}
-
-// The invariant: never a number for loss that does not answer to the rate, however steady the traffic.
-TEST(Capacity, OfRandomLossIsNeverANumber) {
-  int lossy = 0;
-  for (std::uint32_t seed = 1; seed <= 200; ++seed) {
-    Path path(seed);
-    std::mt19937 random(seed);
-    for (int i = 0; i < 40; ++i)
-      path.randomly_lossy(10, 60 + static_cast<std::uint32_t>(random() % 80), 0.02);
-    const CapacityFinding f = path.observer.finding();
-    EXPECT_FALSE(f.rate) << "seed " << seed;
-    EXPECT_TRUE(f.mode == CapacityMode::lossy || f.mode == CapacityMode::unknown) << "seed " << seed;
-    if (f.mode == CapacityMode::lossy) ++lossy;
-  }
-  EXPECT_GE(lossy, 190);
-}
-
-TEST(Capacity, OfAPathThatWasNeverFullIsUnknown) {
-  Path path(1);
-  path.policed(200, 40, 100);
-  EXPECT_EQ(path.observer.finding().mode, CapacityMode::unknown);
-  EXPECT_FALSE(path.observer.finding().rate);
-  path.silent(50);
-  EXPECT_EQ(path.observer.finding().mode, CapacityMode::unknown);
-  EXPECT_EQ(CapacityObserver().finding().mode, CapacityMode::unknown);
-}
-
-TEST(Capacity, TicksWithCaptureLossAreNoEvidence) {
-  Path path(1);
-  SiteMeasurement m;
-  m.interval = 100ms;
-  for (int i = 1; i <= 200; ++i) {
-    m.at = at_ms(100.0 * i);
-    m.valid = false;
-    m.delivered_bytes = Bytes(125'000);
-    m.mature = {cohort(m.at - 100ms, 100, 20)};
-    path.observer.add(m);
-  }
-  EXPECT_EQ(path.observer.finding().busy_windows, 0U);
-}
 
 /// 300 rounds of four segments, each tenth loses one beyond the tap.
 void feed(Observer& observer) {

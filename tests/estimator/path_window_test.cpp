@@ -170,7 +170,8 @@ TEST(Cohorts, AreBoundedInNumberWhateverTheClockDoes) {
 TEST(Delivered, IsUnbiasedWhileItsWindowFills) {
   PathWindow w = outbound();
   double ms = 340.0;
-  w.data_seen(at_ms(310), true);
+  w.data_seen(at_ms(310));
+  w.flow_seen(at_ms(310));
   w.segments_sent(at_ms(310), 1, 30ms);  // something is in flight all the time
   bool any = false;
   for (int tick = 4; tick <= 20; ++tick) {
@@ -266,8 +267,9 @@ TEST(Rtt, ForgetsAfterTenSeconds) {
 TEST(LifeSigns, TellWhatWaitsSinceTheLastAck) {
   PathWindow w = outbound();
   EXPECT_FALSE(w.close_tick(at_ms(100), false).unanswered_since);
-  w.data_seen(at_ms(110), true);
-  w.data_seen(at_ms(120), false);
+  w.data_seen(at_ms(110));
+  w.flow_seen(at_ms(110));
+  w.data_seen(at_ms(120));
   SiteMeasurement m = w.close_tick(at_ms(200), false);
   EXPECT_EQ(m.unanswered_since, at_ms(110));
   EXPECT_FALSE(m.last_ack);

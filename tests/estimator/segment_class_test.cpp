@@ -78,6 +78,27 @@ TEST_P(SegmentClass, TheSameIpIdIsADuplicateOfTheCapture) {
   EXPECT_EQ(wire.outbound().retransmitted, 1U);
 }
 
+// 30.0 > id 77, seq 0:1000   330.0 > id 77, seq 0:1000 (some stacks send again what they kept, identification
+// and all)
+TEST_P(SegmentClass, TheSameIpIdAfterARoundTripIsARetransmission) {
+  wire.open(0);
+  const TcpSpec s = wire.out(0, 1000);
+  wire.send(30, s);
+  wire.send(330, s);  // by timer, no RTT known
+  EXPECT_EQ(wire.outbound().retransmitted, 1U);
+  wire.ack(350, 1000);
+  wire.data(360, 1000, 1000);
+  wire.data(360.1, 2000, 1000);
+  wire.ack(380.1, 3000);  // an RTT of 20
+  const TcpSpec lost = wire.out(3000, 1000);
+  wire.send(400, lost);
+  for (unsigned i = 4; i < 7; ++i) wire.data(400 + 0.01 * i, i * 1000);
+  wire.ack(420.06, 3000, {{4000, 7000}});
+  wire.send(421, lost);
+  EXPECT_EQ(wire.outbound().retransmitted, 2U);
+  EXPECT_EQ(wire.outbound().duplicate, 0U);
+}
+
 // IP6: no identification; the same TSval within a millisecond
 TEST_P(SegmentClass, WithoutIpIdTheTimestampTellsTheDuplicate) {
   wire.open(0, 20, 1012);  // timestamps take 12 bytes of each segment
@@ -215,6 +236,18 @@ TEST_P(SegmentClass, AMidStreamStartOnARetransmissionOpensNoHoles) {
   wire.data(31, 50'000);
   wire.data(50, 11'000);
   EXPECT_EQ(wire.outbound().hole_fill, 0U);
+  EXPECT_EQ(wire.outbound().unknown, 1U);
+}
+
+// 30 > seq 10000:11000 (again; 11000:50000 are in flight)   31 < ack 10000, sack 40000:45000   32 > seq
+// 50000:51000   50 > seq 11000:12000
+TEST_P(SegmentClass, AnAckOfWhatIsSentAgainDoesNotShowTheSendersFront) {
+  wire.data(30, 10'000);
+  wire.ack(31, 10'000, {{40'000, 45'000}});
+  wire.ack(31.5, 11'000, {{40'000, 45'000}});
+  wire.data(32, 50'000);
+  wire.data(50, 11'000);
+  EXPECT_EQ(wire.outbound().hole_fill + wire.outbound().reordered, 0U);
   EXPECT_EQ(wire.outbound().unknown, 1U);
 }
 
@@ -369,6 +402,31 @@ TEST_P(SegmentClass, TwoSackedSegmentsProveNoLossThreeDo) {
   cohorts = wire.cohorts_until(300);
   ASSERT_EQ(cohorts.size(), 1U) << "the loss is known before it is sent again";
   EXPECT_EQ(cohorts[0].lost_beyond, 1U);
+}
+
+// 30 > 0:1000, 1000:2000, 2000:3000   (the SACK of the last one is lost)   300 > 0:1000   320 < ack 1000,
+// sack 2000:3000: what was sent at 300 made it, not what was sent at 30
+TEST_P(SegmentClass, ABlockOfAnAckThatAdvancesTimesNothing) {
+  wire.open(0);
+  for (std::uint32_t i = 0; i < 3; ++i) wire.data(30 + i * 0.01, i * 1000);
+  wire.data(300, 0);
+  wire.ack(320, 1000, {{2000, 3000}});
+  EXPECT_EQ(wire.estimator.rtt_totals(Direction::outbound).samples, 0U);
+  wire.data(330, 3000);
+  wire.ack(350, 1000, {{2000, 4000}});
+  const RttTotals rtt = wire.estimator.rtt_totals(Direction::outbound);
+  EXPECT_EQ(rtt.samples, 1U);
+  EXPECT_EQ(rtt.min, std::chrono::milliseconds(20));
+}
+
+// 30 > 0:1000, 2000:3000, 3000:4000 (1000:2000 go another way)   330 < ack 4000: it waited for those
+TEST_P(SegmentClass, AnAckOverBytesThatNeverPassedTimesNothing) {
+  wire.open(0);
+  wire.data(30.0, 0);
+  wire.data(30.1, 2000);
+  wire.data(30.2, 3000);
+  wire.ack(330, 4000);
+  EXPECT_EQ(wire.estimator.rtt_totals(Direction::outbound).samples, 0U);
 }
 
 // 30 > 0:1000   180 > 1000:2000   200 > 0:2000, of which one part is old enough for a timer

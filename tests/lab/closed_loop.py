@@ -4,8 +4,8 @@
 One run: idle, an unshaped load for comparison, then Weir and 8 cubic flows against a hidden rate; it must converge,
 hold, follow a doubling and a halving. Prints a table, writes samples (CSV) and results (JSON) into --out.
 
-A run during which one of the machine's processors stood still for more than STALL_LIMIT_MS is void, whatever it
-showed: no provider stops serving its queue for so long. It is told, counted and run again.
+A run in which one of the machine's processors stood still for more than STALL_LIMIT_MS after the rate was found is void,
+whatever it showed: no provider stops serving its queue for so long. It is told, counted and run again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ TOLERANCE = 0.10      # of the true capacity
 SETTLED_FOR = 2.0     # seconds inside the tolerance that count as having arrived
 FROM_ABOVE, FROM_BELOW, DOUBLED, HALVED = 10.0, 20.0, 30.0, 3.0  # seconds allowed
 LOSS_LIMIT, UTILISATION_LIMIT, EF_ALLOWANCE_MS, EF_UNSHAPED_MS = 0.005, 0.90, 10.0, 80.0
-STALL_LIMIT_MS, MOST_TRIES = 20.0, 4
+STALL_LIMIT_MS, MOST_TRIES = 20.0, 3
+UNTIL_WEIR = 20.0  # seconds from the start of a run to that of Weir; what comes before takes less
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Result:
     doubled_s: float | None = None
     halved_s: float | None = None
     retransmits: int | None = None
-    stall_ms: float | None = None         # longest time that a processor of this machine stood still under load
+    stall_ms: float | None = None         # longest standstill of a processor of this machine since the rate was found
     expectations: list[tuple[str, bool, str]] = field(default_factory=list)
 
     def expect(self, name: str, ok: bool, detail: str) -> None:
@@ -116,8 +117,10 @@ def arrival(samples: list[RateSample], capacity_bps: float) -> float | None:
 class Run:
     """One lab from idle to halved; fills a Result."""
 
-    def __init__(self, case: Case, weir_binary: str | None, out: Path):
+    def __init__(self, case: Case, weir_binary: str | None, out: Path, weir_at: float = 0.0):
+        """Weir starts at `weir_at` (time.monotonic()), or as soon as all is ready if that is later."""
         self.case, self.result, self._binary, self._out = case, Result(case), weir_binary, out
+        self._weir_at = weir_at
         self._bps = case.hidden_mbit * 1e6
         self._provider = (Policer(self._bps, bucket_ms=10) if case.kind == "policer"
                           else Buffer(self._bps, buffer_ms=100))
@@ -134,13 +137,12 @@ class Run:
                 self._stop_load(load)
                 # The provider's queue must be empty again, or Weir would inherit what it did not cause.
                 wait_until(lambda: self._provider.read().backlog_bytes == 0, 5, "the provider's queue to drain")
+            time.sleep(max(0.0, self._weir_at - time.monotonic()))
             weir = Weir(lab, policy_text(lab, start_mbit=self.case.start_mbit), self._binary).start()
             with RateSampler(weir.socket, lab.far_site().name) as self._sampler:
                 try:
                     self._shaped_phases()
                 finally:
-                    if self._marks:
-                        self.result.stall_ms = self._witness.longest_ms(self._marks[0][0], time.monotonic())
                     self._write_samples(weir)
         self._judge()
         return self.result
@@ -153,6 +155,12 @@ class Run:
         if found is None:
             return
         self.result.converged_s = found - begin
+        try:
+            self._hold_and_follow(load)
+        finally:
+            self.result.stall_ms = self._witness.longest_ms(found, time.monotonic())
+
+    def _hold_and_follow(self, load: list[Bulk]) -> None:
         self._hold()
         doubled = self._change_capacity(2 * self._bps)
         follow = self._wait_for_arrival(doubled, 2 * self._bps, DOUBLED + 10)
@@ -263,7 +271,7 @@ def as_json(result: Result) -> dict:
 def run_case(case: Case, arguments: argparse.Namespace) -> Result:
     print(f"{case.name}", flush=True)
     try:
-        result = Run(case, arguments.weir, arguments.out).go()
+        result = Run(case, arguments.weir, arguments.out, arguments.weir_at).go()
     except LabError as error:
         result = Result(case)
         result.expect("the run came to its end", False, str(error))
@@ -285,31 +293,32 @@ class Worklist:
 
 
 def run_in_parallel(work: Worklist, arguments: argparse.Namespace) -> None:
-    """Each case in a process of its own, at most `--parallel` at a time; their labs never meet."""
-    running = []
+    """`--parallel` cases at a time, each in a process of its own; their labs never meet. But they share the machine: where
+    a kernel is not preemptible, the ring of a tap that opens takes a processor for tens of milliseconds. So a round
+    starts its Weirs at one instant, and the next round waits for all of it."""
     unwind_when_terminated()
-    try:
-        while work.waiting or running:
-            while work.waiting and len(running) < arguments.parallel:
-                case = work.waiting.pop(0)
+    while work.waiting:
+        cases, work.waiting = work.waiting[:arguments.parallel], work.waiting[arguments.parallel:]
+        weir_at = time.monotonic() + UNTIL_WEIR
+        running = []
+        try:
+            for case in cases:
                 log = open(arguments.out / f"{case.name}.log", "w")
                 # Should this process be killed outright, the labs of its children still come down.
-                command = ["setpriv", "--pdeathsig", "TERM", sys.executable, __file__,
-                           "--case", json.dumps(vars(case)), "--out", str(arguments.out)]
+                command = ["setpriv", "--pdeathsig", "TERM", sys.executable, __file__, "--case", json.dumps(vars(case)),
+                           "--out", str(arguments.out), "--weir-at", f"{weir_at:.3f}"]
                 if arguments.weir:
                     command += ["--weir", arguments.weir]
-                running.append((case, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)))
-            done = [(case, child) for case, child in running if child.poll() is not None]
-            for case, child in done:
-                running.remove((case, child))
+                running.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+            for case, child in zip(cases, running):
+                child.wait()
                 result = result_from_json(json.loads((arguments.out / f"{case.name}.json").read_text()))
                 result.case = case
                 work.add(result)
-            time.sleep(0.2)
-    finally:
-        for _, child in running:
-            child.terminate()
-            child.wait()
+        finally:
+            for child in running:
+                child.terminate()
+                child.wait()
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -325,7 +334,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--parallel", type=int, default=1, help="labs at the same time")
     parser.add_argument("--out", type=Path, help="directory for samples and results")
     parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
-    parser.add_argument("--case", help=argparse.SUPPRESS)  # one case as JSON: how --parallel starts its children
+    # One case as JSON, and when its Weir is to start: how --parallel starts its children.
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--weir-at", type=float, default=0.0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.out is None:
         arguments.out = Path(tempfile.mkdtemp(prefix="weir-closed-loop-"))
