@@ -191,8 +191,10 @@ void CaptureWorker::read_frames() {
                                      .emptied = frames < kFramesATurn,
                                      .dropped = source_->counters().dropped});
     if (!sample) return;
+    const TimePoint at =
+        monotonic_now();  // before: a thread that has used up its share is held up behind calls
     sample->thinned = source_->follow(*sample);
-    sampling_.began(*sample, monotonic_now());
+    sampling_.began(*sample, at);
   } catch (const std::exception& failure) {
     source_.reset();
     gap_ = true;

@@ -156,8 +156,10 @@ class LiveObservation {
     auto sample = sampling_.on_turn(
         {.began = began, .ended = ended, .emptied = frames < kFramesATurn, .dropped = dropped});
     if (sample) {
+      const TimePoint at =
+          monotonic_now();  // before: a thread that has used up its share is held up behind calls
       sample->thinned = capture_.follow(*sample);
-      sampling_.began(*sample, monotonic_now());
+      sampling_.began(*sample, at);
     }
     return ended;
   }
