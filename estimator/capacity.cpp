@@ -143,10 +143,15 @@ void CapacityObserver::add(const SiteMeasurement& tick) {
   }
   for (const Cohort& cohort : tick.mature) {
     if (Tenth* tenth = at(cohort.begin + kCohortLength / 2)) {
-      tenth->segments += cohort.segments;
-      tenth->lost = (tenth->lost + cohort.lost_beyond) & 0x7fff'ffffU;
+      // The load, which windows are compared by.
+      tenth->segments += cohort.segments * cohort.one_in;
+      tenth->lost = (tenth->lost + cohort.lost_beyond * cohort.one_in) & 0x7fff'ffffU;
     }
-    if (tick.valid) fit_.add(cohort);
+    if (tick.valid && cohort.one_in == 1) {
+      fit_.add(cohort);
+    } else {
+      fit_.clear();  // how large the segments are is not known when only some of them are counted
+    }
   }
   if (!tick.valid) fit_.clear();
 }

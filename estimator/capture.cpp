@@ -1,11 +1,20 @@
 #include "estimator/capture.hpp"
 
+#include <cerrno>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
+#include <linux/filter.h>
+#include <linux/if_packet.h>
 #include <pcap/pcap.h>
+#include <sys/socket.h>
 #include <time.h>
+
+#include "estimator/sampling_filter.hpp"
 
 namespace weir {
 namespace {
@@ -72,14 +81,19 @@ void prefer(int status) {
   return handle;
 }
 
-void install_filter(pcap_t* handle, const std::string& filter, const std::string& interface) {
-  if (filter.empty()) return;
+/// Returns the program.
+[[nodiscard]] std::vector<sock_filter> install_filter(pcap_t* handle, const std::string& filter,
+                                                      const std::string& interface) {
   bpf_program program{};
   require(pcap_compile(handle, &program, filter.c_str(), 1, PCAP_NETMASK_UNKNOWN), handle,
           "cannot compile the capture filter", interface);
   const int status = pcap_setfilter(handle, &program);
+  std::vector<sock_filter> code;
+  for (const bpf_insn& i : std::span(program.bf_insns, program.bf_len))
+    code.push_back({.code = i.code, .jt = i.jt, .jf = i.jf, .k = i.k});
   pcap_freecode(&program);
   require(status, handle, "cannot install the capture filter", interface);
+  return code;
 }
 
 }  // namespace
@@ -89,10 +103,8 @@ struct LiveCapture::Impl {
   PcapHandle handle;
   int link_type = 1;
   std::int64_t fraction_ns = 1;  ///< of one unit in a stamp's fraction
-  std::uint64_t received = 0;    ///< libpcap's counters are 32 bits wide; these are not
-  std::uint64_t dropped = 0;
-  unsigned last_received = 0;
-  unsigned last_dropped = 0;
+  CaptureCounters counters;
+  std::vector<sock_filter> filter;
 };
 
 LiveCapture::LiveCapture(const std::string& interface, const Options& options)
@@ -100,8 +112,8 @@ LiveCapture::LiveCapture(const std::string& interface, const Options& options)
   impl_->interface = interface;
   impl_->handle = open_live(interface, options);
   pcap_t* p = impl_->handle.get();
-  install_filter(p, options.filter.value_or(pcap_datalink(p) == DLT_EN10MB ? kEthernetFilter : ""),
-                 interface);
+  impl_->filter = install_filter(
+      p, options.filter.value_or(pcap_datalink(p) == DLT_EN10MB ? kEthernetFilter : ""), interface);
   impl_->link_type = pcap_datalink(p);
   impl_->fraction_ns = pcap_get_tstamp_precision(p) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
   if (pcap_get_selectable_fd(p) < 0)
@@ -149,17 +161,25 @@ std::size_t LiveCapture::dispatch(std::size_t most, const FrameHandler& handler)
   return static_cast<std::size_t>(count);
 }
 
+/// What pcap_stats does, less the two files of /sys that it also reads each time. The kernel's counters begin
+/// anew with each reading (packet(7), PACKET_STATISTICS), and those dropped are among those received.
 CaptureCounters LiveCapture::counters() {
-  pcap_stat now{};
-  if (pcap_stats(impl_->handle.get(), &now) != 0) {
-    fail("cannot read the capture's counters", impl_->interface, pcap_geterr(impl_->handle.get()));
-  }
-  // Unsigned differences survive the wrap of the 32-bit counters.
-  impl_->received += static_cast<unsigned>(now.ps_recv - impl_->last_received);
-  impl_->dropped += static_cast<unsigned>(now.ps_drop - impl_->last_dropped);
-  impl_->last_received = now.ps_recv;
-  impl_->last_dropped = now.ps_drop;
-  return {.received = impl_->received, .dropped = impl_->dropped};
+  tpacket_stats_v3 since{};
+  socklen_t length = sizeof since;
+  if (::getsockopt(descriptor(), SOL_PACKET, PACKET_STATISTICS, &since, &length) != 0)
+    throw std::system_error(errno, std::generic_category(),
+                            "cannot read the capture's counters on " + impl_->interface);
+  impl_->counters.received += since.tp_packets;
+  impl_->counters.dropped += since.tp_drops;
+  return impl_->counters;
+}
+
+/// Past libpcap, which would close the tap for a moment: the kernel replaces a socket's filter at once.
+bool LiveCapture::follow(const FlowSample& sample) {
+  if (impl_->link_type != DLT_EN10MB) return false;
+  std::vector<sock_filter> code = with_sampling(sample, impl_->filter);
+  const sock_fprog program{.len = static_cast<unsigned short>(code.size()), .filter = code.data()};
+  return ::setsockopt(descriptor(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
 }
 
 }  // namespace weir

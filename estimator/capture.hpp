@@ -19,8 +19,8 @@ namespace weir {
 using FrameHandler = std::function<void(const Frame&)>;
 
 struct CaptureCounters {
-  std::uint64_t received = 0;  ///< by the kernel's ring
-  std::uint64_t dropped = 0;   ///< ps_drop: the ring was full
+  std::uint64_t received = 0;  ///< by the tap, those dropped included
+  std::uint64_t dropped = 0;   ///< the ring was full
 };
 
 /// A live tap (TPACKET_V3 under libpcap). Frame times are on CLOCK_MONOTONIC, mapped from the kernel's
@@ -48,6 +48,9 @@ class LiveCapture {
   /// Hands over what is there, at most `most` frames; returns how many. Throws when the interface is gone.
   std::size_t dispatch(std::size_t most, const FrameHandler& handler);
   [[nodiscard]] CaptureCounters counters();
+  /// Leaves out most frames of connections that `sample` does not follow, from the next frame on (those in
+  /// the ring stay); false: this link's or kernel's filter cannot, all frames come as before.
+  [[nodiscard]] bool follow(const FlowSample& sample);
 
  private:
   struct Impl;

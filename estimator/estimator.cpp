@@ -27,6 +27,12 @@ constexpr std::size_t kBatch = 32;
 /// tick sooner.
 constexpr Duration kCohortsEndBeforeTicks = 20ms;
 
+/// Whether the tap's filter could tell whose it is (sampling_filter).
+[[nodiscard]] bool is_plain(const PacketRecord& record) {
+  const std::uint32_t in_front = record.headers_bytes - record.tcp_header_bytes;
+  return !record.tunnelled && in_front == (record.source.family == Family::v4 ? 14U + 20U : 14U + 40U);
+}
+
 }  // namespace
 
 struct Estimator::Impl {
@@ -51,13 +57,18 @@ struct Estimator::Impl {
   EstimatorTotals totals;
   std::unique_ptr<Accounts> accounts;
   CaptureGap gap{.begin = TimePoint::max(), .end = TimePoint::min()};
+  FlowSample chosen;
+  bool follows_fewer = false;  ///< than at the last tick
   std::optional<TimePoint> epoch;
   FrameClock clock;
   TimePoint last_tick;
 
   [[nodiscard]] PathWindow& window(Direction direction, std::uint32_t site) {
     auto& slot = windows[site][static_cast<std::size_t>(direction)];
-    if (!slot) slot = std::make_unique<PathWindow>(direction, *epoch);
+    if (!slot) {
+      slot = std::make_unique<PathWindow>(direction, *epoch);
+      slot->follow_one_in(totals.one_in);
+    }
     return *slot;
   }
   [[nodiscard]] SegmentTotals& segments(Direction direction) {
@@ -102,6 +113,7 @@ struct Estimator::Impl {
     PacketRecord record;
     FlowKey key;
     ParseOutcome outcome = ParseOutcome::malformed;
+    bool followed = false;  ///< TCP of a connection that is
   };
   std::array<Pending, kBatch> batch;
   std::size_t pending = 0;
@@ -117,6 +129,9 @@ struct Estimator::Impl {
   void work_off();
   void work_on(const Pending& item);
   void take_ip(const PacketRecord& record);
+  void take_unsampled(const PacketRecord& record);
+  void pass_over(const PacketRecord& record, std::uint32_t times);
+  void count_bytes(const PacketRecord& record, Bytes charged);
   void take_tcp(const PacketRecord& record, const FlowKey& key);
   [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
     return {.trackings = flows.trackings(), .path = window_of(flow, end), .mss = flow.mss()};
@@ -125,6 +140,12 @@ struct Estimator::Impl {
   void retire(Flow& flow);
   void forget(Flow& flow);
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
+  /// Of one frame; `mss` 0: not known.
+  struct OnWire {
+    std::uint32_t segments = 0;
+    Bytes charged;
+  };
+  [[nodiscard]] OnWire on_wire(const PacketRecord& record, std::uint16_t mss) const;
   void measure(Passing& packet) const;
   void take_syn(const Passing& packet);
   void take_ack(Passing& packet, PathWindow& path);
@@ -158,9 +179,11 @@ void Estimator::Impl::take(const Frame& frame) {
   Pending& item = batch[pending++];
   item.outcome = parse_frame(frame, item.record);
   item.record.time = clock.believed(frame.time);
+  item.followed = false;
   if (item.outcome == ParseOutcome::tcp) {
     flows.find_key(item.record, item.key);
-    flows.prefetch_index(item.key);
+    item.followed = flows.follows(item.key);
+    if (item.followed) flows.prefetch_index(item.key);
   }
   if (pending == kBatch) work_off();
 }
@@ -168,13 +191,13 @@ void Estimator::Impl::take(const Frame& frame) {
 void Estimator::Impl::work_off() {
   const std::span<Pending> items(batch.data(), std::exchange(pending, 0));
   for (Pending& item : items) {
-    if (item.outcome == ParseOutcome::tcp) flows.prefetch_flow(item.key);
+    if (item.followed) flows.prefetch_flow(item.key);
   }
   for (const Pending& item : items) {
-    if (item.outcome == ParseOutcome::tcp) flows.prefetch_tracking(item.key);
+    if (item.followed) flows.prefetch_tracking(item.key);
   }
   for (const Pending& item : items) {
-    if (item.outcome == ParseOutcome::tcp) flows.prefetch_ring(item.key);
+    if (item.followed) flows.prefetch_ring(item.key);
   }
   for (const Pending& item : items) work_on(item);
 }
@@ -182,7 +205,12 @@ void Estimator::Impl::work_off() {
 void Estimator::Impl::work_on(const Pending& item) {
   switch (item.outcome) {
     case ParseOutcome::tcp:
-      take_tcp(item.record, item.key);
+      ++totals.tcp;
+      if (item.followed) {
+        take_tcp(item.record, item.key);
+      } else {
+        take_unsampled(item.record);
+      }
       break;
     case ParseOutcome::ip:
       take_ip(item.record);
@@ -208,19 +236,35 @@ Estimator::Impl::Ends Estimator::Impl::deciding_ends(const PacketRecord& record)
 }
 
 void Estimator::Impl::take_ip(const PacketRecord& record) {
+  count_bytes(record, settings.link_layer.charged(record.frame_bytes));
+}
+
+void Estimator::Impl::take_unsampled(const PacketRecord& record) {
+  const std::uint32_t times = chosen.thinned && is_plain(record) ? FlowSample::kThinning : 1;
+  totals.frames += times - 1;
+  totals.tcp += times - 1;
+  totals.unsampled += times;
+  pass_over(record, times);
+}
+
+/// TCP of a connection that is not followed: its bytes, as if it had been.
+void Estimator::Impl::pass_over(const PacketRecord& record, std::uint32_t times) {
+  count_bytes(record, Bytes(on_wire(record, 0).charged.count() * times));
+}
+
+void Estimator::Impl::count_bytes(const PacketRecord& record, Bytes charged) {
   const Ends ends = deciding_ends(record);
   const Placement at = sides.place_frame(ends.source, ends.destination);
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
-      .frame_seen(record.time, settings.link_layer.charged(record.frame_bytes), record.protocol == 6);
+      .frame_seen(record.time, charged, record.protocol == 6 ? FrameKind::other_tcp : FrameKind::no_tcp);
 }
 
 void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
-  ++totals.tcp;
   const FlowTable::Found found = flows.find_or_create(key, record.time, [this](Flow& flow) { forget(flow); });
   if (found.flow == nullptr) {
     ++totals.flows_refused;
-    take_ip(record);
+    pass_over(record, 1);
     return;
   }
   Flow& flow = *found.flow;
@@ -233,7 +277,7 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   Passing packet{record, flow, sender};
   find_path(packet);
   measure(packet);
-  packet.path->frame_seen(record.time, packet.charged, true);
+  packet.path->frame_seen(record.time, packet.charged, FrameKind::followed_tcp);
   if (record.payload > 0 || record.has(kTcpSyn)) {
     packet.half().set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
   }
@@ -263,20 +307,29 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   }
 }
 
-/// How many segments of payload a frame is on the wire, and what they are charged.
-[[gnu::always_inline]] inline void Estimator::Impl::measure(Passing& packet) const {
-  const PacketRecord& record = packet.record;
+/// How many segments of payload a frame is on the wire, and what they are charged: a super-packet as the
+/// frames that it becomes.
+[[gnu::always_inline]] inline Estimator::Impl::OnWire Estimator::Impl::on_wire(const PacketRecord& record,
+                                                                               std::uint16_t mss) const {
+  OnWire wire;
   std::uint64_t frame_bytes = record.frame_bytes;
-  packet.mss = packet.flow.mss();
   if (record.payload > 0) {
-    packet.segments = 1;
-    const std::uint32_t each = segment_payload(packet.mss, record.tcp_header_bytes);
+    wire.segments = 1;
+    const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
     if (record.payload > each) {
-      packet.segments = (record.payload + each - 1) / each;
-      frame_bytes += static_cast<std::uint64_t>(packet.segments - 1) * record.headers_bytes;
+      wire.segments = (record.payload + each - 1) / each;
+      frame_bytes += static_cast<std::uint64_t>(wire.segments - 1) * record.headers_bytes;
     }
   }
-  packet.charged = settings.link_layer.charged(frame_bytes, std::max(packet.segments, 1U));
+  wire.charged = settings.link_layer.charged(frame_bytes, std::max(wire.segments, 1U));
+  return wire;
+}
+
+[[gnu::always_inline]] inline void Estimator::Impl::measure(Passing& packet) const {
+  packet.mss = packet.flow.mss();
+  const OnWire wire = on_wire(packet.record, packet.mss);
+  packet.segments = wire.segments;
+  packet.charged = wire.charged;
 }
 
 // -- connections --
@@ -435,6 +488,7 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   Impl& my = *impl_;
   my.work_off();
   my.begin_at(now - kCohortsEndBeforeTicks);
+  capture_lost = std::exchange(my.follows_fewer, false) || capture_lost;
   if (capture_lost) {
     const bool adjoins = my.gap.end >= my.last_tick;
     my.gap = {.begin = adjoins ? my.gap.begin : my.last_tick, .end = now};
@@ -461,6 +515,21 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   TickResult result{.outbound = close_all(Direction::outbound), .inbound = close_all(Direction::inbound)};
   my.last_tick = now;
   return result;
+}
+
+void Estimator::follow(const FlowSample& sample) {
+  Impl& my = *impl_;
+  if (sample == my.chosen) return;
+  my.work_off();
+  my.follows_fewer = my.follows_fewer || sample.one_in > my.chosen.one_in;
+  my.chosen = sample;
+  my.totals.one_in = sample.one_in;
+  my.flows.follow(sample);
+  for (const auto& of_site : my.windows) {
+    for (const auto& window : of_site) {
+      if (window) window->follow_one_in(sample.one_in);
+    }
+  }
 }
 
 const EstimatorTotals& Estimator::totals() const {

@@ -16,6 +16,7 @@
 #include "config/address.hpp"
 #include "config/policy.hpp"
 #include "config/units.hpp"
+#include "estimator/flow_sampling.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
 
@@ -88,6 +89,8 @@ struct SideFinding {
 
 struct EstimatorTotals {
   std::uint64_t frames = 0, tcp = 0, malformed = 0, opaque = 0, flows_evicted = 0;
+  std::uint32_t one_in = 1;     ///< of so many connections one is followed now
+  std::uint64_t unsampled = 0;  ///< of tcp, frames of connections that were not: only their bytes count
   std::size_t flows = 0;
   std::size_t flow_bytes = 0;       ///< memory of the flow table and of the segments in flight
   std::uint64_t flows_refused = 0;  ///< frames of flows that a full table had no room for
@@ -118,6 +121,11 @@ class Estimator {
   /// ticks. `capture_lost`: frames were dropped by the capture since the last tick; the cohorts they may have
   /// belonged to are void.
   [[nodiscard]] TickResult tick(TimePoint now, bool capture_lost);
+  /// From now on follows these connections only, for a capture that cannot keep up. Bytes stay those of all
+  /// frames (of a thinned sample: as estimated) and delivered rates are scaled up to them; segments, losses,
+  /// RTTs and flows are those of the connections that are followed. When these get fewer the next tick is as
+  /// one that lost frames.
+  void follow(const FlowSample& sample);
   [[nodiscard]] const EstimatorTotals& totals() const;
   [[nodiscard]] RttTotals rtt_totals(Direction direction) const;
   [[nodiscard]] DelayTotals retransmission_delay(Direction direction) const;

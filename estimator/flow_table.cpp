@@ -2,6 +2,8 @@
 
 #include <cstddef>
 
+#include <endian.h>
+
 namespace weir {
 namespace {
 
@@ -81,6 +83,18 @@ void FlowTable::remove(Number number) {
   index_.erase(hash_of(flow), number);
   if (flow.is_v6) v6_pairs_.release(flow.addresses[0]);
   flows_.release(number);
+}
+
+bool FlowTable::follows(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports) const {
+  const std::uint64_t words = addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3];
+  const auto folded = static_cast<std::uint32_t>(words ^ words >> 32U);
+  return sample_.follows(be32toh(folded), (ports ^ ports >> 16U) & 0xffffU);
+}
+
+bool FlowTable::follows_still(const Flow& flow) {
+  if (sample_.one_in == 1) return true;
+  if (flow.is_v6) return follows(v6_pairs_[flow.addresses[0]], flow.ports);
+  return follows({std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1], 0, 0, 0}, flow.ports);
 }
 
 bool FlowTable::is_stale(const Flow& flow, TimePoint now) {

@@ -3,7 +3,7 @@
 /// Pure, not thread-safe. A flow is two cache lines in a slab, whose address stays valid; an index of hashes
 /// finds it (flow_index). When the table is full a flow that never got an answer, or else one long idle,
 /// gives way; a newcomer that finds neither is refused, so that a flood of SYNs costs nobody else's
-/// measurement.
+/// measurement. Under overload only a share of the connections is followed, chosen by their hash.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 #include "estimator/coarse_time.hpp"
 #include "estimator/flow_index.hpp"
 #include "estimator/flow_key.hpp"
+#include "estimator/flow_sampling.hpp"
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/sides.hpp"
@@ -72,6 +73,12 @@ class FlowTable {
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
   void find_key(const PacketRecord& record, FlowKey& key) const { weir::find_key(record, seed_, key); }
 
+  /// Connections that are followed no more leave with the next ten calls of `expire`.
+  void follow(const FlowSample& sample) { sample_ = sample; }
+  [[nodiscard]] bool follows(const FlowKey& key) const {
+    return sample_.one_in == 1 || follows(key.addresses, key.ports);
+  }
+
   // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
   //    and both ends of that, each a step behind the other, with nothing done to the table in between --
   void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
@@ -113,6 +120,8 @@ class FlowTable {
   [[nodiscard]] Number find(const FlowKey& key) {
     return index_.find(key.hash, [&](Number n) { return is(flows_[n], key); });
   }
+  [[nodiscard]] bool follows(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports) const;
+  [[nodiscard]] bool follows_still(const Flow& flow);
   [[nodiscard]] static bool is_stale(const Flow& flow, TimePoint now);
   [[nodiscard]] static bool may_give_way(const Flow& flow, TimePoint now);
   [[nodiscard]] Flow* create(const FlowKey& key);
@@ -128,6 +137,7 @@ class FlowTable {
   Number hand_ = 0;  ///< where expiry goes on
   Number victim_hand_ = 0;
   std::uint32_t next_number_ = 1;
+  FlowSample sample_;
   std::uint64_t evicted_ = 0;
   std::uint64_t removed_ = 0;
 };
@@ -163,7 +173,7 @@ void FlowTable::expire(TimePoint now, Retire&& retire) {
     hand_ = hand_ + 1 < flows_.numbers() ? hand_ + 1 : 0;
     if (!flows_.is_taken(hand_)) continue;
     Flow& flow = flows_[hand_];
-    if (is_stale(flow, now)) {
+    if (is_stale(flow, now) || !follows_still(flow)) {
       retire(flow);
       remove(hand_);
     } else if (flow.last_seen.before(now) > std::chrono::seconds(2)) {

@@ -38,6 +38,7 @@ struct Cohort {
   std::uint32_t lost_beyond = 0;  ///< k: lost on the WAN side of the tap, spurious ones already taken off
   std::uint32_t lost_before = 0;  ///< holes: bytes first seen below the high-water mark (LAN, our own queues)
   Bytes sent;                     ///< charged bytes of the TCP segments sent in it, retransmissions included
+  std::uint32_t one_in = 1;       ///< of so many connections one is counted here (Estimator::follow)
   std::vector<Slot> slots;        ///< kSlotsPerCohort from `begin` on, or none where they are not kept
   bool operator==(const Cohort&) const = default;
 };
@@ -83,7 +84,7 @@ struct SiteMeasurement {
   std::optional<QueueDelay> queue;  ///< nullopt: no fresh sample in this tick
   std::optional<RttSummary> rtt;
   std::uint32_t ece_echoes = 0;       ///< ACKs with ECE for data that left us ECT and not CE
-  std::uint32_t flows = 0;            ///< flows with data in the last second
+  std::uint32_t flows = 0;            ///< followed flows with data in the last second
   std::optional<TimePoint> last_ack;  ///< newest ACK from any remote
   std::optional<TimePoint>
       unanswered_since;  ///< oldest data sent after last_ack; nullopt: nothing is waiting

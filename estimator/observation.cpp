@@ -263,6 +263,8 @@ Observation Observer::summary() const {
           .tcp_packets = totals.tcp,
           .seconds = first_ ? seconds(last_ - *first_) : 0.0,
           .kernel_drops = kernel_drops_,
+          .one_in = totals.one_in,
+          .unsampled = totals.unsampled,
           .malformed = totals.malformed,
           .opaque = totals.opaque,
           .flows_refused = totals.flows_refused,

@@ -84,6 +84,8 @@ struct Observation {
   std::uint64_t tcp_packets = 0;
   double seconds = 0.0;
   std::uint64_t kernel_drops = 0;
+  std::uint32_t one_in = 1;     ///< of so many connections one is followed now: the capture is overloaded
+  std::uint64_t unsampled = 0;  ///< TCP packets of connections that were not: only their bytes count
   std::uint64_t malformed = 0;
   std::uint64_t opaque = 0;         ///< not IP
   std::uint64_t flows_refused = 0;  ///< packets of connections that a full table had no room for
@@ -116,6 +118,8 @@ class Observer {
   void on_time(TimePoint now);
   /// The capture lost `count` more frames since the last call.
   void on_kernel_drops(std::uint64_t count);
+  /// See Estimator::follow.
+  void follow(const FlowSample& sample) { estimator_.follow(sample); }
   void on_truncated() { truncated_ = true; }
   /// Closes what is still open, as if nothing came any more, and sums up. Call once, at the end of a file.
   [[nodiscard]] Observation finish();

@@ -165,6 +165,8 @@ template <typename Totals>
                  {"tcp_packets", o.tcp_packets},
                  {"seconds", o.seconds},
                  {"kernel_drops", o.kernel_drops},
+                 {"sampled_share", 1.0 / o.one_in},
+                 {"unsampled_packets", o.unsampled},
                  {"malformed", o.malformed},
                  {"opaque", o.opaque},
                  {"one_way_segments", o.one_way},

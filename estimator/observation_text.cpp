@@ -264,6 +264,13 @@ std::string to_text(const Observation& o) {
     fmt::format_to(out, "The capture lost {} frames: what passed around them is not counted as loss.\n",
                    grouped(o.kernel_drops));
   }
+  if (o.one_in > 1) {
+    fmt::format_to(out, "The capture cannot keep up: one connection in {} is followed.\n", o.one_in);
+  }
+  if (o.unsampled > 0) {
+    fmt::format_to(out, "{} TCP packets were of connections not followed for that: only their bytes count.\n",
+                   grouped(o.unsampled));
+  }
   if (o.truncated) page += "The file ends in the middle of a record; this is what it held.\n";
   if (o.malformed > 0) fmt::format_to(out, "{} frames were malformed.\n", grouped(o.malformed));
   if (o.opaque > 0) fmt::format_to(out, "{} frames were not IP.\n", grouped(o.opaque));

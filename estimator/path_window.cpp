@@ -131,6 +131,7 @@ PathWindow::Place PathWindow::make(TimePoint at) {
   while (id - first_cohort_ >= open_cohorts_) {
     if (open_cohorts_ == ring_.size()) widen();
     cohort(first_cohort_ + open_cohorts_) = OpenCohort{};
+    cohort(first_cohort_ + open_cohorts_).one_in = one_in_;
     ++open_cohorts_;
   }
   return place_of(at, id);
@@ -255,6 +256,7 @@ Cohort PathWindow::finish(const OpenCohort& cohort, CohortId id) const {
           .lost_beyond = outbound ? lost_after : cohort.lost_before_tap,
           .lost_before = outbound ? cohort.lost_before_tap : lost_after,
           .sent = cohort.charged,
+          .one_in = cohort.one_in,
           .slots = {cohort.slots.begin(), cohort.slots.end()}};
 }
 
@@ -304,19 +306,29 @@ void PathWindow::keep_for_delivery(TickSums tick) {
   ticks_.push_back(tick);
 }
 
-/// How much of all bytes TCP stands for; nothing when it is too little to speak for the rest.
-std::optional<double> PathWindow::bytes_per_tcp_byte() const {
+void PathWindow::follow_one_in(std::uint32_t n) {
+  if (n == one_in_) return;
+  one_in_ = n;
+  reselected_ = true;
+  unanswered_since_.reset();
+}
+
+/// How much of all bytes the followed TCP stands for; nothing when TCP is too little to speak for the rest.
+std::optional<double> PathWindow::bytes_per_followed_byte() const {
   Bytes sent = ticks_.empty() ? tick_.sent : Bytes();
   Bytes sent_tcp = ticks_.empty() ? tick_.sent_tcp : Bytes();
+  Bytes sent_followed = ticks_.empty() ? tick_.followed : Bytes();
   for (const TickSums& tick : ticks_) {
     sent += tick.sent;
     sent_tcp += tick.sent_tcp;
+    sent_followed += tick.followed;
   }
   const auto all = static_cast<double>(sent.count());
   const auto tcp = static_cast<double>(sent_tcp.count());
+  const auto followed = static_cast<double>(sent_followed.count());
   if (all == 0.0) return scale_;  // nothing but ACKs of what was sent before
-  if (tcp == 0.0 || tcp < kLeastTcpShare * all) return std::nullopt;
-  return all / tcp;
+  if (followed == 0.0 || tcp < kLeastTcpShare * all) return std::nullopt;
+  return all / followed;
 }
 
 /// D over the last max(0.5 s, 2 base), or since acknowledgments began to flow when that is less, but an RTT
@@ -397,10 +409,15 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   m.rtt = summary_;
 
   tick_.end = now;
-  keep_for_delivery(tick_);
+  if (std::exchange(reselected_, false)) {
+    ticks_.clear();
+    settled_from_ = now + std::max(summary_ ? summary_->p95 : kUnknownRtt, kCohortLength);
+  }
+  if (settled_from_ && now >= *settled_from_) settled_from_.reset();
+  if (!settled_from_) keep_for_delivery(tick_);
   while (!ticks_.empty() && ticks_.front().end <= now - delivery_window()) ticks_.pop_front();
-  scale_ = bytes_per_tcp_byte();
-  if (scale_) {
+  scale_ = bytes_per_followed_byte();
+  if (scale_ && !settled_from_) {
     m.delivered = delivery_over_window(now, *scale_);
     m.delivered_bytes =
         Bytes(static_cast<std::uint64_t>(static_cast<double>(tick_.delivered.count()) * *scale_));

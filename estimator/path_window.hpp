@@ -35,14 +35,25 @@ struct RttSample {
   std::uint32_t flow = 0;  ///< tells flows apart
 };
 
+enum class FrameKind : std::uint8_t {
+  no_tcp,
+  other_tcp,  ///< of a connection that is not followed, or not to be told (a fragment)
+  followed_tcp,
+};
+
 class PathWindow {
  public:
   PathWindow(Direction direction, TimePoint epoch);
 
+  /// Of the connections only one in `n` will be followed from now on, others than before. What waits for
+  /// their answers waits no more, and what is delivered is unknown until the new ones' ACKs can have come.
+  void follow_one_in(std::uint32_t n);
+
   // -- frames --
-  void frame_seen(TimePoint at, Bytes charged, bool tcp) {
+  void frame_seen(TimePoint at, Bytes charged, FrameKind kind) {
     tick_.sent += charged;
-    if (tcp) tick_.sent_tcp += charged;
+    if (kind != FrameKind::no_tcp) tick_.sent_tcp += charged;
+    if (kind == FrameKind::followed_tcp) tick_.followed += charged;
     if (const Place& p = reach(at); p.cohort) add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
   }
   void data_seen(TimePoint at) {
@@ -138,6 +149,7 @@ class PathWindow {
     Bytes charged;
     Duration rtt{};     ///< longest among the flows that sent in it
     TimePoint lost_at;  ///< when the last of its losses was told
+    std::uint32_t one_in = 1;
     std::array<Slot, kSlotsPerCohort> slots{};
     bool voided = false;
     [[nodiscard]] bool untouched() const { return sent == 0 && lost_before_tap == 0 && charged.count() == 0; }
@@ -148,6 +160,7 @@ class PathWindow {
     TimePoint end;
     Bytes sent;
     Bytes sent_tcp;
+    Bytes followed;  ///< of sent_tcp, of connections whose deliveries are seen
     Bytes delivered;
     std::optional<TimePoint> first_delivery;
     Bytes first_delivery_bytes;
@@ -186,12 +199,15 @@ class PathWindow {
   void collect_mature(TimePoint now, std::vector<Cohort>& into);
   void void_open_cohorts(TimePoint now);
   void keep_for_delivery(TickSums tick);
-  [[nodiscard]] std::optional<double> bytes_per_tcp_byte() const;
+  [[nodiscard]] std::optional<double> bytes_per_followed_byte() const;
   [[nodiscard]] std::optional<Delivery> delivery_over_window(TimePoint now, double scale) const;
   [[nodiscard]] Duration delivery_window() const;
   [[nodiscard]] std::optional<QueueDelay> queue_of_tick();
 
   Direction direction_;
+  std::uint32_t one_in_ = 1;
+  bool reselected_ = false;                ///< in this tick
+  std::optional<TimePoint> settled_from_;  ///< the followed connections' ACKs count from then on
   TimePoint epoch_;
   TimePoint tick_began_;
   bool ticked_ = false;
@@ -204,7 +220,7 @@ class PathWindow {
 
   TickSums tick_;
   std::deque<TickSums> ticks_;
-  std::optional<double> scale_;  ///< all bytes per TCP byte, at the end of the last tick
+  std::optional<double> scale_;  ///< all bytes per followed byte, at the end of the last tick
   std::uint64_t in_flight_ = 0;  ///< transmissions without a fate yet
   std::vector<RttSample>
       samples_;  ///< in order of taking, not older than half a second; thinned when too many

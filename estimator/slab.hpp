@@ -3,6 +3,9 @@
 /// Pure, not thread-safe. A number stays valid, and its object in place, until it is released. The lowest
 /// free number is given out first, so that chunks empty from the end and their memory returns. At most
 /// `limit` objects: what strangers' packets can grow is bounded.
+///
+/// Chunks are mapped pages, not malloc's: after a flood that would keep most of what it was given back, under
+/// whatever was allocated later.
 #pragma once
 
 #include <algorithm>
@@ -11,9 +14,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
+
+#include <sys/mman.h>
 
 namespace weir {
 
@@ -37,7 +43,7 @@ class Slab {
   [[nodiscard]] std::optional<Number> acquire(Arguments&&... arguments) {
     if (size_ >= limit_) return std::nullopt;
     const std::size_t chunk = chunk_with_room();
-    if (!cells_[chunk]) cells_[chunk] = std::make_unique<Cells>();
+    if (!cells_[chunk]) cells_[chunk] = spare_ ? std::move(spare_) : map_chunk();
     Occupancy& occupancy = occupancy_[chunk];
     const std::size_t at = occupancy.lowest_free();
     occupancy.taken[at / 64] |= 1ULL << (at % 64);
@@ -56,7 +62,9 @@ class Slab {
     --occupancy.count;
     --size_;
     roomy_from_ = std::min(roomy_from_, chunk);
-    if (occupancy.count == 0 && chunk > 0) cells_[chunk].reset();
+    if (occupancy.count > 0) return;
+    Chunk emptied = std::move(cells_[chunk]);
+    if (!spare_) spare_ = std::move(emptied);  // for one that comes and goes
   }
 
   [[nodiscard]] T& operator[](Number number) { return (*cells_[number / kChunk])[number % kChunk].object; }
@@ -69,8 +77,8 @@ class Slab {
   [[nodiscard]] Number numbers() const { return static_cast<Number>(cells_.size() * kChunk); }
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::size_t bytes_held() const {
-    return sizeof(Cells) * static_cast<std::size_t>(std::count_if(
-                               cells_.begin(), cells_.end(), [](const auto& c) { return c != nullptr; }));
+    const auto chunks = std::count_if(cells_.begin(), cells_.end(), [](const Chunk& c) { return !!c; });
+    return sizeof(Cells) * (static_cast<std::size_t>(chunks) + (spare_ ? 1 : 0));
   }
 
  private:
@@ -81,6 +89,15 @@ class Slab {
     T object;
   };
   using Cells = std::array<Cell, kChunk>;
+  struct Unmap {
+    void operator()(Cells* cells) const { ::munmap(cells, sizeof(Cells)); }
+  };
+  using Chunk = std::unique_ptr<Cells, Unmap>;
+  [[nodiscard]] static Chunk map_chunk() {
+    void* pages = ::mmap(nullptr, sizeof(Cells), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    return Chunk(new (pages) Cells);
+  }
   struct Occupancy {
     std::array<std::uint64_t, kChunk / 64> taken{};
     std::size_t count = 0;
@@ -103,7 +120,8 @@ class Slab {
   std::size_t limit_;
   std::size_t size_ = 0;
   std::size_t roomy_from_ = 0;  ///< no chunk below it has room
-  std::vector<std::unique_ptr<Cells>> cells_;
+  std::vector<Chunk> cells_;
+  Chunk spare_;
   std::vector<Occupancy> occupancy_;
 };
 

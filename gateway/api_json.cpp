@@ -62,6 +62,8 @@ json::object capture_json(const CaptureStatus& c) {
           {"why_down", c.up ? json::value(nullptr) : json::value(json::string(c.why_down))},
           {"received_frames", c.counters.received},
           {"dropped_frames", c.counters.dropped},
+          {"sampled_share", 1.0 / c.totals.one_in},
+          {"unsampled_frames", c.totals.unsampled},
           {"ticks", c.ticks},
           {"ticks_dropped", c.ticks_dropped},
           {"last_tick_age_s", c.last_tick_age ? json::value(age(*c.last_tick_age)) : json::value(nullptr)},

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <exception>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -32,6 +33,7 @@ class LiveSource final : public FrameSource {
     return capture_.dispatch(most, handler);
   }
   CaptureCounters counters() override { return capture_.counters(); }
+  bool follow(const FlowSample& sample) override { return capture_.follow(sample); }
 
  private:
   LiveCapture capture_;
@@ -70,7 +72,8 @@ CaptureWorker::CaptureWorker(OpenSource open, Listener listener, EstimatorSettin
                              std::uint64_t generation)
     : open_(std::move(open)),
       listener_(std::move(listener)),
-      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      sampling_(std::random_device()()) {
   if (!wake_)
     throw std::system_error(errno, std::generic_category(), "make an eventfd for the capture thread");
   orders_.settings = std::move(settings);
@@ -139,6 +142,7 @@ void CaptureWorker::close_ticks_until(TimePoint frame_time) {
 
 void CaptureWorker::begin_estimator(EstimatorSettings settings, std::uint64_t generation) {
   estimator_.emplace(std::move(settings));
+  estimator_->follow(followed_);
   generation_ = generation;
   gap_ = true;
   // Sets the cohorts' grid to that of the ticks; there is nothing in it yet.
@@ -150,6 +154,8 @@ void CaptureWorker::open_source(TimePoint now) {
   try {
     source_ = open_();
     dropped_before_ = 0;
+    sampling_ = FlowSampling(std::random_device()());  // its filter lets all pass
+    follow(FlowSample{});
     gap_ = true;
     told_down_.reset();
     listener_.on_change({.up = true, .text = {}});
@@ -174,10 +180,21 @@ void CaptureWorker::wait(TimePoint until) {
 
 void CaptureWorker::read_frames() {
   try {
-    source_->dispatch(kFramesATurn, [this](const Frame& frame) {
+    const TimePoint began = monotonic_now();
+    const std::size_t frames = source_->dispatch(kFramesATurn, [this](const Frame& frame) {
       close_ticks_until(frame.time);
+      follow(sampling_.due(frame.time));
       estimator_->on_frame(frame);
     });
+    auto sample = sampling_.on_turn({.began = began,
+                                     .ended = monotonic_now(),
+                                     .emptied = frames < kFramesATurn,
+                                     .dropped = source_->counters().dropped});
+    if (!sample) return;
+    const TimePoint at =
+        monotonic_now();  // before: a thread that has used up its share is held up behind calls
+    sample->thinned = source_->follow(*sample);
+    sampling_.began(*sample, at);
   } catch (const std::exception& failure) {
     source_.reset();
     gap_ = true;
@@ -185,8 +202,15 @@ void CaptureWorker::read_frames() {
   }
 }
 
+void CaptureWorker::follow(const std::optional<FlowSample>& sample) {
+  if (!sample) return;
+  followed_ = *sample;
+  estimator_->follow(followed_);
+}
+
 void CaptureWorker::close_tick(TimePoint now) {
   CaptureTick tick;
+  follow(sampling_.due(now));
   tick.generation = generation_;
   tick.counters = source_->counters();
   const bool lost = gap_ || tick.counters.dropped > dropped_before_;

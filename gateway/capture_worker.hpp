@@ -14,6 +14,7 @@
 
 #include "estimator/capture.hpp"
 #include "estimator/estimator.hpp"
+#include "estimator/flow_sampling.hpp"
 #include "gateway/capture_events.hpp"
 #include "gateway/file_descriptor.hpp"
 
@@ -29,6 +30,7 @@ class FrameSource {
   [[nodiscard]] virtual int descriptor() const = 0;
   virtual std::size_t dispatch(std::size_t most, const FrameHandler& handler) = 0;
   [[nodiscard]] virtual CaptureCounters counters() = 0;
+  [[nodiscard]] virtual bool follow(const FlowSample& sample) = 0;
 };
 
 /// Throws, saying why, when there is nothing to capture from.
@@ -71,6 +73,7 @@ class CaptureWorker {
   void open_source(TimePoint now);
   void wait(TimePoint until);
   void read_frames();
+  void follow(const std::optional<FlowSample>& sample);
   void close_ticks_until(TimePoint frame_time);
   void close_tick(TimePoint now);
   void tell_down(std::string why);
@@ -87,7 +90,9 @@ class CaptureWorker {
   std::uint64_t generation_ = 0;
   std::unique_ptr<FrameSource> source_;
   std::uint64_t dropped_before_ = 0;
-  bool gap_ = true;  ///< frames passed unseen since the last tick: the tap was not open
+  FlowSampling sampling_;
+  FlowSample followed_;  ///< by the estimator, and by the next one
+  bool gap_ = true;      ///< frames passed unseen since the last tick: the tap was not open
   std::optional<std::string> told_down_;
   TimePoint next_try_;
   TimePoint next_tick_;

@@ -16,6 +16,7 @@
 
 #include "config/load.hpp"
 #include "estimator/capture.hpp"
+#include "estimator/flow_sampling.hpp"
 #include "estimator/observation.hpp"
 #include "estimator/observe_file.hpp"
 #include "gateway/cli.hpp"
@@ -120,9 +121,7 @@ class LiveObservation {
     TimePoint next_page = began + kPage;
     for (;;) {
       const bool stopped = wait();
-      capture_.dispatch(kFramesATurn, [this](const Frame& frame) { observer_.on_frame(frame); });
-      const TimePoint now = monotonic_now();
-      count_drops();
+      const TimePoint now = read_frames();
       observer_.on_time(now);
       if (stopped || (options_.duration && now - began >= *options_.duration)) break;
       if (now < next_page) continue;
@@ -143,10 +142,26 @@ class LiveObservation {
     return (watched[1].revents & POLLIN) != 0;
   }
 
-  void count_drops() {
+  /// Returns the time at its end.
+  TimePoint read_frames() {
+    const TimePoint began = monotonic_now();
+    const std::size_t frames = capture_.dispatch(kFramesATurn, [this](const Frame& frame) {
+      if (const auto due = sampling_.due(frame.time)) observer_.follow(*due);
+      observer_.on_frame(frame);
+    });
+    const TimePoint ended = monotonic_now();
     const std::uint64_t dropped = capture_.counters().dropped;
     if (dropped > dropped_) observer_.on_kernel_drops(dropped - dropped_);
     dropped_ = dropped;
+    auto sample = sampling_.on_turn(
+        {.began = began, .ended = ended, .emptied = frames < kFramesATurn, .dropped = dropped});
+    if (sample) {
+      const TimePoint at =
+          monotonic_now();  // before: a thread that has used up its share is held up behind calls
+      sample->thinned = capture_.follow(*sample);
+      sampling_.began(*sample, at);
+    }
+    return ended;
   }
 
   [[nodiscard]] Observation on_a_screen(Observation observation) const {
@@ -167,6 +182,7 @@ class LiveObservation {
   StopSignals stop_;
   LiveCapture capture_;
   Observer observer_;
+  FlowSampling sampling_{std::random_device()()};
   std::uint64_t dropped_ = 0;
   bool redraw_;
 };

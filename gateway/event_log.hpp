@@ -27,6 +27,7 @@ enum class EventKind : std::uint8_t {
   capture_down,
   capture_up,
   capture_lost,
+  capture_sampled,
   ticks_dropped,
   foreign_change,
   repaired,

@@ -171,6 +171,15 @@ void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
     }
     capture_lost_ = now.steady;
   }
+  if (tick.totals.one_in != capture_.totals.one_in) {
+    const bool fewer = tick.totals.one_in > capture_.totals.one_in;
+    events_.record(EventKind::capture_sampled, fewer ? Severity::warning : Severity::info, "",
+                   tick.totals.one_in == 1
+                       ? "all connections are followed again"
+                       : fmt::format("the capture {}: one connection in {} is followed",
+                                     fewer ? "cannot keep up" : "has room again", tick.totals.one_in),
+                   now.wall);
+  }
   capture_.counters = tick.counters;
   capture_.totals = tick.totals;
   ++capture_.ticks;
@@ -353,6 +362,11 @@ std::vector<Degradation> Gateway::degradations(TimePoint now) const {
   }
   if (capture_lost_ && now - *capture_lost_ <= kRecently) {
     all.push_back({"capture_lossy", "the capture lost frames in the last ten seconds"});
+  }
+  if (capture_.totals.one_in > 1) {
+    all.push_back(
+        {"capture_sampled", fmt::format("the capture cannot keep up: one connection in {} is followed",
+                                        capture_.totals.one_in)});
   }
   if (not_saved_)
     all.push_back({"last_good_not_saved", "the last good policy is not on disk: " + *not_saved_});

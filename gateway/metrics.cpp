@@ -215,6 +215,11 @@ void daemon(std::string& out, const ApiView& view) {
           s.capture.counters.received);
   counter("weir_capture_dropped_frames_total", "Frames lost because the capture ring was full.",
           s.capture.counters.dropped);
+  gauge("weir_capture_sampled_share",
+        "Share of the connections that is followed; less than 1 under overload.",
+        1.0 / s.capture.totals.one_in);
+  counter("weir_capture_unsampled_frames_total", "TCP frames of connections not followed: only bytes count.",
+          s.capture.totals.unsampled);
   counter("weir_control_ticks_total", "Measurements handled by the control loop.", s.capture.ticks);
   counter("weir_control_ticks_dropped_total", "Measurements thrown away because the loop lagged.",
           s.capture.ticks_dropped);

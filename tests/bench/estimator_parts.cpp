@@ -91,7 +91,7 @@ void path_window(benchmark::State& state) {
   TimePoint next_tick(100ms);
   for (auto _ : state) {
     now += 10us;
-    path.frame_seen(now, Bytes(1514), true);
+    path.frame_seen(now, Bytes(1514), FrameKind::followed_tcp);
     path.segments_sent(now, 1, 20ms);
     path.segments_delivered(now - 20ms, 1);
     path.delivered(now, Bytes(1514));

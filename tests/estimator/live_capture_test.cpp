@@ -178,6 +178,70 @@ TEST_F(LiveCaptureTest, ARingThatOverflowsSaysHowMuchWasLost) {
   });
 }
 
+// The kernel's filter and the estimator agree on whom to follow: of those all frames come, of the others one
+// in eight, of what the filter does not look into all, and the bytes are right in the end.
+TEST_F(LiveCaptureTest, TheFilterLeavesOutWhomTheEstimatorDoesNotFollow) {
+  in_namespace([] {
+    LiveCapture capture("v1", LiveCapture::Options{});
+    FlowSample sample{.one_in = 4, .seed = 12345};
+    sample.thinned = capture.follow(sample);
+    ASSERT_TRUE(sample.thinned);
+    Injector injector("v0");
+    constexpr std::uint32_t kConnections = 1000;
+    std::uint64_t sent = 0;
+    const auto inject = [&](const Bytes8& frame) {
+      injector.send(frame);
+      sent += frame.size();
+    };
+    for (std::uint32_t c = 0; c < kConnections; ++c) {
+      for (const bool v6 : {false, true}) {
+        TcpSpec there{.source = address(v6 ? "2001:db8:1::1" : "10.1.0.1"),
+                      .destination = address(v6 ? "2001:db8:20::1" : "10.20.0.1"),
+                      .source_port = static_cast<std::uint16_t>(10'000 + c),
+                      .destination_port = 443};
+        TcpSpec back = there;
+        std::swap(back.source, back.destination);
+        std::swap(back.source_port, back.destination_port);
+        for (const TcpSpec& s : {there, back}) inject(ethernet_frame(s));
+        if (!v6) inject(tagged(there, "8100 0007"));
+      }
+    }
+    EstimatorSettings settings;
+    settings.inside = {prefix("10.1.0.0/16"), prefix("2001:db8:1::/48")};
+    Estimator estimator(std::move(settings));
+    estimator.follow(sample);
+    std::size_t came = 0;
+    std::size_t came_tagged = 0;
+    const TimePoint end = monotonic_now() + 2s;
+    for (bool more = true; more && monotonic_now() < end;) {
+      pollfd waiting{.fd = capture.descriptor(), .events = POLLIN, .revents = 0};
+      more = poll(&waiting, 1, 300) == 1;
+      capture.dispatch(10'000, [&](const Frame& frame) {
+        PacketRecord record;
+        if (parse_frame(frame, record) != ParseOutcome::tcp) return;
+        ++came;
+        came_tagged += record.headers_bytes == 14 + 4 + 20 + 20 ? 1U : 0U;
+        estimator.on_frame(frame);
+      });
+    }
+    EXPECT_EQ(came_tagged, kConnections) << "not for this filter to judge";
+    const EstimatorTotals& totals = estimator.totals();
+    EXPECT_NEAR(static_cast<double>(totals.flows), 2 * kConnections / 4.0, 2 * kConnections * 0.06);
+    const auto followed = static_cast<double>(totals.flows) * 2;
+    const double plain = 4.0 * kConnections;
+    EXPECT_NEAR(static_cast<double>(came - came_tagged), followed + (plain - followed) / 8, plain * 0.03);
+    EXPECT_NEAR(static_cast<double>(totals.tcp), plain + kConnections, plain * 0.12);
+    EXPECT_EQ(totals.one_in, 4U);
+    // Of the followed ones both directions came whole: each was answered.
+    const TickResult tick = estimator.tick(monotonic_now(), false);
+    const auto bytes = tick.outbound[0].sent.count() + tick.inbound[0].sent.count();
+    EXPECT_NEAR(static_cast<double>(bytes), static_cast<double>(sent), 0.12 * static_cast<double>(sent));
+    EXPECT_TRUE(capture.follow({.one_in = 1}));
+    injector.send(ethernet_frame({.seq = 77}));
+    EXPECT_EQ(collect(capture, 1).size(), 1U);
+  });
+}
+
 TEST_F(LiveCaptureTest, FaultsNameTheAttemptAndTheInterface) {
   in_namespace([] {
     try {

@@ -87,7 +87,7 @@ TEST(Cohorts, OfADeadFlowAreWithoutItsSegments) {
 
 TEST(Cohorts, WithoutTcpDataAreNotEmitted) {
   PathWindow w = outbound();
-  w.frame_seen(at_ms(50), Bytes(1000), false);
+  w.frame_seen(at_ms(50), Bytes(1000), FrameKind::no_tcp);
   EXPECT_TRUE(w.close_tick(at_ms(2000), false).mature.empty());
 }
 
@@ -106,10 +106,10 @@ TEST(Cohorts, ALossIsUndoneWhileItsCohortIsOpen) {
 
 TEST(Cohorts, ShowInSlotsWhenWhatWasLost) {
   PathWindow w = outbound();
-  w.frame_seen(at_ms(41), Bytes(3000), true);
+  w.frame_seen(at_ms(41), Bytes(3000), FrameKind::followed_tcp);
   w.segments_sent(at_ms(41), 2, 10ms);
-  w.frame_seen(at_ms(42), Bytes(1600), true);
-  w.frame_seen(at_ms(43.9), Bytes(100), false);
+  w.frame_seen(at_ms(42), Bytes(1600), FrameKind::followed_tcp);
+  w.frame_seen(at_ms(43.9), Bytes(100), FrameKind::no_tcp);
   w.segments_sent(at_ms(42), 3, 10ms);
   w.segments_delivered(at_ms(41), 2);
   w.segments_delivered(at_ms(42), 1);
@@ -176,7 +176,7 @@ TEST(Delivered, IsUnbiasedWhileItsWindowFills) {
   bool any = false;
   for (int tick = 4; tick <= 20; ++tick) {
     for (; ms < tick * 100.0; ms += 1.0) {
-      w.frame_seen(at_ms(ms), Bytes(1250), true);
+      w.frame_seen(at_ms(ms), Bytes(1250), FrameKind::followed_tcp);
       w.delivered(at_ms(ms), Bytes(1250));
     }
     const SiteMeasurement m = w.close_tick(at_ms(tick * 100.0), false);
@@ -197,8 +197,8 @@ TEST(Delivered, IsScaledByTheShareOfTcpAndUnknownUnderFivePercent) {
     w.segments_sent(at_ms(1), 1, 30ms);
     for (int tick = 1; tick <= 10; ++tick) {
       for (int i = 0; i < 100; ++i) {
-        w.frame_seen(at_ms(tick * 100.0 - 100.0 + i), Bytes(1000), true);
-        w.frame_seen(at_ms(tick * 100.0 - 100.0 + i), Bytes(udp), false);
+        w.frame_seen(at_ms(tick * 100.0 - 100.0 + i), Bytes(1000), FrameKind::followed_tcp);
+        w.frame_seen(at_ms(tick * 100.0 - 100.0 + i), Bytes(udp), FrameKind::no_tcp);
         w.delivered(at_ms(tick * 100.0 - 100.0 + i), Bytes(1000));
       }
       m = w.close_tick(at_ms(tick * 100.0), false);

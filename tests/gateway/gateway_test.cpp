@@ -272,6 +272,19 @@ TEST_F(GatewayTest, CaptureDropsAreCountedAndToldOnce) {
   EXPECT_EQ(gateway->status(at(1)).capture.counters.dropped, 50U);
 }
 
+TEST_F(GatewayTest, EachStepOfSamplingIsTold) {
+  start();
+  CaptureTick t;
+  t.generation = gateway->estimator_generation();
+  t.result = quiet_tick(1, at(0.1));
+  for (const std::uint32_t one_in : {1U, 2U, 4U, 4U, 2U, 1U}) {
+    t.totals.one_in = one_in;
+    gateway->on_tick(t, at(0.1));
+    EXPECT_EQ(degraded("capture_sampled", 0.1), one_in > 1);
+  }
+  EXPECT_EQ(count(EventKind::capture_sampled), 4U);
+}
+
 TEST_F(GatewayTest, ATickOfAnOldEstimatorIsIgnored) {
   start();
   tick(0.1, 77);
