@@ -78,7 +78,7 @@ TEST_F(KnownCaptures, SegmentsBelowTheHighestSequenceAreTheOnesThatAnIndependent
     }
   }
   EXPECT_GE(files, 30U);
-  EXPECT_LE(disagree, 2U);  // explained in docs/ESTIMATOR.md
+  EXPECT_EQ(disagree, 0U);
 }
 
 TEST_F(KnownCaptures, CapacityIsWithinTenPercentOrNotTold) {
