@@ -78,7 +78,7 @@ TEST_F(KnownCaptures, SegmentsBelowTheHighestSequenceAreTheOnesThatAnIndependent
     }
   }
   EXPECT_GE(files, 30U);
-  EXPECT_LE(disagree, 2U);  // explained in docs/ESTIMATOR.md
+  EXPECT_EQ(disagree, 0U);
 }
 
 // Nobody knows what these paths carried; but none shows more than a handful of losses, and few were ever

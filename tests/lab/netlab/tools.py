@@ -26,9 +26,14 @@ def lab_tool(name: str) -> Path:
 
 def bench_tool(name: str) -> Path:
     """A tool of the benchmarks: the newest one built under build/."""
-    tool = _newest(f"*/tests/bench/{name}")
+    return built(f"bench/{name}")
+
+
+def built(name: str) -> Path:
+    """A tool of tests/: the newest one built under build/."""
+    tool = _newest(f"*/tests/{name}")
     if tool is None:
-        raise LabError(f"{name} is not built (build/*/tests/bench)")
+        raise LabError(f"{name} is not built (build/*/tests)")
     return tool
 
 

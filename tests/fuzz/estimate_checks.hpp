@@ -1,0 +1,53 @@
+// What holds of measurements and summaries whatever the frames were. Broken: std::abort, which a fuzzer
+// reports.
+#pragma once
+
+#include <cstdlib>
+
+#include "estimator/observation.hpp"
+#include "estimator/segment_totals.hpp"
+
+namespace weir::fuzz {
+
+inline void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+inline void check(const TickResult& tick) {
+  for (const auto& sites : {tick.outbound, tick.inbound}) {
+    for (const SiteMeasurement& site : sites) {
+      require(site.sent_tcp <= site.sent);
+      for (const Cohort& cohort : site.mature) {
+        require(cohort.lost_beyond <= cohort.segments);
+        require(cohort.begin <= site.at);
+      }
+      if (site.queue) require(site.queue->q >= Duration::zero() && site.queue->p10 <= site.queue->p90);
+    }
+  }
+}
+
+/// Each wire segment with data is of one class; keep-alives and probes may have none.
+inline void check(const SegmentTotals& t) {
+  const std::uint64_t with_data =
+      t.fresh + t.retransmitted + t.spurious + t.hole_fill + t.reordered + t.duplicate + t.unknown;
+  require(with_data <= t.data);
+  require(t.data <= with_data + t.probe + t.keepalive);
+  require(t.fast + t.timeout <= t.retransmitted);
+}
+
+inline void check(const Observation& whole) {
+  for (const DirectionObservation& d : whole.directions) {
+    check(d.segments);
+    if (d.loss.low) require(*d.loss.low <= *d.loss.high);
+    SegmentTotals sum;
+    for (const DscpObservation& dscp : d.dscps) add(dscp.segments, sum);
+    // A loss taken back after its flow's mark has changed stays with the old one: only the two together add
+    // up.
+    require(sum.data == d.segments.data && sum.fresh == d.segments.fresh);
+    require(sum.retransmitted + sum.spurious == d.segments.retransmitted + d.segments.spurious);
+  }
+  require(!to_text(whole).empty());
+  require(!to_json(whole).empty());
+}
+
+}  // namespace weir::fuzz
