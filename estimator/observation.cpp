@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,9 @@ constexpr Duration kNothingLeftOpen = 15s;
 
 /// Sites with a capacity of their own, per direction; up to 0.8 MB each after an hour.
 constexpr std::size_t kMostCapacities = 64;
+/// Asked for at a time while a page is redrawn every second: some tens of milliseconds each where much is
+/// lost.
+constexpr std::size_t kCapacitiesAPage = 4;
 
 /// One measurement of all sites together. What has no sum (RTT, queue) is that of the busiest site.
 [[nodiscard]] SiteMeasurement sum_of(const std::vector<SiteMeasurement>& sites) {
@@ -183,7 +187,28 @@ Observation Observer::finish() {
   if (first_) {
     for (TimePoint at = next_tick_; at <= last_ + kNothingLeftOpen; at += kTick) close_tick(at);
   }
-  return summary();
+  ask_for_capacities(std::numeric_limits<std::size_t>::max());
+  return sum_up();
+}
+
+Observation Observer::summary() {
+  ask_for_capacities(kCapacitiesAPage);
+  return sum_up();
+}
+
+void Observer::ask_for_capacities(std::size_t most) {
+  std::vector<Sums*> paths;
+  const auto add = [&](Sums* sums) {
+    if (sums != nullptr && sums->capacity) paths.push_back(sums);
+  };
+  for (Sums& sums : sums_) add(&sums);
+  for (auto& of_direction : by_site_) {
+    for (auto& sums : of_direction) add(sums.get());
+  }
+  for (std::size_t i = 0; i < std::min(most, paths.size()); ++i) {
+    Sums& sums = *paths[asked_next_++ % paths.size()];
+    sums.found = sums.capacity->finding(last_);
+  }
 }
 
 // -- summing up --
@@ -205,7 +230,7 @@ DirectionObservation Observer::direction(Direction which, const Sums& sums, cons
     d.dscps.push_back(
         {.dscp = t.dscp, .segments = t.segments, .loss = loss_of(which, t.segments), .rtt = t.rtt});
   }
-  if (sums.capacity && !is_one_directional()) d.capacity = sums.capacity->finding(last_);
+  if (sums.found && !is_one_directional()) d.capacity = sums.found;
   if (site && which == Direction::outbound) {
     const bool loss_is_congestion =
         d.capacity && (d.capacity->mode == CapacityMode::policer || d.capacity->mode == CapacityMode::buffer);
@@ -256,7 +281,7 @@ bool Observer::is_one_directional() const {
           accounts.packets() - accounts.unanswered_packets() < kLeastForOneDirectional);
 }
 
-Observation Observer::summary() const {
+Observation Observer::sum_up() const {
   const EstimatorTotals& totals = estimator_.totals();
   return {.source = source_,
           .packets = totals.frames,

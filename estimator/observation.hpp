@@ -123,8 +123,9 @@ class Observer {
   void on_truncated() { truncated_ = true; }
   /// Closes what is still open, as if nothing came any more, and sums up. Call once, at the end of a file.
   [[nodiscard]] Observation finish();
-  /// Sums up what is known by now; open cohorts are not in it.
-  [[nodiscard]] Observation summary() const;
+  /// Sums up what is known by now; open cohorts are not in it. Of many paths each call asks only a few for
+  /// their capacity anew, in turn: that takes time.
+  [[nodiscard]] Observation summary();
   [[nodiscard]] const TickResult& last_tick() const { return last_tick_; }
   [[nodiscard]] const Estimator& estimator() const { return estimator_; }
 
@@ -136,12 +137,15 @@ class Observer {
     Rate busiest;
     std::vector<Bytes> last_half_second;
     std::unique_ptr<CapacityObserver> capacity;  ///< nullptr: too many paths have one already
+    std::optional<CapacityFinding> found;        ///< what it said when it was last asked
 
     void add(const SiteMeasurement& tick);
   };
   void close_ticks_until(TimePoint now);
   void close_tick(TimePoint at);
   void add_sites(const std::vector<SiteMeasurement>& sites, Direction direction);
+  void ask_for_capacities(std::size_t most);
+  [[nodiscard]] Observation sum_up() const;
   [[nodiscard]] bool is_one_directional() const;
   [[nodiscard]] DirectionObservation direction(Direction which, const Sums& sums, const PathTotals& totals,
                                                std::optional<std::size_t> site) const;
@@ -163,6 +167,7 @@ class Observer {
   std::array<Sums, 2> sums_;                                   ///< [direction]
   std::array<std::vector<std::unique_ptr<Sums>>, 2> by_site_;  ///< [direction][site]; made with its traffic
   std::array<std::size_t, 2> capacities_{};                    ///< [direction], of sites
+  std::size_t asked_next_ = 0;                                 ///< of all capacities, in turn
 };
 
 }  // namespace weir

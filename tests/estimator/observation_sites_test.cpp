@@ -36,11 +36,14 @@ class Tape {
     frames_.push_back({.ms = ms, .bytes = ethernet_frame(s), .length = 14 + ip_length(s)});
   }
   Observation play(EstimatorSettings settings, std::vector<std::string> names = {}) {
+    Observer observer(std::move(settings), "test.pcap", std::move(names));
+    play(observer);
+    return observer.finish();
+  }
+  void play(Observer& observer) {
     std::stable_sort(frames_.begin(), frames_.end(),
                      [](const auto& a, const auto& b) { return a.ms < b.ms; });
-    Observer observer(std::move(settings), "test.pcap", std::move(names));
     for (const Recorded& f : frames_) observer.on_frame(as_frame(f.bytes, at_ms(f.ms), f.length));
-    return observer.finish();
   }
 
  private:
@@ -229,6 +232,33 @@ TEST(ObservationSites, JsonAndPageTellThemApart) {
   EXPECT_EQ(page.find("SITE depot"), std::string::npos);
   EXPECT_NE(page.find("Is DSCP honoured?     yes"), std::string::npos) << page;
   EXPECT_NE(page.find("DSCP ef "), std::string::npos) << page;
+}
+
+TEST(ObservationSites, PagesAskForTheCapacitiesOfManySitesInTurn) {
+  Tape tape;
+  EstimatorSettings settings;
+  settings.inside = {prefix("10.1.0.0/16")};
+  for (int site = 0; site < 10; ++site) {
+    const std::string network = "10.2" + std::to_string(site) + ".0.";
+    settings.sites.push_back({prefix(network + "0/24")});
+    Connection connection(tape, network + "1", kDefault, static_cast<std::uint16_t>(40000 + site));
+    for (int i = 0; i < 20; ++i) connection.round(i * 100.0, false);
+  }
+  Observer observer(std::move(settings), "mon0");
+  tape.play(observer);
+  const auto told = [&] {
+    std::size_t count = 0;
+    for (const SiteObservation& site : observer.summary().sites) {
+      for (const DirectionObservation& d : site.directions) count += d.capacity ? 1U : 0U;
+    }
+    return count;
+  };
+  const std::size_t first = told();
+  EXPECT_LT(first, 10U);
+  std::size_t last = first;
+  for (int page = 0; page < 10; ++page) last = told();
+  EXPECT_EQ(last, 20U) << "of both directions of ten sites";
+  EXPECT_EQ(observer.finish().sites.size(), 10U);
 }
 
 TEST(ObservationSites, NoPolicyNoSites) {

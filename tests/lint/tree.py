@@ -36,7 +36,7 @@ BINARY = {".pcap", ".xz", ".gz", ".png", ".bin"}
 def project_files():
     for path in sorted(PROJECT.rglob("*")):
         inside = path.relative_to(PROJECT)
-        if path.is_file() and not path.is_symlink() and not GENERATED_OR_FOREIGN & set(inside.parts):
+        if not GENERATED_OR_FOREIGN & set(inside.parts) and path.is_file() and not path.is_symlink():
             if path.suffix not in BINARY and "corpus" not in inside.parts:
                 yield inside
 
