@@ -30,7 +30,8 @@ struct CapacityFinding {
   CapacityMode mode = CapacityMode::unknown;
   /// Of policer and buffer only, and not always.
   std::optional<Rate> rate;
-  Rate low;  ///< buffer: the middle half of the windows; policer: rates that explain the losses as well
+  Rate
+      low;  ///< buffer: the middle half of the windows; policer: rates that explain the losses nearly as well
   Rate high;
   std::uint32_t windows = 0;       ///< behind it: congested half seconds; policer: losses that it foretells
   std::uint32_t busy_windows = 0;  ///< half seconds with traffic in them and beside them

@@ -24,6 +24,7 @@ struct Hold {
 /// The rate is under the capacity until the provider's queue is predicted to be empty.
 struct Drain {
   Capacity capacity;
+  bool known = false;  ///< from before; false: measured while the queue stood
   Duration queue_before{};
   TimePoint empty_at{};
   Rate before;                 ///< to go back to if the queue does not answer
@@ -255,17 +256,20 @@ struct SiteController::Impl {
   /// More than a rate so near the known capacity can have made: the path has changed or stood still for a
   /// moment.
   [[nodiscard]] bool queue_is_sudden(const SiteMeasurement& m) const {
-    return capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear && fresh_queue(m) &&
-           m.queue->q > std::max(kQueueOfSmallStep, q_high());
+    if (!capacity.value() || !fresh_queue(m)) return false;
+    const double share = decision.rate / capacity.value()->rate;
+    return share >= kHeld && share <= kProbeNear && m.queue->q > std::max(kQueueOfSmallStep, q_high());
   }
 
   /// Which of the two it was, this one tick cannot tell, and the drain will. A gentle one is right for both.
   void drain_sudden_queue(Rate before, Duration next_probe, const SiteMeasurement& m, TimePoint now) {
     high_ticks = 0;
-    drain(
-        Drain{
-            .capacity = *capacity.value(), .before = before, .least = kDrainGently, .probe_wait = next_probe},
-        m, now);
+    drain(Drain{.capacity = *capacity.value(),
+                .known = true,
+                .before = before,
+                .least = kDrainGently,
+                .probe_wait = next_probe},
+          m, now);
   }
 
   void drain(Drain s, const SiteMeasurement& m, TimePoint now) {
@@ -280,13 +284,12 @@ struct SiteController::Impl {
     const double time = std::max(seconds(kDrainTime), 2 * seconds(base));
     const double depth = std::max(s.least, 1.0 - seconds(q) / time);
     const Rate target = c.rate * (kGain * depth);
-    change_rate(
-        target,
-        fmt::format(
-            "the provider's queue stood at {:.0f} ms over the base RTT of {:.1f} ms; the path delivered "
-            "{:.1f} Mbit/s meanwhile",
-            milliseconds(q), milliseconds(base), c.rate.mbps()),
-        now);
+    change_rate(target,
+                fmt::format("the provider's queue stood at {:.0f} ms over the base RTT of {:.1f} ms; the "
+                            "path {} {:.1f} Mbit/s",
+                            milliseconds(q), milliseconds(base),
+                            s.known ? "was known to carry" : "meanwhile delivered", c.rate.mbps()),
+                now);
     const double fall = std::max(0.02, 1.0 - decision.rate / c.rate);  // of queue time per second
     s.queue_before = q;
     s.empty_at = now + from_seconds(std::min(seconds(q) / fall, 5.0));
@@ -308,6 +311,7 @@ struct SiteController::Impl {
     const auto measured = window.buffered_capacity(fresh_from, q_target());
     const bool effective = !worse && m.queue->q < s.queue_before / 2;
     Drain again = s;
+    again.known = false;
     again.ineffective = effective ? 0 : s.ineffective + 1;
     if (again.ineffective > kDrainAttempts && queue_is_foreign(now)) {
       foreign_until = now + kForeignQueuePause;

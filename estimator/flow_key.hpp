@@ -43,7 +43,8 @@ struct FlowKey {
                                                 std::uint32_t ports, Family family, std::uint64_t seed) {
   constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
   const std::uint64_t factor = (seed ^ kGolden) | 1U;  // odd: nobody who does not know it can make it zero
-  std::uint64_t h = fold_product(addresses[0] ^ seed, factor ^ std::uint64_t{ports} << 1U);
+  // The ports come in behind the product: addresses that make it zero leave them.
+  std::uint64_t h = fold_product(addresses[0] ^ factor, factor ^ std::uint64_t{ports} << 1U) ^ ports;
   if (family == Family::v6) {
     for (std::size_t i = 1; i < addresses.size(); ++i) h = fold_product(h ^ addresses[i], factor);
   }

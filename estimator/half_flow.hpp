@@ -113,7 +113,8 @@ class HalfFlow {
   /// `peer` is the other direction of the same connection.
   SegmentVerdict on_data(const DataSegment& segment, const HalfFlow& peer, const CaptureGap& gap,
                          const FlowWork& work);
-  /// An acknowledgment that on_ack would learn nothing from: most data carry one.
+  /// An acknowledgment that repeats the last one: most data carry one. (on_ack could still split a segment
+  /// that an ACK seen before its data had cut through; the next ACK does.)
   [[nodiscard]] bool is_told_nothing_by(const PacketRecord& ack) const {
     return acked_ && in_step_ && ack.acknowledgment == last_ack_ && ack.sack_count == 0 && ack.payload > 0 &&
            ack.window != 0 && !peer_window_zero_ && !syn_waits_;

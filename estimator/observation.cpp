@@ -18,6 +18,8 @@ constexpr Duration kNothingLeftOpen = 15s;
 
 /// Sites with a capacity of their own, per direction; up to 0.8 MB each after an hour.
 constexpr std::size_t kMostCapacities = 64;
+/// Of all bytes.
+constexpr double kShareOfMainPath = 0.9;
 /// Asked for at a time while a page is redrawn every second: some tens of milliseconds each where much is
 /// lost.
 constexpr std::size_t kCapacitiesAPage = 4;
@@ -110,7 +112,10 @@ Observer::Observer(EstimatorSettings settings, std::string source, std::vector<s
       site_names_(with_elsewhere(std::move(site_names), settings.sites.size())),
       sides_configured_(!settings.sites.empty() || !settings.inside.empty()),
       estimator_(with_accounts(std::move(settings))) {
-  for (Sums& sums : sums_) sums.capacity = std::make_unique<CapacityObserver>();
+  // Of sites each has a path of its own, which carries something; together they have none.
+  if (site_names_.empty()) {
+    for (Sums& sums : sums_) sums.capacity = std::make_unique<CapacityObserver>();
+  }
   for (auto& of_direction : by_site_) of_direction.resize(site_names_.size());
 }
 
@@ -208,6 +213,7 @@ void Observer::ask_for_capacities(std::size_t most) {
   for (std::size_t i = 0; i < std::min(most, paths.size()); ++i) {
     Sums& sums = *paths[asked_next_++ % paths.size()];
     sums.found = sums.capacity->finding(last_);
+    sums.asked = last_;
   }
 }
 
@@ -230,13 +236,31 @@ DirectionObservation Observer::direction(Direction which, const Sums& sums, cons
     d.dscps.push_back(
         {.dscp = t.dscp, .segments = t.segments, .loss = loss_of(which, t.segments), .rtt = t.rtt});
   }
-  if (sums.found && !is_one_directional()) d.capacity = sums.found;
+  d.capacity = capacity_of(sums);
   if (site && which == Direction::outbound) {
     const bool loss_is_congestion =
         d.capacity && (d.capacity->mode == CapacityMode::policer || d.capacity->mode == CapacityMode::buffer);
     d.dscp_honoured = estimator_.accounts()->dscp_finding(*site, loss_is_congestion);
   }
   return d;
+}
+
+std::optional<CapacityFinding> Observer::capacity_of(const Sums& sums) const {
+  if (!sums.found || is_one_directional()) return std::nullopt;
+  CapacityFinding finding = *sums.found;
+  if (finding.age) *finding.age += last_ - sums.asked;
+  return finding;
+}
+
+/// The site that nearly all goes to, if there is one: what it is for its path it is for all.
+const Observer::Sums& Observer::main_path(Direction which) const {
+  const Sums& all = sums_[static_cast<std::size_t>(which)];
+  for (const auto& site : by_site_[static_cast<std::size_t>(which)]) {
+    if (site &&
+        static_cast<double>(site->sent.count()) >= kShareOfMainPath * static_cast<double>(all.sent.count()))
+      return *site;
+  }
+  return all;
 }
 
 DirectionObservation Observer::all_sites(Direction which) const {
@@ -247,6 +271,7 @@ DirectionObservation Observer::all_sites(Direction which) const {
   // Without sites there is one path only.
   const auto site = site_names_.empty() ? std::optional<std::size_t>(0) : std::nullopt;
   DirectionObservation d = direction(which, sums_[static_cast<std::size_t>(which)], path, site);
+  d.capacity = capacity_of(main_path(which));
   d.retransmission_delay = estimator_.retransmission_delay(which);
   return d;
 }

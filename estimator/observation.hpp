@@ -138,6 +138,7 @@ class Observer {
     std::vector<Bytes> last_half_second;
     std::unique_ptr<CapacityObserver> capacity;  ///< nullptr: too many paths have one already
     std::optional<CapacityFinding> found;        ///< what it said when it was last asked
+    TimePoint asked;
 
     void add(const SiteMeasurement& tick);
   };
@@ -149,6 +150,8 @@ class Observer {
   [[nodiscard]] bool is_one_directional() const;
   [[nodiscard]] DirectionObservation direction(Direction which, const Sums& sums, const PathTotals& totals,
                                                std::optional<std::size_t> site) const;
+  [[nodiscard]] std::optional<CapacityFinding> capacity_of(const Sums& sums) const;
+  [[nodiscard]] const Sums& main_path(Direction which) const;
   [[nodiscard]] DirectionObservation all_sites(Direction which) const;
   [[nodiscard]] std::vector<SiteObservation> sites() const;
 

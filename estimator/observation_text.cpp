@@ -59,7 +59,8 @@ namespace {
           c.rate ? "" : "; its rate cannot be told");
     case CapacityMode::buffer:
       return fmt::format(
-          "yes, a full buffer: a queue of {:.1f} ms (median; {:.1f} ms at most) stood in {} half seconds",
+          "yes, a full buffer: a queue of {:.1f} ms (median; {:.1f} ms at its longest) stood in {} half "
+          "seconds",
           milliseconds(c.queue), milliseconds(c.depth.value_or(c.queue)), c.windows);
     case CapacityMode::lossy:
       return fmt::format("no: {} of loss that does not answer to the rate; slowing down would not help",
@@ -79,7 +80,7 @@ namespace {
   const CapacityFinding& c = *d.capacity;
   const std::string_view range = c.mode == CapacityMode::buffer
                                      ? "half of the windows lie between"
-                                     : "the losses fit as well to any rate between";
+                                     : "the losses fit nearly as well to any rate between";
   return fmt::format("{}  (98 % of {}; {} {} and {}; last seen {:.0f} s ago)", readable(*rate),
                      readable(*c.rate), range, readable(c.low), readable(c.high),
                      seconds(c.age.value_or(Duration::zero())));

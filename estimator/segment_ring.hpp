@@ -122,12 +122,12 @@ class SegmentRing {
   }
 
   SegmentBudget* budget_;
+  std::array<SentSegment, kOwnSegments> own_;
   SentSegment* slots_ = own_.data();  ///< of the ring itself, or `more_`
   std::unique_ptr<SentSegment[]> more_;
   std::uint32_t capacity_ = kOwnSegments;
   std::uint32_t head_ = 0;
   std::uint32_t size_ = 0;
-  std::array<SentSegment, kOwnSegments> own_;
 };
 
 }  // namespace weir

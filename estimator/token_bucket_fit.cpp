@@ -47,6 +47,7 @@ void TokenBucketFit::add(const Cohort& cohort) {
     epoch_ = cohort.begin;
     slot = 0;
   }
+  if (!entries_.empty() && slot <= entries_.back().slot) clear();  // of another path: no bucket has both
   for (const Slot& s : cohort.slots) {
     if (s.bytes > 0) {
       append({.slot = static_cast<std::uint32_t>(slot),

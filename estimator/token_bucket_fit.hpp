@@ -37,12 +37,14 @@ class TokenBucketFit {
     TimePoint newest;          ///< the last of all losses
   };
 
-  /// Cohorts in order of sending. Those without slots tell nothing.
+  /// Cohorts of one path in order of sending; one out of it starts the record anew. Those without slots tell
+  /// nothing.
   void add(const Cohort& cohort);
   /// The capture lost frames: how full the bucket was is not known any more.
   void clear() { entries_.clear(); }
   /// nullopt: no bucket explains the losses, or they are too few. `round_trip` apart losses count as
-  /// separate. The work is bounded (a few ms): kMostCandidates passes over the entries.
+  /// separate. The work is bounded, some tens of ms: a few passes over the entries for each of some 150
+  /// rates.
   [[nodiscard]] std::optional<Finding> finding(Duration round_trip) const;
 
  private:

@@ -98,6 +98,23 @@ def bench_programs(arguments: argparse.Namespace, checks: Checks) -> list[dict]:
     return rows
 
 
+def bench_tcptrace_by_flows(arguments: argparse.Namespace) -> list[dict]:
+    """The one program that keeps the state of connections as well, among few of them and many; no goal."""
+    rows = []
+    for flows in (10, 1000, 20_000):
+        path = traffic(flows, 1_000_000)
+        costs: dict[str, list[float]] = {}
+        for _ in range(arguments.runs):
+            for name in ("weir observe", "tcptrace -n -r -l"):
+                command = programs(arguments.weir, path)[name]
+                costs.setdefault(name, []).append(cpu_cost(command).cpu_s / 1e6 * 1e9)
+        weir, tcptrace = (statistics.median(c) for c in costs.values())
+        rows.append({"flows": flows, "weir ns a packet": weir, "tcptrace ns a packet": tcptrace,
+                     "times": tcptrace / weir})
+    print(table(list(rows[0]), [list(r.values()) for r in rows]))
+    return rows
+
+
 def bench_flows(arguments: argparse.Namespace, checks: Checks) -> list[dict]:
     """The cost of a packet, and of a connection's memory, from a thousand connections to a million."""
     counts = [1000, 10_000, 100_000, 1_000_000]
@@ -150,6 +167,7 @@ def main() -> int:
         rows = bench_programs(arguments, checks)
         write_csv(arguments.out / "programs.csv", rows)
         plot(arguments.out, "programs", rows, "program", "ns a packet", "CPU time of a packet, ns", log=True)
+        write_csv(arguments.out / "tcptrace.csv", bench_tcptrace_by_flows(arguments))
     if arguments.only in (None, "flows"):
         rows = bench_flows(arguments, checks)
         write_csv(arguments.out / "flows.csv", rows)

@@ -174,6 +174,26 @@ TEST(ControllerGuards, TheQueueOfAStallIsDrainedFromTheFirstTickThatShowsIt) {
       << "ticks above 10 ms: 30 ms of queue at 7 % less take four, waiting for more evidence one each";
 }
 
+// A capacity is known, but policy held the rate far under it when the path fell: what was known is no reason
+// to send more into a queue.
+TEST(ControllerGuards, AQueueFarUnderTheKnownCapacityNeverRaisesTheRate) {
+  PathSetup path;
+  path.capacity_mbps = [](double t) { return t < 40 ? 100.0 : 30.0; };
+  PathSimulator sim(path, kLimits, 300);
+  sim.run_for(39.5);
+  ASSERT_TRUE(sim.decision().capacity);
+  sim.set_limits({.floor = kLimits.floor, .ceiling = Rate::mbps(50), .adapt = true});
+  sim.set_limits(kLimits);
+  ASSERT_EQ(sim.decision().rate, Rate::mbps(50));
+  sim.run_for(3);
+  for (const TraceTick& t : sim.trace()) {
+    if (t.at > 40.2) {
+      ASSERT_LE(t.shaped_mbps, 53) << "at " << t.at << ": " << sim.decision().reason;
+    }
+  }
+  EXPECT_NEAR(sim.decision().rate.mbps(), 30, 3);
+}
+
 TEST(ControllerGuards, TheFloorHoldsWhateverThePathDoes) {
   PathSetup path;
   path.provider = Provider::policer;

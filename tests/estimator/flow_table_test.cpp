@@ -1,6 +1,7 @@
 #include "estimator/flow_table.hpp"
 
 #include <fstream>
+#include <set>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -326,6 +327,21 @@ TEST(HalfFlow, MergedSegmentsStayShorterThanTheSequenceSpace) {
   const AckVerdict verdict = direct.ack(30, 60'000U * 65'000U - 30'000U, half);
   EXPECT_EQ(verdict.undone.segments, 0U);
   half.leave(direct.work());
+}
+
+// Addresses that make the product of the hash zero must not take the ports with them.
+TEST(FlowKeys, PortsAloneSpreadTheHash) {
+  for (const std::string_view host : {"::1", "0.0.0.0", "158.55.121.185"}) {
+    std::set<std::uint32_t> hashes;
+    for (std::uint16_t port = 1; port <= 1000; ++port) {
+      PacketRecord record;
+      record.source = record.destination = address(host);
+      record.source_port = port;
+      record.destination_port = 443;
+      hashes.insert(key_of(record, 0).hash);
+    }
+    EXPECT_GT(hashes.size(), 990U) << host;
+  }
 }
 
 TEST(FlowTable, HoldsNothingWhenItMayHoldNothing) {

@@ -261,6 +261,29 @@ TEST(ObservationSites, PagesAskForTheCapacitiesOfManySitesInTurn) {
   EXPECT_EQ(observer.finish().sites.size(), 10U);
 }
 
+// Sites are as many paths: all of them together carry nothing that could be told, unless one is nearly all.
+TEST(ObservationSites, TheCapacityOfAllIsThatOfTheSiteThatNearlyAllGoesTo) {
+  for (const std::uint32_t others : {1U, 6U}) {
+    Tape tape;
+    Connection branch(tape, "10.20.0.9", kDefault);
+    Connection plant(tape, "10.30.0.9", kDefault, 40001);
+    for (int i = 0; i < 40; ++i) {
+      branch.round(i * 100.0, false, 20);
+      plant.round(i * 100.0 + 50, false, others);
+    }
+    const Observation o = tape.play(three_sites(), {"branch", "plant", "depot"});
+    ASSERT_EQ(o.sites.size(), 2U);
+    const auto& all = o.directions[0].capacity;
+    const auto& main = o.sites[0].directions[0].capacity;
+    ASSERT_TRUE(main);
+    EXPECT_EQ(all.has_value(), others == 1);
+    if (all) {
+      EXPECT_EQ(all->mode, main->mode);
+      EXPECT_EQ(all->busy_windows, main->busy_windows);
+    }
+  }
+}
+
 TEST(ObservationSites, NoPolicyNoSites) {
   EstimatorSettings settings;
   settings.inside = {prefix("10.1.0.0/16")};

@@ -51,6 +51,7 @@ class PathSimulator {
  public:
   PathSimulator(PathSetup setup, ControlLimits limits, double start_mbps);
   void run_for(double seconds);
+  void set_limits(ControlLimits limits) { controller_.set_limits(limits, TimePoint(from_seconds(now_))); }
   /// What the senders offer at most from now on.
   void set_demand(double mbps) {
     setup_.demand_mbps = mbps;

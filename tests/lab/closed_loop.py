@@ -303,6 +303,7 @@ def run_in_parallel(work: Worklist, arguments: argparse.Namespace) -> None:
         running = []
         try:
             for case in cases:
+                (arguments.out / f"{case.name}.json").unlink(missing_ok=True)  # of an earlier try
                 log = open(arguments.out / f"{case.name}.log", "w")
                 # Should this process be killed outright, the labs of its children still come down.
                 command = ["setpriv", "--pdeathsig", "TERM", sys.executable, __file__, "--case", json.dumps(vars(case)),
@@ -310,6 +311,7 @@ def run_in_parallel(work: Worklist, arguments: argparse.Namespace) -> None:
                 if arguments.weir:
                     command += ["--weir", arguments.weir]
                 running.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
+                log.close()
             for case, child in zip(cases, running):
                 child.wait()
                 result = result_from_json(json.loads((arguments.out / f"{case.name}.json").read_text()))

@@ -1,6 +1,7 @@
 // Did this machine itself stand still? A processor that does not run the highest of its threads for some
 // milliseconds (a busy hypervisor, firmware) runs no timer of a queue either: what a lab measures meanwhile
 // is the machine, not the path.
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <vector>
