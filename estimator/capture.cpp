@@ -1,6 +1,7 @@
 #include "estimator/capture.hpp"
 
 #include <cerrno>
+#include <cstring>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -105,6 +106,7 @@ struct LiveCapture::Impl {
   std::int64_t fraction_ns = 1;  ///< of one unit in a stamp's fraction
   CaptureCounters counters;
   std::vector<sock_filter> filter;
+  bool thins = false;  ///< a filter of follow() is in the kernel
 };
 
 LiveCapture::LiveCapture(const std::string& interface, const Options& options)
@@ -179,7 +181,11 @@ bool LiveCapture::follow(const FlowSample& sample) {
   if (impl_->link_type != DLT_EN10MB) return false;
   std::vector<sock_filter> code = with_sampling(sample, impl_->filter);
   const sock_fprog program{.len = static_cast<unsigned short>(code.size()), .filter = code.data()};
-  return ::setsockopt(descriptor(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
+  if (::setsockopt(descriptor(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0)
+    return impl_->thins = true;
+  // The filter before it stays: with one that thins already, nobody would know what the frames stand for.
+  if (impl_->thins) fail("cannot replace the capture filter", impl_->interface, std::strerror(errno));
+  return false;
 }
 
 }  // namespace weir

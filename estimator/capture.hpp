@@ -49,7 +49,8 @@ class LiveCapture {
   std::size_t dispatch(std::size_t most, const FrameHandler& handler);
   [[nodiscard]] CaptureCounters counters();
   /// Leaves out most frames of connections that `sample` does not follow, from the next frame on (those in
-  /// the ring stay); false: this link's or kernel's filter cannot, all frames come as before.
+  /// the ring stay); false: this link's or kernel's filter cannot, all frames come as before. Throws when it
+  /// could before and cannot any more: open another.
   [[nodiscard]] bool follow(const FlowSample& sample);
 
  private:

@@ -158,7 +158,7 @@ struct SiteController::Impl {
     if (high_ticks > 0 && now >= foreign_until && limits.adapt && queue_is_sudden(m))
       return drain_sudden_queue(decision.rate, kProbeWaitFirst, m, now);
     if (loss_test.fires()) return cut_for_loss(decision.rate, 0, now);
-    if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe) return;
+    if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe || m.one_in > 1) return;
     if (now - fresh_from < kDemandWindow || loss_test.evidence() > kLossThreshold / 2 || high_ticks > 0)
       return;
     if (window.demand(decision.rate, kDemand, kDemandWindow, now)) start_probe(now);
@@ -209,6 +209,7 @@ struct SiteController::Impl {
     const double odds = k * std::log(p1 / p0) + rest * std::log((1 - p1) / (1 - p0));
     const bool late = now - fresh_from > kVerifyTime;
     if (late && count.segments < kVerifySegments) {
+      if (m.one_in > 1) return hold(now + kProbeWaitMost);  // the capture looked away
       change_rate(s.before, "too little was sent since the cut to tell whether it helped", now);
       return hold(now + kProbeWaitLeast);
     }
@@ -367,6 +368,10 @@ struct SiteController::Impl {
     if (count.beyond > 0 &&
         poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds) {
       return end_probe_on_loss(s, count, now);
+    }
+    if (m.one_in > 1) {
+      change_rate(s.run_start, "the capture cannot keep up: what it does not see says nothing", now);
+      return hold(now + kProbeWaitMost);
     }
     const Duration round = std::max<Duration>(kProbeRound, 3 * base);
     const auto mature = window.mature_until();

@@ -131,7 +131,7 @@ struct Estimator::Impl {
   void take_ip(const PacketRecord& record);
   void take_unsampled(const PacketRecord& record);
   void pass_over(const PacketRecord& record, std::uint32_t times);
-  void count_bytes(const PacketRecord& record, Bytes charged);
+  Placement count_bytes(const PacketRecord& record, Bytes charged);
   void take_tcp(const PacketRecord& record, const FlowKey& key);
   [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
     return {.trackings = flows.trackings(), .path = window_of(flow, end), .mss = flow.mss()};
@@ -247,17 +247,20 @@ void Estimator::Impl::take_unsampled(const PacketRecord& record) {
   pass_over(record, times);
 }
 
-/// TCP of a connection that is not followed: its bytes, as if it had been.
+/// TCP of a connection that is not followed: its bytes, as if it had been, and that its sender is alive.
 void Estimator::Impl::pass_over(const PacketRecord& record, std::uint32_t times) {
-  count_bytes(record, Bytes(on_wire(record, 0).charged.count() * times));
+  const Placement at = count_bytes(record, Bytes(on_wire(record, 0).charged.count() * times));
+  if (!record.has(kTcpAck) || record.has(kTcpRst)) return;
+  window(at.source_inside ? Direction::inbound : Direction::outbound, at.site).ack_seen(record.time);
 }
 
-void Estimator::Impl::count_bytes(const PacketRecord& record, Bytes charged) {
+Placement Estimator::Impl::count_bytes(const PacketRecord& record, Bytes charged) {
   const Ends ends = deciding_ends(record);
   const Placement at = sides.place_frame(ends.source, ends.destination);
   const Direction direction = at.source_inside ? Direction::outbound : Direction::inbound;
   window(direction, at.site)
       .frame_seen(record.time, charged, record.protocol == 6 ? FrameKind::other_tcp : FrameKind::no_tcp);
+  return at;
 }
 
 void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
@@ -507,6 +510,7 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
         silent.at = now;
         silent.interval = now - my.last_tick;
         silent.valid = !capture_lost;
+        silent.one_in = my.totals.one_in;
         closed.push_back(std::move(silent));
       }
     }

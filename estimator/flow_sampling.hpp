@@ -19,7 +19,8 @@ namespace weir {
 /// one. Simple enough for a classic BPF program to compute (sampling_filter).
 struct FlowSample {
   std::uint32_t one_in = 1;  ///< a power of two
-  std::uint32_t seed = 0;    ///< random, so that strangers cannot all be among the followed
+  std::uint32_t seed =
+      0;  ///< random: strangers cannot know which of their connections are among the followed
   /// Of the connections that are left out, the tap hands over one in kThinning frames that it can tell to be
   /// theirs (sampling_filter, "plain"); each stands for so many.
   bool thinned = false;

@@ -78,6 +78,7 @@ struct SiteMeasurement {
   bool valid = true;           ///< false: the capture lost frames or stalled; nothing in here is evidence
   Bytes sent;                  ///< charged bytes that left in the tick, all protocols that the tap saw
   Bytes sent_tcp;              ///< of these, TCP
+  std::uint32_t one_in = 1;    ///< of so many connections one is followed: nothing seen may mean nothing then
   std::vector<Cohort> mature;  ///< cohorts that became mature in this tick, oldest first
   std::optional<Delivery> delivered;  ///< nullopt: unknown (TCP under 5 % of the bytes, or no ACKs)
   std::optional<Bytes>

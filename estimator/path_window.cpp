@@ -23,6 +23,9 @@ constexpr Duration kLeastTimeToUndo = 10ms;
 constexpr Duration kDeliveryWindow = 500ms;
 /// Under this share of the bytes TCP says nothing about the rest.
 constexpr double kLeastTcpShare = 0.05;
+/// Of the bytes that a sample of the connections should have had on average; below it the sample missed those
+/// that matter.
+constexpr double kLeastFollowedShare = 0.5;
 
 constexpr std::size_t kMostSamples = 4096;
 constexpr Duration kSamplesKept = 500ms;
@@ -328,6 +331,9 @@ std::optional<double> PathWindow::bytes_per_followed_byte() const {
   const auto followed = static_cast<double>(sent_followed.count());
   if (all == 0.0) return scale_;  // nothing but ACKs of what was sent before
   if (followed == 0.0 || tcp < kLeastTcpShare * all) return std::nullopt;
+  // The followed connections are as many as they should be, but not those that send: ACKs of downloads do not
+  // speak for uploads.
+  if (one_in_ > 1 && followed * one_in_ < kLeastFollowedShare * tcp) return std::nullopt;
   return all / followed;
 }
 
@@ -393,6 +399,7 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   m.valid = !capture_lost;
   m.sent = tick_.sent;
   m.sent_tcp = tick_.sent_tcp;
+  m.one_in = one_in_;
 
   if (rtt_history_) {
     rtt_history_->advance_to(now);

@@ -186,13 +186,14 @@ void CaptureWorker::read_frames() {
       follow(sampling_.due(frame.time));
       estimator_->on_frame(frame);
     });
+    emptied_ = frames < kFramesATurn;
     auto sample = sampling_.on_turn({.began = began,
                                      .ended = monotonic_now(),
-                                     .emptied = frames < kFramesATurn,
+                                     .emptied = emptied_,
                                      .dropped = source_->counters().dropped});
     if (!sample) return;
-    const TimePoint at =
-        monotonic_now();  // before: a thread that has used up its share is held up behind calls
+    // Before: a thread that has used up its share is held up behind calls.
+    const TimePoint at = monotonic_now();
     sample->thinned = source_->follow(*sample);
     sampling_.began(*sample, at);
   } catch (const std::exception& failure) {
@@ -210,7 +211,7 @@ void CaptureWorker::follow(const std::optional<FlowSample>& sample) {
 
 void CaptureWorker::close_tick(TimePoint now) {
   CaptureTick tick;
-  follow(sampling_.due(now));
+  if (emptied_) follow(sampling_.due(now));  // else older frames are still in the ring
   tick.generation = generation_;
   tick.counters = source_->counters();
   const bool lost = gap_ || tick.counters.dropped > dropped_before_;

@@ -91,8 +91,9 @@ class CaptureWorker {
   std::unique_ptr<FrameSource> source_;
   std::uint64_t dropped_before_ = 0;
   FlowSampling sampling_;
-  FlowSample followed_;  ///< by the estimator, and by the next one
-  bool gap_ = true;      ///< frames passed unseen since the last tick: the tap was not open
+  FlowSample followed_;   ///< by the estimator, and by the next one
+  bool gap_ = true;       ///< frames passed unseen since the last tick: the tap was not open
+  bool emptied_ = false;  ///< the tap held nothing more after the last turn
   std::optional<std::string> told_down_;
   TimePoint next_try_;
   TimePoint next_tick_;

@@ -194,6 +194,27 @@ TEST(ControllerGuards, AQueueFarUnderTheKnownCapacityNeverRaisesTheRate) {
   EXPECT_NEAR(sim.decision().rate.mbps(), 30, 3);
 }
 
+// A site whose connections are all left out by an overloaded capture shows no loss, whatever it loses.
+TEST(ControllerGuards, NothingIsRaisedWhileTheCaptureLeavesConnectionsOut) {
+  PathSimulator sim({}, kLimits, 30);  // of 45: it would rise at once
+  sim.follow_one_in(64);
+  sim.run_for(20);
+  for (const TraceTick& t : sim.trace()) ASSERT_LE(t.shaped_mbps, 30) << "at " << t.at;
+  sim.follow_one_in(1);
+  sim.run_for(20);
+  EXPECT_GE(sim.decision().rate, Rate::mbps(40)) << "with all of them followed again it goes on";
+}
+
+TEST(ControllerGuards, AProbeEndsWhereItBeganWhenTheCaptureFallsBehind) {
+  PathSimulator sim({}, kLimits, 20);
+  while (sim.decision().state != ControlState::probe) sim.run_for(0.1);
+  const double raised = sim.decision().rate.mbps();
+  sim.follow_one_in(2);
+  sim.run_for(0.3);
+  EXPECT_EQ(sim.decision().state, ControlState::hold);
+  EXPECT_LT(sim.decision().rate.mbps(), raised);
+}
+
 TEST(ControllerGuards, TheFloorHoldsWhateverThePathDoes) {
   PathSetup path;
   path.provider = Provider::policer;

@@ -318,5 +318,35 @@ TEST(SampledEstimatorBytes, SuperPacketsCountAlikeFollowedOrNot) {
   }
 }
 
+// One followed connection speaks to a host that is gone; the others, left out, are answered: no outage.
+TEST(SampledEstimatorLife, AcksOfConnectionsThatAreLeftOutCount) {
+  const FlowSample sample{.one_in = 2};
+  Wire wire;
+  wire.estimator.follow(sample);
+  for (std::uint16_t port = 1; port <= 20; ++port) {
+    for (int i = 0; i < 10; ++i) {
+      TcpSpec data = wire.out(static_cast<std::uint32_t>(i) * 1000, 1000);
+      data.source_port = port;
+      wire.send(port + i * 100.0, data);
+    }
+  }
+  const auto unanswered = [](const SiteMeasurement& m) { return m.unanswered_since.has_value(); };
+  EXPECT_TRUE(unanswered(wire.tick(1000).outbound[0])) << "nobody has answered yet";
+  std::size_t left_out = 0;
+  for (std::uint16_t port = 1; port <= 20; ++port) {
+    TcpSpec ack = wire.in(10'000);
+    ack.destination_port = port;
+    const std::uint64_t before = wire.estimator.totals().unsampled;
+    Wire probe;  // tells which connections the sample leaves out
+    probe.estimator.follow(sample);
+    probe.send(1, ack);
+    if (probe.estimator.totals().unsampled == 0) continue;  // followed: it stays silent
+    wire.send(1000.0 + port, ack);
+    left_out += wire.estimator.totals().unsampled - before;
+  }
+  ASSERT_GT(left_out, 0U);
+  EXPECT_FALSE(unanswered(wire.tick(1100).outbound[0]));
+}
+
 }  // namespace
 }  // namespace weir

@@ -191,6 +191,7 @@ void PathSimulator::tick() {
   SiteMeasurement m;
   m.at = at(now_);
   m.interval = std::chrono::milliseconds(100);
+  m.one_in = one_in_;
   m.sent = m.sent_tcp = Bytes(tick_sent_ * kPacket);
   m.delivered_bytes = Bytes(tick_delivered_ * kPacket);
   for (const auto& [sent, rtt] : rtts_) base_ = std::min(base_, rtt);

@@ -52,6 +52,8 @@ class PathSimulator {
   PathSimulator(PathSetup setup, ControlLimits limits, double start_mbps);
   void run_for(double seconds);
   void set_limits(ControlLimits limits) { controller_.set_limits(limits, TimePoint(from_seconds(now_))); }
+  /// What the measurements say from now on of how much the capture follows; the model follows all.
+  void follow_one_in(std::uint32_t n) { one_in_ = n; }
   /// What the senders offer at most from now on.
   void set_demand(double mbps) {
     setup_.demand_mbps = mbps;
@@ -108,6 +110,7 @@ class PathSimulator {
   std::multimap<double, Packet> returning_;
   std::map<std::int64_t, OpenCohort> cohorts_;
   double demand_credit_ = 0;
+  std::uint32_t one_in_ = 1;
 
   // of the current tick
   std::uint64_t tick_sent_ = 0, tick_lost_ = 0, tick_delivered_ = 0;

@@ -166,6 +166,28 @@ TEST(Cohorts, AreBoundedInNumberWhateverTheClockDoes) {
   EXPECT_TRUE(w.close_tick(at_ms(1e9 + 200), false).mature.empty());
 }
 
+// A sample that holds the small flows of a site and not the large ones knows the path's RTT, not its rate.
+TEST(Delivered, IsUnknownWhenTheSampleMissedThoseThatSend) {
+  for (const std::uint64_t others : {1200U, 12'000U}) {
+    PathWindow w = outbound();
+    w.follow_one_in(2);
+    std::optional<Delivery> delivered;
+    for (int tick = 1; tick <= 20; ++tick) {
+      for (int ms = (tick - 1) * 100; ms < tick * 100; ++ms) {
+        w.frame_seen(at_ms(ms), Bytes(1200), FrameKind::followed_tcp);
+        w.frame_seen(at_ms(ms), Bytes(others), FrameKind::other_tcp);
+        w.data_seen(at_ms(ms));
+        w.delivered(at_ms(ms), Bytes(1200));
+      }
+      delivered = w.close_tick(at_ms(tick * 100), false).delivered;
+    }
+    EXPECT_EQ(delivered.has_value(), others == 1200);
+    if (delivered) {
+      EXPECT_NEAR(delivered->rate.mbps(), 2 * 9.6, 0.5);
+    }
+  }
+}
+
 // 1250 bytes each millisecond: 10 Mbit/s, from the first ACK on.
 TEST(Delivered, IsUnbiasedWhileItsWindowFills) {
   PathWindow w = outbound();
