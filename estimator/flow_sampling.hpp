@@ -56,6 +56,18 @@ class FlowSampling {
   };
   explicit FlowSampling(std::uint32_t seed) : seed_(seed) {}
 
+  /// After each turn: when it is time for a new sample, `follow(sample)` gives it to the tap and says whether
+  /// the tap thins by it. `now` reads the clock that turns are told in.
+  template <typename Follow, typename Now>
+  void adjust(const Turn& turn, Follow&& follow, Now&& now) {
+    auto sample = on_turn(turn);
+    if (!sample) return;
+    const TimePoint at = now();  // before: a thread that has used up its share is held up behind calls
+    sample->thinned = follow(*sample);
+    began(*sample, at);
+  }
+
+  // -- the two halves of it --
   /// A new sample, when it is time for one: to be given to the tap, then to `began`.
   [[nodiscard]] std::optional<FlowSample> on_turn(const Turn& turn);
   /// The tap applies it to frames from `at` on; what it holds by then is of the sample before.

@@ -271,7 +271,7 @@ DirectionObservation Observer::all_sites(Direction which) const {
   // Without sites there is one path only.
   const auto site = site_names_.empty() ? std::optional<std::size_t>(0) : std::nullopt;
   DirectionObservation d = direction(which, sums_[static_cast<std::size_t>(which)], path, site);
-  d.capacity = capacity_of(main_path(which));
+  if (!site) d.capacity = capacity_of(main_path(which));
   d.retransmission_delay = estimator_.retransmission_delay(which);
   return d;
 }

@@ -15,6 +15,10 @@ namespace {
 /// sequence numbers stay unambiguous under it.
 constexpr std::uint32_t kLongestFrame = 16U << 20U;
 
+/// Two NOPs and the head of the timestamps, as RFC 7323 lays them out (appendix A): all the options that most
+/// segments have.
+constexpr std::uint32_t kUsualOptions = 0x0101080a;
+
 constexpr std::uint8_t kProtocolHopByHop = 0;
 constexpr std::uint8_t kProtocolIp4 = 4;
 constexpr std::uint8_t kProtocolTcp = 6;
@@ -183,9 +187,7 @@ void take_tcp_options(Reader options, PacketRecord& record) {
   record.timestamp_value = 0;
   record.timestamp_echo = 0;
   record.sack_count = 0;
-  // Two NOPs and the timestamps, as RFC 7323 lays them out (appendix A): all
-  // that most segments have.
-  if (const auto usual = options.peek<12>(); usual && usual.u32<0>() == 0x0101080aU) {
+  if (const auto usual = options.peek<12>(); usual && usual.u32<0>() == kUsualOptions) {
     record.has_timestamp = true;
     record.timestamp_value = usual.u32<4>();
     record.timestamp_echo = usual.u32<8>();
@@ -331,7 +333,7 @@ void take_tcp_options(Reader options, PacketRecord& record) {
   if (usual.u8<kIp>() != 0x45 || !whole_tcp) return false;
   const std::uint32_t header = (usual.u8<kTcp + 12>() >> 4U) * 4U;
   const auto stamps = header == 32 ? reader.peek<12>() : Header<12>();
-  if (stamps ? stamps.u32<0>() != 0x0101080aU : header != 20) return false;
+  if (stamps ? stamps.u32<0>() != kUsualOptions : header != 20) return false;
   const std::uint32_t total = usual.u16<kIp + 2>();
   if (total < 20 + header || frame.wire_length > kLongestFrame) return false;
 

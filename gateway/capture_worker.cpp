@@ -187,15 +187,12 @@ void CaptureWorker::read_frames() {
       estimator_->on_frame(frame);
     });
     emptied_ = frames < kFramesATurn;
-    auto sample = sampling_.on_turn({.began = began,
-                                     .ended = monotonic_now(),
-                                     .emptied = emptied_,
-                                     .dropped = source_->counters().dropped});
-    if (!sample) return;
-    // Before: a thread that has used up its share is held up behind calls.
-    const TimePoint at = monotonic_now();
-    sample->thinned = source_->follow(*sample);
-    sampling_.began(*sample, at);
+    sampling_.adjust(
+        {.began = began,
+         .ended = monotonic_now(),
+         .emptied = emptied_,
+         .dropped = source_->counters().dropped},
+        [this](const FlowSample& sample) { return source_->follow(sample); }, &monotonic_now);
   } catch (const std::exception& failure) {
     source_.reset();
     gap_ = true;

@@ -153,14 +153,9 @@ class LiveObservation {
     const std::uint64_t dropped = capture_.counters().dropped;
     if (dropped > dropped_) observer_.on_kernel_drops(dropped - dropped_);
     dropped_ = dropped;
-    auto sample = sampling_.on_turn(
-        {.began = began, .ended = ended, .emptied = frames < kFramesATurn, .dropped = dropped});
-    if (sample) {
-      const TimePoint at =
-          monotonic_now();  // before: a thread that has used up its share is held up behind calls
-      sample->thinned = capture_.follow(*sample);
-      sampling_.began(*sample, at);
-    }
+    sampling_.adjust(
+        {.began = began, .ended = ended, .emptied = frames < kFramesATurn, .dropped = dropped},
+        [this](const FlowSample& sample) { return capture_.follow(sample); }, &monotonic_now);
     return ended;
   }
 
