@@ -12,15 +12,6 @@ constexpr std::size_t kMostSums = 4096;
 /// Sites whose classes are compared; 50 kB each.
 constexpr std::size_t kMostComparisons = 256;
 
-[[nodiscard]] RttTotals totals_of(const DurationSums& sums) {
-  const DurationHistogram& h = sums.histogram();
-  return {.min = sums.least(),
-          .p50 = h.quantile(0.50),
-          .p95 = h.quantile(0.95),
-          .p99 = h.quantile(0.99),
-          .samples = h.total()};
-}
-
 }  // namespace
 
 Accounts::Accounts(std::size_t sites, std::size_t keep_flows) : comparisons_(sites) {
@@ -30,12 +21,11 @@ Accounts::Accounts(std::size_t sites, std::size_t keep_flows) : comparisons_(sit
 
 // -- told by the estimator --
 
-Accounts::Sums& Accounts::first_sums_of(const Account& account) {
-  auto& path = paths_[static_cast<std::size_t>(account.direction)][account.site];
+Accounts::Sums& Accounts::first_sums_of(Direction direction, std::uint32_t site, std::uint8_t dscp) {
+  auto& path = paths_[static_cast<std::size_t>(direction)][site];
   if (!path) path = std::make_unique<Path>();
-  const std::uint8_t dscp = account.dscp & 0x3fU;
   path->place[dscp] = make_sums(*path, dscp);
-  if (account.direction == Direction::outbound) compare_classes(account.site);
+  if (direction == Direction::outbound) compare_classes(site);
   return path->sums[path->place[dscp]];
 }
 
@@ -83,17 +73,6 @@ void Accounts::losses_undone(const Account& account, const UndoneLosses& undone)
   if (flow_log_) flow_log_->losses_undone(account.flow, account.end, undone.segments);
 }
 
-void Accounts::rtt_sampled(const Account& account, const RttSample& sample) {
-  Sums& sums = sums_of(account);
-  if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
-  sums.rtt->add(sample.rtt);
-  if (DscpComparison* comparison = comparison_of(account)) {
-    const Duration queue = std::max(sample.rtt - sample.base, Duration::zero());
-    comparison->queued(account.dscp, sample.sent, queue, sample.base);
-  }
-  if (flow_log_) flow_log_->rtt_sampled(account.flow, account.end, sample.rtt);
-}
-
 void Accounts::flow_ended(std::uint32_t flow) {
   if (flow_log_) flow_log_->ended(flow);
 }
@@ -105,6 +84,35 @@ void Accounts::capture_lost() {
 }
 
 // -- asked by the observer --
+
+RttTotals rtt_totals_of(const DurationSums& sums) {
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
+          .p50 = h.quantile(0.50),
+          .p95 = h.quantile(0.95),
+          .p99 = h.quantile(0.99),
+          .samples = h.total()};
+}
+
+SegmentTotals Accounts::segments(Direction direction) const {
+  SegmentTotals all;
+  for (const auto& path : paths_[static_cast<std::size_t>(direction)]) {
+    if (!path) continue;
+    for (const Sums& sums : path->sums) add(sums.segments, all);
+  }
+  return all;
+}
+
+DurationSums Accounts::rtt(Direction direction) const {
+  DurationSums all;
+  for (const auto& path : paths_[static_cast<std::size_t>(direction)]) {
+    if (!path) continue;
+    for (const Sums& sums : path->sums) {
+      if (sums.rtt) all.merge(*sums.rtt);
+    }
+  }
+  return all;
+}
 
 PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site) const {
   struct Merged {
@@ -133,9 +141,9 @@ PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site
     totals.dscps.push_back(
         {.dscp = dscp == kRest ? std::nullopt : std::optional(static_cast<std::uint8_t>(dscp)),
          .segments = merged->segments,
-         .rtt = totals_of(merged->rtt)});
+         .rtt = rtt_totals_of(merged->rtt)});
   }
-  totals.rtt = totals_of(rtt);
+  totals.rtt = rtt_totals_of(rtt);
   return totals;
 }
 

@@ -4,6 +4,7 @@
 /// "Bounds".
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -45,6 +46,8 @@ struct PathTotals {
   std::vector<DscpTotals> dscps;  ///< in order of the code point, the rest last
 };
 
+[[nodiscard]] RttTotals rtt_totals_of(const DurationSums& sums);
+
 class Accounts {
  public:
   /// `sites` counts "elsewhere"; `keep_flows` rows of flows, 0: none.
@@ -60,6 +63,15 @@ class Accounts {
   [[nodiscard]] bool logs_flows() const { return flow_log_.has_value(); }
   /// The same packet for its row, where flows are kept: `account` is its sender's.
   void log(const Account& account, const PacketRecord& record, Bytes charged);
+  /// A packet with `segments` of payload, all of them new; not where rows of flows are kept.
+  void fresh_data(Direction direction, std::uint32_t site, std::uint8_t dscp, TimePoint at,
+                  std::uint32_t segments) {
+    SegmentTotals& totals = sums_of(direction, site, dscp).segments;
+    totals.data += segments;
+    totals.fresh += segments;
+    if (DscpComparison* comparison = comparison_of(direction, site)) [[unlikely]]
+      comparison->sent(dscp, at, segments);
+  }
   /// `segments` of payload that the packet held.
   void data(const Account& account, TimePoint at, std::uint32_t segments, const SegmentVerdict& verdict,
             bool lone_fin) {
@@ -76,11 +88,23 @@ class Accounts {
   }
   void syn_repeated(const Account& account);
   void losses_undone(const Account& account, const UndoneLosses& undone);
-  void rtt_sampled(const Account& account, const RttSample& sample);
+  void rtt_sampled(const Account& account, const RttSample& sample) {
+    Sums& sums = sums_of(account);
+    if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
+    sums.rtt->add(sample.rtt);
+    if (DscpComparison* comparison = comparison_of(account)) {
+      const Duration queue = std::max(sample.rtt - sample.base, Duration::zero());
+      comparison->queued(account.dscp, sample.sent, queue, sample.base);
+    }
+    if (flow_log_) flow_log_->rtt_sampled(account.flow, account.end, sample.rtt);
+  }
   void flow_ended(std::uint32_t flow);
   void capture_lost();
 
   // -- asked by the observer --
+  /// Of all sites.
+  [[nodiscard]] SegmentTotals segments(Direction direction) const;
+  [[nodiscard]] DurationSums rtt(Direction direction) const;
   /// Of one site, or of all.
   [[nodiscard]] PathTotals totals(Direction direction, std::optional<std::size_t> site) const;
   /// How the path to a site treats what goes out; nullopt: nothing with two kinds of marks was sent there.
@@ -105,15 +129,23 @@ class Accounts {
     std::vector<Sums> sums;
     std::uint8_t rest = kNone;  ///< of the sums of code points without any of their own
   };
-  [[nodiscard]] Sums& sums_of(const Account& account) {
-    Path* path = paths_[static_cast<std::size_t>(account.direction)][account.site].get();
-    const std::uint8_t place = path == nullptr ? Path::kNone : path->place[account.dscp & 0x3fU];
-    return place == Path::kNone ? first_sums_of(account) : path->sums[place];
+  [[nodiscard]] Sums& sums_of(Direction direction, std::uint32_t site, std::uint8_t dscp) {
+    Path* path = paths_[static_cast<std::size_t>(direction)][site].get();
+    const std::uint8_t place = path == nullptr ? Path::kNone : path->place[dscp & 0x3fU];
+    if (place == Path::kNone) [[unlikely]]
+      return first_sums_of(direction, site, dscp & 0x3fU);
+    return path->sums[place];
   }
-  [[nodiscard]] Sums& first_sums_of(const Account& account);
+  [[nodiscard]] Sums& sums_of(const Account& account) {
+    return sums_of(account.direction, account.site, account.dscp);
+  }
+  [[nodiscard]] Sums& first_sums_of(Direction direction, std::uint32_t site, std::uint8_t dscp);
   [[nodiscard]] std::uint8_t make_sums(Path& path, std::uint8_t dscp);
+  [[nodiscard]] DscpComparison* comparison_of(Direction direction, std::uint32_t site) const {
+    return direction == Direction::outbound ? comparisons_[site].get() : nullptr;
+  }
   [[nodiscard]] DscpComparison* comparison_of(const Account& account) const {
-    return account.direction == Direction::outbound ? comparisons_[account.site].get() : nullptr;
+    return comparison_of(account.direction, account.site);
   }
   void compare_classes(std::uint32_t site);
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "estimator/estimator.hpp"
@@ -17,6 +18,8 @@
 namespace weir {
 
 using FrameHandler = std::function<void(const Frame&)>;
+/// Several frames at a time, all valid during the call only.
+using FramesHandler = std::function<void(std::span<const Frame>)>;
 
 struct CaptureCounters {
   std::uint64_t received = 0;  ///< by the tap, those dropped included
@@ -60,7 +63,7 @@ class LiveCapture {
 
 /// Reads a pcap, pcapng, or .xz or .gz of one to its end, or `most` frames of it; frame times are the file's
 /// own. Returns frames handed over. A truncated file ends with what it had: `*truncated` says so.
-std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHandler& handler,
+std::uint64_t read_capture_file(const std::filesystem::path& path, const FramesHandler& handler,
                                 bool* truncated = nullptr, std::uint64_t most = UINT64_MAX);
 
 }  // namespace weir

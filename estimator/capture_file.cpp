@@ -131,7 +131,7 @@ using File = std::unique_ptr<FILE, FileCloser>;
 
 }  // namespace
 
-std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHandler& handler,
+std::uint64_t read_capture_file(const std::filesystem::path& path, const FramesHandler& handler,
                                 bool* truncated, std::uint64_t most) {
   if (auto plain = PlainCapture::open(path)) {
     const std::uint64_t frames = plain->read(handler, most);
@@ -153,10 +153,11 @@ std::uint64_t read_capture_file(const std::filesystem::path& path, const FrameHa
   int status = 0;
   while (frames < most && (status = pcap_next_ex(handle.get(), &header, &bytes)) == 1) {
     const Duration time = std::chrono::seconds(header->ts.tv_sec) + Duration(header->ts.tv_usec);
-    handler(Frame{.time = TimePoint(time),
-                  .wire_length = header->len,
-                  .bytes = std::as_bytes(std::span(bytes, header->caplen)),
-                  .link_type = pcap_datalink(handle.get())});
+    const Frame frame{.time = TimePoint(time),
+                      .wire_length = header->len,
+                      .bytes = std::as_bytes(std::span(bytes, header->caplen)),
+                      .link_type = pcap_datalink(handle.get())};
+    handler(std::span(&frame, 1));
     ++frames;
   }
   if (truncated != nullptr) *truncated = status == PCAP_ERROR || (inflater && inflater->damaged());

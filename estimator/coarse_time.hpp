@@ -22,6 +22,9 @@ class CoarseDuration {
   }
   [[nodiscard]] constexpr bool is_zero() const { return steps_ == 0; }
   constexpr auto operator<=>(const CoarseDuration&) const = default;
+  [[nodiscard]] constexpr std::int64_t steps() const { return steps_; }
+  /// By a part of the way to another one: the sum is in range.
+  constexpr void move_by(std::int64_t steps) { steps_ = static_cast<std::uint32_t>(steps_ + steps); }
 
   static constexpr std::int64_t kStep = 64;
 

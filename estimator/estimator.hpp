@@ -115,7 +115,9 @@ class Estimator {
 
   /// The frame counts from the next call of another member on: a few are collected, so that the memory of
   /// their flows is fetched while others are worked on.
-  void on_frame(const Frame& frame);
+  void on_frame(const Frame& frame) { on_frames(std::span(&frame, 1)); }
+  /// The same of several.
+  void on_frames(std::span<const Frame> frames);
   /// Closes the tick that ends at `now`. Cohorts are aligned to the first call of tick or on_frame: a caller
   /// that ticks every 100 ms calls tick once before the first frame, so that cohorts end just before its
   /// ticks. `capture_lost`: frames were dropped by the capture since the last tick; the cohorts they may have

@@ -18,45 +18,11 @@ constexpr Duration kClosedExpiry = 10s;
 /// Never taken from a flow that is merely far away.
 constexpr Duration kLeastIdle = 10s;
 
-/// Of a tracking: all that a segment in its turn or its ACK touches.
-constexpr std::size_t kTrackingPrefetched = offsetof(Tracking, seen) + sizeof(Tracking::seen);
-
-template <std::size_t kBytes>
-inline void prefetch_lines(const void* object) {
-  constexpr std::size_t kLine = 64;
-  for (std::size_t at = 0; at < kBytes; at += kLine)
-    __builtin_prefetch(static_cast<const char*>(object) + at);
-}
-
 }  // namespace
 
 std::uint32_t FlowTable::hash_of(const Flow& flow) {
-  if (flow.is_v6) return hash_of_ends(v6_pairs_[flow.addresses[0]], flow.ports, Family::v6, seed_);
-  return hash_of_ends({std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1], 0, 0, 0}, flow.ports,
-                      Family::v4, seed_);
-}
-
-void FlowTable::prefetch_flow(FlowKey& key) {
-  const Number likely = index_.find(key.hash, [](Number) { return true; });
-  if (likely == FlowIndex::kNone) return;
-  key.likely = &flows_[likely];
-  key.as_of = removed_;
-  prefetch_lines<sizeof(Flow)>(key.likely);
-}
-
-void FlowTable::prefetch_tracking(const FlowKey& key) {
-  if (key.likely == nullptr) return;
-  for (const HalfFlow& half : key.likely->halves) {
-    if (half.tracking() != TrackingPool::kNone)
-      prefetch_lines<kTrackingPrefetched>(&trackings_[half.tracking()]);
-  }
-}
-
-void FlowTable::prefetch_ring(const FlowKey& key) {
-  if (key.likely == nullptr) return;
-  for (const HalfFlow& half : key.likely->halves) {
-    if (half.tracking() != TrackingPool::kNone) trackings_[half.tracking()].ring.prefetch_ends();
-  }
+  if (flow.is_v6) return hash_of_ends(pair_of(flow), flow.ports, Family::v6, seed_);
+  return hash_of_ends({flow.addresses, 0, 0, 0}, flow.ports, Family::v4, seed_);
 }
 
 Flow* FlowTable::create(const FlowKey& key) {
@@ -67,11 +33,10 @@ Flow* FlowTable::create(const FlowKey& key) {
   flow.number = next_number_++;
   flow.first_sender = key.sender & 1U;
   if (key.family == Family::v4) {
-    flow.addresses = {static_cast<std::uint32_t>(key.addresses[0] >> 32U),
-                      static_cast<std::uint32_t>(key.addresses[0])};
+    flow.addresses = key.addresses[0];
   } else {
     flow.is_v6 = true;
-    flow.addresses = {*v6_pairs_.acquire(key.addresses), 0};  // as many as flows: there is room
+    flow.addresses = *v6_pairs_.acquire(key.addresses);  // as many as flows: there is room
   }
   index_.insert(key.hash, *number);
   return &flow;
@@ -81,7 +46,7 @@ void FlowTable::remove(Number number) {
   Flow& flow = flows_[number];
   ++removed_;
   index_.erase(hash_of(flow), number);
-  if (flow.is_v6) v6_pairs_.release(flow.addresses[0]);
+  if (flow.is_v6) v6_pairs_.release(pair_number(flow));
   flows_.release(number);
 }
 
@@ -93,8 +58,8 @@ bool FlowTable::follows(const std::array<std::uint64_t, 4>& addresses, std::uint
 
 bool FlowTable::follows_still(const Flow& flow) {
   if (sample_.one_in == 1) return true;
-  if (flow.is_v6) return follows(v6_pairs_[flow.addresses[0]], flow.ports);
-  return follows({std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1], 0, 0, 0}, flow.ports);
+  if (flow.is_v6) return follows(pair_of(flow), flow.ports);
+  return follows({flow.addresses, 0, 0, 0}, flow.ports);
 }
 
 bool FlowTable::is_stale(const Flow& flow, TimePoint now) {

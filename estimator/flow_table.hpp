@@ -23,14 +23,13 @@
 namespace weir {
 
 struct alignas(64) Flow {
-  std::array<HalfFlow, 2> halves;            ///< [e] carries the data that end e sends
-  std::array<std::uint32_t, 2> addresses{};  ///< of IPv4; of IPv6 the number of the pair, and 0
+  std::array<HalfFlow, 2> halves;  ///< [e] carries the data that end e sends
+  std::uint64_t addresses = 0;     ///< of IPv4, both; of IPv6 the number of the pair
   std::uint32_t ports = 0;
   std::uint32_t number = 0;  ///< tells this flow from others, also from earlier ones in the same place
   SlowTime last_seen;
-  std::uint32_t site : 20 = 0;
-  std::uint32_t basis : 3 = 0;     ///< SideBasis
-  bool source_inside : 1 = false;  ///< end 0 is on our side
+  std::uint32_t path : 21 = 0;  ///< of the data that end 0 sends: two a site, outbound and inbound
+  std::uint32_t basis : 3 = 0;  ///< SideBasis
   bool is_v6 : 1 = false;
   End first_sender : 1 = 0;
   bool answered : 1 = false;      ///< both ends were seen
@@ -38,10 +37,14 @@ struct alignas(64) Flow {
   std::uint8_t finished : 2 = 0;  ///< a bit for each end: its FIN was seen
 
   void place(const Placement& at) {
-    site = at.site & 0xfffffU;
+    path = (at.site << 1U | (at.source_inside ? 0U : 1U)) & 0x1fffffU;
     basis = static_cast<std::uint32_t>(at.basis) & 7U;
-    source_inside = at.source_inside;
   }
+  /// Of the data that `end` sends: that of the other end's is its neighbour.
+  [[nodiscard]] std::uint32_t path_of(End end) const { return path ^ end; }
+  [[nodiscard]] std::uint32_t site() const { return path >> 1U; }
+  /// End 0 is on our side.
+  [[nodiscard]] bool source_inside() const { return (path & 1U) == 0; }
   /// Neither said by the policy nor told by whose answers come sooner.
   [[nodiscard]] bool side_is_a_guess() const {
     const auto by = static_cast<SideBasis>(basis);
@@ -71,21 +74,44 @@ class FlowTable {
         trackings_(limits.in_flight, limits.segments) {}
 
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
-  void find_key(const PacketRecord& record, FlowKey& key) const { weir::find_key(record, seed_, key); }
+  void find_hash(FlowKey& key) const { key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed_); }
 
   /// Connections that are followed no more leave with the next ten calls of `expire`.
   void follow(const FlowSample& sample) { sample_ = sample; }
   [[nodiscard]] bool follows(const FlowKey& key) const {
-    return sample_.one_in == 1 || follows(key.addresses, key.ports);
+    return sample_.one_in == 1 || follows(addresses_of(key), key.ports);
   }
 
   // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
   //    and both ends of that, each a step behind the other, with nothing done to the table in between --
-  void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
-  void prefetch_flow(FlowKey& key);
-  void prefetch_tracking(const FlowKey& key);
-  void prefetch_ring(const FlowKey& key);
-
+  [[gnu::always_inline]] void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
+  void prefetch_flow(FlowKey& key) {
+    const Number number = index_.find(key.hash, [](Number) { return true; });
+    if (number == FlowIndex::kNone) return;
+    key.likely = &flows_[number];
+    key.as_of = removed_;
+    prefetch_lines<2>(key.likely);
+  }
+  /// `data`: of the half that the sender's data belong to; else of the one that they acknowledge.
+  [[gnu::always_inline]] void prefetch_tracking(FlowKey& key, bool data) {
+    key.tracking = nullptr;
+    if (key.likely == nullptr || key.as_of != removed_) return;
+    const auto number = key.likely->halves[data ? key.sender : key.sender ^ 1U].tracking();
+    if (number == TrackingPool::kNone) return;
+    key.tracking = &trackings_[number];
+    key.tracking_as_of = trackings_.given_back();
+    prefetch_lines<2>(key.tracking);
+  }
+  [[gnu::always_inline]] void prefetch_ring(const FlowKey& key, bool data) {
+    if (key.tracking != nullptr && key.tracking_as_of == trackings_.given_back())
+      key.tracking->ring.prefetch_end(data);
+  }
+  /// The flow that prefetch_flow found, unless it turned out to be another's; nullptr: ask find_or_create.
+  [[nodiscard]] Flow* likely(const FlowKey& key) {
+    if (key.likely == nullptr || key.as_of != removed_ || !is(*key.likely, key)) [[unlikely]]
+      return nullptr;
+    return key.likely;
+  }
   struct Found {
     Flow* flow = nullptr;  ///< nullptr: the table is full and nothing could give way
     bool created = false;
@@ -111,14 +137,26 @@ class FlowTable {
   using V6Pair = std::array<std::uint64_t, 4>;
   static constexpr std::size_t kVictimsLookedAt = 32;
 
-  [[nodiscard]] bool is(const Flow& flow, const FlowKey& key) {
-    if (flow.ports != key.ports || flow.is_v6 != (key.family == Family::v6)) return false;
-    if (flow.is_v6) return v6_pairs_[flow.addresses[0]] == key.addresses;
-    return (std::uint64_t{flow.addresses[0]} << 32U | flow.addresses[1]) == key.addresses[0];
+  // The compiler drops calls of functions that only prefetch, unless they are inlined first.
+  template <std::size_t kLines>
+  [[gnu::always_inline]] static void prefetch_lines(const void* object) {
+    constexpr std::size_t kLine = 64;
+    for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(static_cast<const char*>(object) + i * kLine);
   }
+  [[nodiscard]] bool is(const Flow& flow, const FlowKey& key) {
+    if (flow.ports != key.ports) return false;
+    if (key.family == Family::v4) [[likely]]
+      return flow.addresses == key.addresses[0] && !flow.is_v6;
+    return flow.is_v6 && pair_of(flow) == key.addresses;
+  }
+  [[nodiscard]] Number pair_number(const Flow& flow) const { return static_cast<Number>(flow.addresses); }
+  [[nodiscard]] const V6Pair& pair_of(const Flow& flow) { return v6_pairs_[pair_number(flow)]; }
   [[nodiscard]] std::uint32_t hash_of(const Flow& flow);
   [[nodiscard]] Number find(const FlowKey& key) {
     return index_.find(key.hash, [&](Number n) { return is(flows_[n], key); });
+  }
+  [[nodiscard]] static std::array<std::uint64_t, 4> addresses_of(const FlowKey& key) {
+    return key.family == Family::v4 ? std::array<std::uint64_t, 4>{key.addresses[0]} : key.addresses;
   }
   [[nodiscard]] bool follows(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports) const;
   [[nodiscard]] bool follows_still(const Flow& flow);
@@ -144,7 +182,6 @@ class FlowTable {
 
 template <typename Retire>
 FlowTable::Found FlowTable::find_or_create(const FlowKey& key, TimePoint now, Retire&& retire) {
-  if (key.likely != nullptr && key.as_of == removed_ && is(*key.likely, key)) return {.flow = key.likely};
   if (const Number known = find(key); known != FlowIndex::kNone) return {.flow = &flows_[known]};
   Flow* flow = create(key);
   if (flow == nullptr) {

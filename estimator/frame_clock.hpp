@@ -4,6 +4,9 @@
 /// single stamp far ahead is broken; several in a row are a long silence, or a clock that was set.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+
 #include "config/units.hpp"
 
 namespace weir {
@@ -12,29 +15,32 @@ class FrameClock {
  public:
   /// The time to use for the next frame, never before the last one.
   [[nodiscard]] TimePoint believed(TimePoint stamp) {
-    if (!started_) {
-      started_ = true;
+    // One comparison: a stamp before now_ is far ahead of it as an unsigned number.
+    const auto ahead = static_cast<std::uint64_t>((stamp - now_).count());
+    if (ahead > static_cast<std::uint64_t>(kLargestStep.count())) [[unlikely]]
+      return of_unusual(stamp);
+    far_ahead_ = 0;
+    now_ = stamp;
+    return now_;
+  }
+
+ private:
+  [[nodiscard]] TimePoint of_unusual(TimePoint stamp) {
+    if (now_ == TimePoint()) {  // the first one
       now_ = stamp;
-      return now_;
-    }
-    if (stamp - now_ <= kLargestStep) {
+    } else if (stamp < now_) {
       far_ahead_ = 0;
-      if (stamp > now_) now_ = stamp;
-      return now_;
-    }
-    if (++far_ahead_ >= kConfirmed) {
+    } else if (++far_ahead_ >= kConfirmed) {
       far_ahead_ = 0;
       now_ = stamp;
     }
     return now_;
   }
 
- private:
   static constexpr Duration kLargestStep = std::chrono::hours(24);
   static constexpr int kConfirmed = 3;
   TimePoint now_;
   int far_ahead_ = 0;
-  bool started_ = false;
 };
 
 }  // namespace weir

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "estimator/half_flow_usual.hpp"
+
 namespace weir {
 namespace {
 
@@ -18,15 +20,10 @@ constexpr Duration kDuplicateWithin = 100ms;
 constexpr Duration kDuplicateByTimestampWithin = 1ms;
 /// A SYN repeated sooner was captured twice: the first timer runs for a second (RFC 6298, 2.1).
 constexpr Duration kSynDuplicateWithin = 100ms;
-constexpr Duration kBackToBack = 1ms;
 /// Timers wait longer (Linux: 200 ms and the RTT); what ACKs ask for follows them sooner, even paced.
 constexpr Duration kLeastTimeout = 100ms;
 constexpr Duration kLongestReaction = 50ms;
-/// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
-constexpr std::int32_t kReach = 1 << 30;
 constexpr std::uint8_t kStraysBeforeRestart = 3;
-/// Wire segments that one entry counts.
-constexpr std::uint32_t kMostOfOne = 0xffff;
 /// Segments in flight that are remembered of a direction that nobody has answered.
 constexpr std::size_t kMostUnanswered = 256;
 
@@ -57,17 +54,17 @@ struct HalfFlow::Parts {
 // -- opening, and the end --
 
 SynVerdict HalfFlow::on_syn(const DataSegment& syn, std::uint16_t mss) {
-  if (opened_) {
+  if (state_.opened) {
     if (last_sent_again_.before(syn.time) < kSynDuplicateWithin) return SynVerdict::duplicate;
-    syn_waits_ = false;
+    state_.syn_waits = false;
     last_sent_again_ = CoarseTime(syn.time);
-    sent_again_ = true;
+    state_.sent_again = true;
     return SynVerdict::repeated;
   }
-  opened_ = true;
-  syn_waits_ = true;
+  state_.opened = true;
+  state_.syn_waits = true;
   last_sent_again_ = CoarseTime(syn.time);
-  sent_again_ = true;
+  state_.sent_again = true;
   offered_mss_ = mss;
   start(syn.range.begin + 1, false);
   return SynVerdict::first;
@@ -75,15 +72,15 @@ SynVerdict HalfFlow::on_syn(const DataSegment& syn, std::uint16_t mss) {
 
 void HalfFlow::start(SequenceNumber at, bool mid_stream) {
   low_ = high_ = at;
-  low_moved_ = mid_stream;
-  started_ = true;
-  in_step_ = !mid_stream;
-  strays_ = 0;
+  state_.low_moved = mid_stream;
+  state_.started = true;
+  state_.in_step = !mid_stream;
+  state_.strays = 0;
 }
 
 void HalfFlow::raise_low(SequenceNumber to) {
   low_ = later_of(low_, to);
-  low_moved_ = true;
+  state_.low_moved = true;
 }
 
 void HalfFlow::leave(const FlowWork& work) {
@@ -115,21 +112,14 @@ Tracking* HalfFlow::borrow_tracking(TrackingPool& trackings) {
 // -- classes --
 
 bool HalfFlow::is_zero_window_probe(const DataSegment& s) const {
-  return peer_window_zero_ && s.payload <= 1 && s.range.size() == s.payload;
+  return state_.peer_window_zero && s.payload <= 1 && s.range.size() == s.payload;
 }
 
 /// A keep-alive repeats the last byte *acknowledged* (RFC 9293, 3.8.4); one byte that nobody has acknowledged
 /// yet is a retransmission like any other.
 bool HalfFlow::is_keepalive(const DataSegment& s) const {
-  return s.payload == 1 && s.range.size() == 1 && s.range.begin == high_ - 1 && acked_ &&
+  return s.payload == 1 && s.range.size() == 1 && s.range.begin == high_ - 1 && state_.acked &&
          at_or_before(high_, last_ack_);
-}
-
-/// Without payload the byte below the last one acknowledged is repeated in the number only.
-std::optional<SegmentClass> HalfFlow::classify_empty(SequenceNumber sequence) const {
-  const bool all_acked = acked_ && (!started_ || at_or_before(high_, last_ack_));
-  if (!all_acked || sequence != last_ack_ - 1) return std::nullopt;
-  return peer_window_zero_ ? SegmentClass::probe : SegmentClass::keepalive;
 }
 
 /// Both halves of the round trip together; zero: neither is known.
@@ -163,55 +153,26 @@ bool HalfFlow::is_capture_duplicate(const DataSegment& s, const HalfFlow& peer, 
   return false;
 }
 
-namespace {
-
-void remember(const DataSegment& s, Tracking& t) {
-  if (s.ip_id == 0 && !s.has_timestamp) return;
-  t.seen[t.next_seen] = {.sequence = s.range.begin,
-                         .mark = s.ip_id != 0 ? s.ip_id : s.timestamp,
-                         .at = CoarseTime(s.time),
-                         .length = static_cast<std::uint16_t>(s.range.size()),
-                         .by_timestamp = s.ip_id == 0};
-  t.next_seen = static_cast<std::uint8_t>((t.next_seen + 1U) % t.seen.size());
-}
-
-}  // namespace
-
 /// More than a quarter of the sequence space away from H: garbage, or another connection whose SYN was not
 /// seen.
 bool HalfFlow::is_out_of_reach(const DataSegment& s) {
   if (std::abs(static_cast<std::int64_t>(sequence_distance(s.range.end, high_))) < kReach) {
-    strays_ = 0;
+    state_.strays = 0;
     return false;
   }
-  strays_ = (strays_ + 1U) & 3U;
-  return strays_ < kStraysBeforeRestart;
-}
-
-void HalfFlow::note_ecn(const DataSegment& s, Tracking& t) {
-  if (s.ecn == 0) return;
-  ecn_capable_ = true;
-  if (s.ecn == kEcnCe) t.last_marked = s.time;
-}
-
-/// What most segments are: more than a probe, from H on, of a direction that is tracked and acknowledged. It
-/// was never seen, and cannot lie out of reach.
-bool HalfFlow::is_next_in_turn(const DataSegment& s) const {
-  return s.range.begin == high_ && started_ && acked_ && strays_ == 0 && s.payload > 1 &&
-         tracking_ != TrackingPool::kNone;
+  state_.strays = (state_.strays + 1U) & 3U;
+  return state_.strays < kStraysBeforeRestart;
 }
 
 SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, const CaptureGap& gap,
                                  const FlowWork& work) {
   const std::uint32_t all = s.wire_segments;
-  if (is_next_in_turn(s)) [[likely]] {
-    Tracking& t = work.trackings[tracking_];
-    remember(s, t);
-    note_ecn(s, t);
-    append_in_turn(s, t, work.path);
+  if (Tracking* const usual = in_turn(s.range, s.payload, all, work.trackings)) [[likely]] {
+    work.path.segments_sent(s.time, all, smoothed_.mean());
+    take_in_turn(s, *usual);
     return {.kind = SegmentClass::fresh, .fresh = all};
   }
-  if (!started_) start(acked_ ? later_of(s.range.begin, last_ack_) : s.range.begin, true);
+  if (!state_.started) start(state_.acked ? later_of(s.range.begin, last_ack_) : s.range.begin, true);
   if (is_zero_window_probe(s)) return {.kind = SegmentClass::probe, .segments = all};
   if (is_keepalive(s)) return {.kind = SegmentClass::keepalive, .segments = all};
   Tracking* t = borrow_tracking(work.trackings);
@@ -219,7 +180,7 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
   if (is_capture_duplicate(s, peer, *t)) return {.kind = SegmentClass::duplicate, .segments = all};
   remember(s, *t);
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
-  if (strays_ >= kStraysBeforeRestart) {
+  if (state_.strays >= kStraysBeforeRestart) {
     leave(work);
     start(s.range.begin, true);
     t = borrow_tracking(work.trackings);
@@ -240,17 +201,15 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
 SegmentVerdict HalfFlow::classify_untracked(const DataSegment& s) {
   const std::uint32_t all = s.wire_segments;
   if (is_out_of_reach(s)) return {.kind = SegmentClass::unknown, .segments = all};
-  if (strays_ >= kStraysBeforeRestart) start(s.range.begin, true);
+  if (state_.strays >= kStraysBeforeRestart) start(s.range.begin, true);
   if (at_or_before(high_, s.range.begin)) {
     if (precedes(high_, s.range.begin)) raise_low(s.range.begin);  // a hole that cannot be kept
-    high_ = s.range.end;
-    if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
+    raise_high(s.range.end);
     return {.kind = SegmentClass::fresh, .fresh = all};
   }
-  high_ = later_of(high_, s.range.end);
-  if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
+  raise_high(later_of(high_, s.range.end));
   if (precedes(s.range.begin, low_)) return {.kind = SegmentClass::unknown, .segments = all};
-  const bool acknowledged = acked_ && at_or_before(s.range.end, last_ack_);
+  const bool acknowledged = state_.acked && at_or_before(s.range.end, last_ack_);
   return {.kind = acknowledged ? SegmentClass::spurious : SegmentClass::retransmitted, .segments = all};
 }
 
@@ -273,7 +232,7 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
   const SentAgain again = send_again(old, parts, timeout, t, path);  // skips the holes
   const Filled filled = fill_holes(old, parts, reordering, gap, t, path);
   last_sent_again_ = CoarseTime(s.time);
-  sent_again_ = true;
+  state_.sent_again = true;
 
   if (filled.bytes() * 2 >= old.size()) {
     verdict.kind = filled.late > 0        ? SegmentClass::hole_fill
@@ -302,37 +261,19 @@ Duration HalfFlow::timeout_at(TimePoint now, const HalfFlow& peer, const Trackin
 
 // -- new bytes --
 
-/// append_fresh says the same of what is next in turn.
-inline void HalfFlow::append_in_turn(const DataSegment& s, Tracking& t, PathWindow& path) {
-  SegmentRing& ring = t.ring;
-  if (precedes(last_ack_, s.range.end) && s.wire_segments <= kMostOfOne && !ring.is_full()) [[likely]] {
-    high_ = s.range.end;
-    if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
-    if (!ring.empty() && s.time - ring.back().sent <= kBackToBack) ring.back().set(SentSegment::kFollowed);
-    path.segments_sent(s.time, s.wire_segments, smoothed_.mean());
-    ring.push_with_room({.range = s.range,
-                         .sent = s.time,
-                         .charged = static_cast<std::uint32_t>(s.charged.count()),
-                         .segments = static_cast<std::uint16_t>(s.wire_segments)});
-    return;
-  }
-  append_fresh(s.range, Parts{s}, t, path);
-}
-
 void HalfFlow::append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path) {
   const TimePoint at = parts.whole.time;
   const SequenceNumber before = high_;
-  high_ = part.end;
-  if (sequence_distance(high_, low_) > kReach) raise_low(high_ - kReach);
+  raise_high(part.end);
 
   if (precedes(before, part.begin)) {
-    if (!in_step_) {
+    if (!state_.in_step) {
       raise_low(part.begin);  // joined mid-stream: what was in flight then is neither lost nor reordered
-    } else if (!acked_ || precedes(last_ack_, part.begin)) {
-      open_hole({acked_ ? later_of(before, last_ack_) : before, part.begin}, at, t, path);
+    } else if (!state_.acked || precedes(last_ack_, part.begin)) {
+      open_hole({state_.acked ? later_of(before, last_ack_) : before, part.begin}, at, t, path);
     }
   }
-  if (!t.ring.empty() && at - t.ring.back().sent <= kBackToBack) t.ring.back().set(SentSegment::kFollowed);
+  t.ring.note_followed(at);
   keep_in_flight(t.ring.size(), part, parts, t, path);
 }
 
@@ -382,18 +323,18 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
                       .sent = now,
                       .charged = parts.charged(part),
                       .segments = static_cast<std::uint16_t>(std::min(parts.segments(part), kMostOfOne))};
-  if (acked_) {
+  if (state_.acked) {
     path.segments_sent(now, segment.segments, smoothed_.mean());
   } else {
     segment.set(SentSegment::kUncounted);
   }
-  if (acked_ && at_or_before(part.end, last_ack_)) {  // the tap saw the ACK first
+  if (state_.acked && at_or_before(part.end, last_ack_)) {  // the tap saw the ACK first
     path.segments_delivered(segment.sent, segment.segments);
     path.delivered(now, Bytes(segment.charged));
     return;
   }
   SegmentRing& ring = t.ring;
-  if (!acked_ && ring.size() >= kMostUnanswered) {  // they are in no cohort: nothing is lost with them
+  if (!state_.acked && ring.size() >= kMostUnanswered) {  // they are in no cohort: nothing is lost with them
     ring.pop_front();
     at = at > 0 ? at - 1 : 0;
   }
@@ -414,7 +355,7 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
     return;
   }
   make_room(t, path);
-  if (!ring.insert(at > 0 ? at - 1 : 0, segment) && acked_)
+  if (!ring.insert(at > 0 ? at - 1 : 0, segment) && state_.acked)
     path.segments_forgotten(segment.sent, segment.segments);
 }
 
@@ -443,7 +384,7 @@ void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
 HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts, Duration timeout,
                                          Tracking& t, PathWindow& path) {
   SentAgain again;
-  const SequenceRange open{acked_ ? later_of(part.begin, last_ack_) : part.begin, part.end};
+  const SequenceRange open{state_.acked ? later_of(part.begin, last_ack_) : part.begin, part.end};
   if (open.empty()) return again;
 
   const TimePoint now = parts.whole.time;
@@ -509,7 +450,7 @@ HalfFlow::Filled HalfFlow::fill_holes(SequenceRange part, const Parts& parts, Du
       filled.reordered += here.size();
     } else {
       filled.late += here.size();
-      if (acked_) path.hole_filled_late(hole.opened, parts.segments(here));
+      if (state_.acked) path.hole_filled_late(hole.opened, parts.segments(here));
     }
     keep_in_flight(t.ring.first_ending_after(here.begin), here, parts, t, path);
 

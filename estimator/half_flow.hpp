@@ -7,6 +7,7 @@
 /// life of the flow, or the flow is moved with `leave`.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <optional>
 
@@ -107,7 +108,7 @@ class HalfFlow {
   /// True when a SYN with this number opens another connection than the one that is tracked: the ports are
   /// used anew.
   [[nodiscard]] bool conflicts_with_syn(SequenceNumber isn) const {
-    return started_ && !(opened_ && !low_moved_ && isn + 1 == low_);
+    return state_.started && !(state_.opened && !state_.low_moved && isn + 1 == low_);
   }
 
   /// `peer` is the other direction of the same connection.
@@ -116,13 +117,36 @@ class HalfFlow {
   /// An acknowledgment that repeats the last one: most data carry one. (on_ack could still split a segment
   /// that an ACK seen before its data had cut through; the next ACK does.)
   [[nodiscard]] bool is_told_nothing_by(const PacketRecord& ack) const {
-    return acked_ && in_step_ && ack.acknowledgment == last_ack_ && ack.sack_count == 0 && ack.payload > 0 &&
-           ack.window != 0 && !peer_window_zero_ && !syn_waits_;
+    return was_told_last(ack.acknowledgment) && ack.sack_count == 0 && ack.payload > 0 && ack.window != 0;
   }
+  /// The acknowledgment before had the same number, and nothing else is waited for.
+  [[nodiscard]] bool was_told_last(SequenceNumber acknowledgment) const {
+    return steadily_acked() && acknowledgment == last_ack_;
+  }
+  // Inlined by whoever takes packets by the million: half_flow_usual.hpp.
+  /// The working memory of a segment that is what most are: in its turn, more than a probe, of a direction
+  /// that is tracked and acknowledged. It was never seen, and cannot lie out of reach. nullptr: it is
+  /// another, or there is no room for it.
+  [[nodiscard]] Tracking* in_turn(SequenceRange range, std::uint32_t payload, std::uint32_t wire_segments,
+                                  TrackingPool& trackings) const;
+  /// What on_data does with it, but for telling the path that it was sent.
+  void take_in_turn(const DataSegment& segment, Tracking& t);
+  [[nodiscard]] Duration usual_rtt() const { return smoothed_.mean(); }
+  /// The working memory for an acknowledgment that is what most are, without SACK blocks or a closed window:
+  /// it advances the number, and nothing of what is in flight was SACKed, overtaken or sent again. nullptr:
+  /// it is another.
+  [[nodiscard]] Tracking* asked_usually(const PacketRecord& ack, TrackingPool& trackings) const;
+  /// What on_ack does with it.
+  AckVerdict on_usual_ack(const PacketRecord& ack, Tracking& t, const FlowWork& work);
   /// An acknowledgment of this direction's data, seen travelling the other way.
   AckVerdict on_ack(const PacketRecord& ack, const FlowWork& work);
-  /// A keep-alive or probe without payload.
-  [[nodiscard]] std::optional<SegmentClass> classify_empty(SequenceNumber sequence) const;
+  /// A keep-alive or probe without payload: the byte below the last one acknowledged is repeated in the
+  /// number only.
+  [[nodiscard]] std::optional<SegmentClass> classify_empty(SequenceNumber sequence) const {
+    if (!state_.acked || sequence != last_ack_ - 1) return std::nullopt;
+    if (state_.started && precedes(last_ack_, high_)) return std::nullopt;
+    return state_.peer_window_zero ? SegmentClass::probe : SegmentClass::keepalive;
+  }
   /// The ACK of this direction's data that a mark came back with: true when the data had left unmarked by us.
   [[nodiscard]] bool left_unmarked(TimePoint now, TrackingPool& trackings) const;
 
@@ -135,19 +159,19 @@ class HalfFlow {
   [[nodiscard]] TrackingPool::Number tracking() const { return tracking_; }
   /// TCP Fast Open: a SYN-ACK that covers the SYN but not the SYN's data refuses them (RFC 7413, 4.2.2).
   [[nodiscard]] bool refuses_syn_data(SequenceNumber ack) const {
-    return opened_ && !acked_ && ack == low_ && high_ != low_;
+    return state_.opened && !state_.acked && ack == low_ && high_ != low_;
   }
   void reject_syn_data(const FlowWork& work);
 
   [[nodiscard]] std::uint16_t offered_mss() const { return offered_mss_; }
   [[nodiscard]] std::optional<Duration> least_rtt() const { return floor_.value(); }
-  [[nodiscard]] bool is_acknowledged() const { return acked_; }
-  /// True for the first data of each second.
-  [[nodiscard]] bool first_data_in(std::int64_t second) {
-    const auto low_bits = static_cast<std::uint16_t>(second);
-    if (counted_second_ == low_bits) return false;
-    counted_second_ = low_bits;
-    base_due_ = true;
+  [[nodiscard]] bool is_acknowledged() const { return state_.acked; }
+  /// True for the first data of each period (PathWindow::flow_period).
+  [[nodiscard]] bool first_data_in(std::int64_t period) {
+    const auto low_bits = static_cast<std::uint16_t>(period);
+    if (counted_period_ == low_bits) return false;
+    counted_period_ = low_bits;
+    state_.base_due = true;
     return true;
   }
 
@@ -157,16 +181,46 @@ class HalfFlow {
   /// Of the last data or SYN.
   [[nodiscard]] std::uint8_t dscp() const { return dscp_; }
   void set_dscp(std::uint8_t dscp) { dscp_ = dscp; }
-  /// True once for each second with data: the base may have aged.
+  /// True once for each period with data: the base may have aged.
   [[nodiscard]] bool base_is_due() {
-    const bool due = base_due_;
-    base_due_ = false;
+    const bool due = state_.base_due;
+    state_.base_due = false;
     return due;
   }
 
  private:
   struct Parts;
   struct AckProgress;
+  /// What is known of it, in one word: the short ways ask for several at once.
+  struct State {
+    std::uint16_t opened : 1 = 0;     ///< its SYN was seen
+    std::uint16_t started : 1 = 0;    ///< low and H are meaningful
+    std::uint16_t in_step : 1 = 0;    ///< 0: joined mid-stream, what was in flight then is unknown
+    std::uint16_t acked : 1 = 0;      ///< the other direction acknowledges: not a one-way view
+    std::uint16_t low_moved : 1 = 0;  ///< low is not the one after the SYN's any more
+    std::uint16_t peer_window_zero : 1 = 0;
+    std::uint16_t ecn_capable : 1 = 0;
+    std::uint16_t syn_waits : 1 = 0;   ///< sent once and not answered yet
+    std::uint16_t sent_again : 1 = 0;  ///< last_sent_again_ is meaningful
+    std::uint16_t reorders : 1 = 0;    ///< the path overtakes: SACKs above a segment do not prove it lost
+    std::uint16_t base_due : 1 = 0;
+    std::uint16_t strays : 2 = 0;  ///< segments in a row that lie out of reach of H
+    std::uint16_t unused : 3 = 0;
+  };
+  /// In step, and nothing of the other end is waited for.
+  [[nodiscard]] bool steadily_acked() const {
+    return is_so({.in_step = 1, .acked = 1, .peer_window_zero = 1, .syn_waits = 1},
+                 {.in_step = 1, .acked = 1});
+  }
+  /// Whether those of `mask` are as in `wanted`.
+  [[nodiscard]] bool is_so(State mask, State wanted) const {
+    const auto bits = [](State state) { return std::bit_cast<std::uint16_t>(state); };
+    return (bits(state_) & bits(mask)) == bits(wanted);
+  }
+  /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
+  static constexpr std::int32_t kReach = 1 << 30;
+  /// Wire segments that one entry counts.
+  static constexpr std::uint32_t kMostOfOne = 0xffff;
   /// Bytes of holes that were filled, by what they had been.
   struct Filled {
     std::uint32_t late = 0;
@@ -186,10 +240,11 @@ class HalfFlow {
     return tracking_ == TrackingPool::kNone ? nullptr : &trackings[tracking_];
   }
   [[nodiscard]] Tracking* borrow_tracking(TrackingPool& trackings);
-  [[nodiscard]] SequenceNumber nothing_doubted_below() const { return acked_ ? last_ack_ : low_; }
+  [[nodiscard]] SequenceNumber nothing_doubted_below() const { return state_.acked ? last_ack_ : low_; }
 
-  [[nodiscard]] bool is_next_in_turn(const DataSegment& s) const;
+  static void remember(const DataSegment& s, Tracking& t);
   void note_ecn(const DataSegment& s, Tracking& t);
+  void raise_high(SequenceNumber to);
   [[nodiscard]] bool is_zero_window_probe(const DataSegment& s) const;
   [[nodiscard]] bool is_keepalive(const DataSegment& s) const;
   [[nodiscard]] Duration least_round_trip(const HalfFlow& peer) const;
@@ -202,7 +257,6 @@ class HalfFlow {
                                                    const CaptureGap& gap, Tracking& t, PathWindow& path);
   [[nodiscard]] Duration timeout_at(TimePoint now, const HalfFlow& peer, const Tracking& t) const;
 
-  void append_in_turn(const DataSegment& s, Tracking& t, PathWindow& path);
   void append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
   void open_hole(SequenceRange hole, TimePoint at, Tracking& t, PathWindow& path);
   [[nodiscard]] bool forget_oldest_hole(std::size_t& i, SequenceRange here, Tracking& t, PathWindow& path);
@@ -214,6 +268,20 @@ class HalfFlow {
                                      PathWindow& path);
   static void split_at(SequenceNumber at, SegmentRing& ring);
 
+  [[nodiscard]] AckVerdict go_on_with_ack(const PacketRecord& ack, const FlowWork& work,
+                                          std::uint64_t charged, std::uint32_t bytes);
+  void acknowledge(const PacketRecord& ack, AckProgress& progress, Tracking& t, const FlowWork& work);
+  void finish_ack(const PacketRecord& ack, const AckProgress& progress, Tracking& t, const FlowWork& work,
+                  AckVerdict& verdict);
+  void conclude(const PacketRecord& ack, const AckProgress& progress, std::uint16_t mss, AckVerdict& verdict);
+  /// Older bytes that were sent again held up the ACK of what was sent then.
+  [[nodiscard]] bool was_sent_again_since(TimePoint sent) const {
+    return state_.sent_again && last_sent_again_.before(sent) <= Duration::zero();
+  }
+  /// What lost or marked something lately is still asked about: D-SACKs and ECE come after the last ACK.
+  void rest_in_a_crowd(const Tracking& t, TrackingPool& trackings) {
+    if (trackings.is_crowded() && !t.trouble && t.last_marked == TimePoint()) rest(trackings);
+  }
   void acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path);
   void acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress, Tracking& t,
                                PathWindow& path);
@@ -239,20 +307,9 @@ class HalfFlow {
   CoarseTime last_sent_again_;  ///< anything below H, and the SYN: older bytes held the ACKs of newer ones
   TrackingPool::Number tracking_ = TrackingPool::kNone;
   std::uint16_t offered_mss_ = 0;
-  std::uint16_t counted_second_ = 0xffff;
+  std::uint16_t counted_period_ = 0xffff;
   std::uint8_t dscp_ = 0;
-  bool opened_ : 1 = false;     ///< its SYN was seen
-  bool started_ : 1 = false;    ///< low and H are meaningful
-  bool in_step_ : 1 = false;    ///< 0: joined mid-stream, what was in flight then is unknown
-  bool acked_ : 1 = false;      ///< the other direction acknowledges: not a one-way view
-  bool low_moved_ : 1 = false;  ///< low is not the one after the SYN's any more
-  bool peer_window_zero_ : 1 = false;
-  bool ecn_capable_ : 1 = false;
-  bool syn_waits_ : 1 = false;   ///< sent once and not answered yet
-  bool sent_again_ : 1 = false;  ///< last_sent_again_ is meaningful
-  bool reorders_ : 1 = false;    ///< the path overtakes: SACKs above a segment do not prove it lost
-  bool base_due_ : 1 = false;
-  std::uint8_t strays_ : 2 = 0;  ///< segments in a row that lie out of reach of H
+  State state_;
 };
 static_assert(sizeof(HalfFlow) <= 52, "two of them and the key of a flow fill two cache lines");
 

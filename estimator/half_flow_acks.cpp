@@ -3,14 +3,13 @@
 #include <cstddef>
 #include <utility>
 
-#include "estimator/half_flow.hpp"
+#include "estimator/half_flow_usual.hpp"
 
 namespace weir {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kLongestRtt = 60s;
 /// Without any RTT known a segment is overtaken when others sent this much later have arrived.
 constexpr Duration kLongestReordering = 3ms;
 /// RFC 6675, 2 (DupThresh): a segment is lost when this many segments above it are SACKed.
@@ -19,16 +18,6 @@ constexpr std::uint32_t kSackedAboveLost = 3;
 constexpr std::uint32_t kUsualMss = 1460;
 
 }  // namespace
-
-struct HalfFlow::AckProgress {
-  TimePoint now;
-  std::uint64_t charged = 0;
-  std::uint32_t bytes = 0;
-  UndoneLosses undone{};
-  std::optional<TimePoint> timed{};  ///< when the segment was sent whose arrival this ACK reports
-  bool immediate = false;            ///< the receiver cannot have held the ACK back
-  bool advanced = false;             ///< the ACK covers more than the one before
-};
 
 // -- deliveries --
 
@@ -61,7 +50,7 @@ void HalfFlow::settle_troubled(SentSegment& segment, AckProgress& progress, Trac
   if (!resent) t.newest_delivered = std::max(t.newest_delivered, segment.sent);
   if (segment.is(SentSegment::kLost)) {  // not lost, only overtaken
     path.loss_undone(segment.sent, segment.segments);
-    reorders_ = true;
+    state_.reorders = true;
   } else if (!segment.is(SentSegment::kUncounted)) {
     if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
     path.segments_delivered(segment.sent, segment.segments);
@@ -83,15 +72,14 @@ void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Trac
     if (precedes(ack, segment.range.end)) return;  // no room to split it: its upper part decides
     settle_delivered(segment, progress, t, path);
     constexpr auto kUnfit = SentSegment::kRetransmitted | SentSegment::kSacked | SentSegment::kMerged;
-    if (segment.range.end == ack && (segment.flags & kUnfit) == 0 &&
-        !(sent_again_ && last_sent_again_.before(segment.sent) <= Duration::zero())) {
+    if (segment.range.end == ack && (segment.flags & kUnfit) == 0 && !was_sent_again_since(segment.sent)) {
       progress.timed = segment.sent;
       progress.immediate = segment.is(SentSegment::kFollowed);
-      sent_again_ = false;  // all that is still in flight left later
+      state_.sent_again = false;  // all that is still in flight left later
     }
     ring.pop_front();
   }
-  if (ring.empty()) sent_again_ = false;
+  if (ring.empty()) state_.sent_again = false;
 }
 
 void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress,
@@ -128,7 +116,7 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
     });
   }
   if (!any_new || trouble.sacked.empty() || ring.empty()) return;
-  if (!reorders_) {
+  if (!state_.reorders) {
     const std::uint32_t reach = (kSackedAboveLost - 1) * (mss != 0 ? mss : kUsualMss);
     count_lost_below_sacked(reach, progress.now, t, path);
   }
@@ -234,7 +222,7 @@ void HalfFlow::undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Tro
 /// or a full backlog may stand in for the host.
 Duration HalfFlow::take_handshake(const PacketRecord& ack) {
   if (precedes(ack.acknowledgment, low_)) return Duration::zero();
-  syn_waits_ = false;
+  state_.syn_waits = false;
   const Duration took = last_sent_again_.before(ack.time);
   if (!smoothed_.is_known()) smoothed_.add(took);
   return took;
@@ -250,64 +238,74 @@ bool HalfFlow::brings_in_step(const PacketRecord& ack) const {
 }
 
 AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
-  peer_window_zero_ = ack.window == 0 && !ack.has(kTcpSyn);
+  state_.peer_window_zero = ack.window == 0 && !ack.has(kTcpSyn);
   const SequenceNumber number = ack.acknowledgment;
-  if (!acked_) {
-    acked_ = true;
+  if (!state_.acked) {
+    state_.acked = true;
     last_ack_ = number;
   }
   AckVerdict verdict;
-  if (syn_waits_) verdict.answered = take_handshake(ack);
-  Tracking* const t = started_ ? tracking_in(work.trackings) : nullptr;
+  if (state_.syn_waits) verdict.answered = take_handshake(ack);
+  Tracking* const t = state_.started ? tracking_in(work.trackings) : nullptr;
   if (t == nullptr) {
     if (precedes(last_ack_, number)) last_ack_ = number;
     return verdict;
   }
-  if (!in_step_ && brings_in_step(ack)) in_step_ = true;
+  if (!state_.in_step && brings_in_step(ack)) state_.in_step = true;
 
-  PathWindow& path = work.path;
   AckProgress progress{.now = ack.time};
-  if (t->trouble && ack.sack_count > 0) undo_by_dsack(ack, progress, *t->trouble, path);
+  if (t->trouble && ack.sack_count > 0) undo_by_dsack(ack, progress, *t->trouble, work.path);
   if (at_or_before(last_ack_, number)) {
     progress.advanced = number != last_ack_;
     last_ack_ = number;
-    acknowledge_up_to(earlier_of(number, high_), progress, *t, path);
-    if (t->trouble && !t->trouble->is_over()) {
-      Trouble& trouble = *t->trouble;
-      if (close_holes_below(number, trouble, path)) progress.timed.reset();
-      trouble.sacked.trim_below(number);
-      trouble.doubted_below = later_of(trouble.doubted_below, number);
-      trouble.lost_below = later_of(trouble.lost_below, number);
-    }
-    acknowledge_selectively(ack, work.mss, progress, *t, path);
+    acknowledge(ack, progress, *t, work);
   }
-  if (progress.charged > 0 || ack.payload == 0) t->last_ack = ack.time;
-  if (progress.charged > 0) {
-    path.delivered(ack.time, Bytes(progress.charged));
-    if (t->trouble) doubt_overtaken_retransmissions(*t, path);
-  }
-  if (progress.undone.segments > 0) reorders_ = true;
-  // What lost or marked something lately is still asked about: D-SACKs and ECE come after the last ACK.
-  if (work.trackings.is_crowded() && !t->trouble && t->last_marked == TimePoint()) rest(work.trackings);
-
-  verdict.undone = progress.undone;
-  if (!progress.timed) return verdict;
-  const Duration rtt = ack.time - *progress.timed;
-  if (rtt <= Duration::zero() || rtt > kLongestRtt) return verdict;
-  verdict.answered = rtt;
-  const bool held_back =
-      !progress.immediate && progress.bytes < 2 * segment_payload(work.mss, ack.tcp_header_bytes);
-  if (held_back) return verdict;
-  floor_.add(rtt, ack.time);
-  smoothed_.add(rtt);
-  verdict.rtt = rtt;
-  verdict.sent = *progress.timed;
-  verdict.charged = Bytes(progress.charged);
+  finish_ack(ack, progress, *t, work, verdict);
   return verdict;
 }
 
+/// What on_usual_ack leaves when it meets something unusual among the segments.
+AckVerdict HalfFlow::go_on_with_ack(const PacketRecord& ack, const FlowWork& work, std::uint64_t charged,
+                                    std::uint32_t bytes) {
+  Tracking& t = *tracking_in(work.trackings);
+  AckProgress progress{.now = ack.time, .charged = charged, .bytes = bytes, .advanced = true};
+  AckVerdict verdict;
+  acknowledge(ack, progress, t, work);
+  finish_ack(ack, progress, t, work, verdict);
+  return verdict;
+}
+
+void HalfFlow::acknowledge(const PacketRecord& ack, AckProgress& progress, Tracking& t,
+                           const FlowWork& work) {
+  PathWindow& path = work.path;
+  const SequenceNumber number = ack.acknowledgment;
+  acknowledge_up_to(earlier_of(number, high_), progress, t, path);
+  if (t.trouble && !t.trouble->is_over()) {
+    Trouble& trouble = *t.trouble;
+    if (close_holes_below(number, trouble, path)) progress.timed.reset();
+    trouble.sacked.trim_below(number);
+    trouble.doubted_below = later_of(trouble.doubted_below, number);
+    trouble.lost_below = later_of(trouble.lost_below, number);
+  }
+  acknowledge_selectively(ack, work.mss, progress, t, path);
+}
+
+void HalfFlow::finish_ack(const PacketRecord& ack, const AckProgress& progress, Tracking& t,
+                          const FlowWork& work, AckVerdict& verdict) {
+  if (progress.charged > 0 || ack.payload == 0) t.last_ack = ack.time;
+  if (progress.charged > 0) {
+    work.path.delivered(ack.time, Bytes(progress.charged));
+    if (t.trouble) doubt_overtaken_retransmissions(t, work.path);
+  }
+  if (progress.undone.segments > 0) state_.reorders = true;
+  t.troubled = t.trouble && !t.trouble->is_at_rest();
+  verdict.undone = progress.undone;
+  rest_in_a_crowd(t, work.trackings);  // t is gone then
+  conclude(ack, progress, work.mss, verdict);
+}
+
 bool HalfFlow::left_unmarked(TimePoint now, TrackingPool& trackings) const {
-  if (!ecn_capable_) return false;
+  if (!state_.ecn_capable) return false;
   if (tracking_ == TrackingPool::kNone) return true;
   const TimePoint marked = trackings[tracking_].last_marked;
   return marked == TimePoint() || now - marked > std::max<Duration>(2 * smoothed_.mean(), 200ms);

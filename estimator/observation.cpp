@@ -119,16 +119,33 @@ Observer::Observer(EstimatorSettings settings, std::string source, std::vector<s
   for (auto& of_direction : by_site_) of_direction.resize(site_names_.size());
 }
 
-void Observer::on_frame(const Frame& frame) {
-  const TimePoint time = clock_.believed(frame.time);  // as the estimator will
-  if (!first_) {
-    first_ = time;
-    next_tick_ = time + kTick;
-    last_tick_ = estimator_.tick(time, false);
+void Observer::on_frames(std::span<const Frame> frames) {
+  FrameClock clock = clock_;
+  TimePoint until = first_ ? next_tick_ : TimePoint::min();
+  TimePoint last = last_;
+  std::size_t handed = 0;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const TimePoint time = clock.believed(frames[i].time);  // as the estimator will
+    if (time >= until) [[unlikely]] {
+      estimator_.on_frames(frames.subspan(handed, i - handed));
+      handed = i;
+      last_ = last;
+      begin_at(time);
+      close_ticks_until(time);
+      until = next_tick_;
+    }
+    last = time;
   }
-  if (next_tick_ <= time) close_ticks_until(time);
-  last_ = time;
-  estimator_.on_frame(frame);
+  estimator_.on_frames(frames.subspan(handed));
+  last_ = last;
+  clock_ = clock;
+}
+
+void Observer::begin_at(TimePoint first) {
+  if (first_) return;
+  first_ = first;
+  next_tick_ = first + kTick;
+  last_tick_ = estimator_.tick(first, false);
 }
 
 void Observer::on_time(TimePoint now) {

@@ -114,7 +114,9 @@ class Observer {
   /// `site_names` in the order of the settings' sites.
   Observer(EstimatorSettings settings, std::string source, std::vector<std::string> site_names = {});
 
-  void on_frame(const Frame& frame);
+  void on_frame(const Frame& frame) { on_frames(std::span(&frame, 1)); }
+  /// The same of several.
+  void on_frames(std::span<const Frame> frames);
   void on_time(TimePoint now);
   /// The capture lost `count` more frames since the last call.
   void on_kernel_drops(std::uint64_t count);
@@ -142,6 +144,7 @@ class Observer {
 
     void add(const SiteMeasurement& tick);
   };
+  void begin_at(TimePoint first);
   void close_ticks_until(TimePoint now);
   void close_tick(TimePoint at);
   void add_sites(const std::vector<SiteMeasurement>& sites, Direction direction);

@@ -1,5 +1,6 @@
 #include "estimator/observe_file.hpp"
 
+#include <span>
 #include <utility>
 
 #include "estimator/capture.hpp"
@@ -19,7 +20,7 @@ Observation observe_file(const std::filesystem::path& path, EstimatorSettings se
   if (settings.sites.empty() && settings.inside.empty()) {
     Estimator scout(settings);
     read_capture_file(
-        path, [&](const Frame& frame) { scout.on_frame(frame); }, nullptr, kFramesForSides);
+        path, [&](std::span<const Frame> some) { scout.on_frames(some); }, nullptr, kFramesForSides);
     sides = scout.sides();
     for (const IpAddress& address : sides.inside) {
       settings.inside.push_back({.address = address, .length = static_cast<std::uint8_t>(address.width())});
@@ -32,9 +33,10 @@ Observation observe_file(const std::filesystem::path& path, EstimatorSettings se
   bool truncated = false;
   read_capture_file(
       path,
-      [&](const Frame& frame) {
-        observer.on_frame(frame);
-        if (++frames % kFramesPerProgress == 0 && progress) progress(frames);
+      [&](std::span<const Frame> some) {
+        observer.on_frames(some);
+        const std::uint64_t before = std::exchange(frames, frames + some.size());
+        if (progress && frames / kFramesPerProgress != before / kFramesPerProgress) progress(frames);
       },
       &truncated);
   if (truncated) observer.on_truncated();

@@ -7,21 +7,13 @@
 #include "estimator/estimator.hpp"
 #include "estimator/parse_link.hpp"
 #include "estimator/parse_reader.hpp"
+#include "estimator/parse_usual.hpp"
 
 namespace weir {
 namespace {
 
-/// A length that only a broken or forged file claims: super-packets end far below it. Sums of lengths and
-/// sequence numbers stay unambiguous under it.
-constexpr std::uint32_t kLongestFrame = 16U << 20U;
-
-/// Two NOPs and the head of the timestamps, as RFC 7323 lays them out (appendix A): all the options that most
-/// segments have.
-constexpr std::uint32_t kUsualOptions = 0x0101080a;
-
 constexpr std::uint8_t kProtocolHopByHop = 0;
 constexpr std::uint8_t kProtocolIp4 = 4;
-constexpr std::uint8_t kProtocolTcp = 6;
 constexpr std::uint8_t kProtocolUdp = 17;
 constexpr std::uint8_t kProtocolIp6 = 41;
 constexpr std::uint8_t kProtocolRouting = 43;
@@ -321,49 +313,9 @@ void take_tcp_options(Reader options, PacketRecord& record) {
   return parse_link(link_type, frame);
 }
 
-/// What most frames are, in one look: Ethernet, IPv4 without options, TCP without options but the timestamps
-/// as RFC 7323 lays them out (appendix A). False, and nothing of the record is touched, when it is anything
-/// else, or anything is wrong with it; the long way says the same of what this takes.
-[[nodiscard]] bool take_usual(const Frame& frame, PacketRecord& record) {
-  constexpr std::size_t kIp = kEthernetHeader, kTcp = kIp + 20, kOptions = kTcp + 20;
-  Reader reader(frame.bytes);
-  const auto usual = reader.take<kOptions>();
-  if (!usual || frame.link_type != kLinkEthernet || usual.u16<12>() != kEtherIp4) return false;
-  const bool whole_tcp = (usual.u16<kIp + 6>() & 0x3fffU) == 0 && usual.u8<kIp + 9>() == kProtocolTcp;
-  if (usual.u8<kIp>() != 0x45 || !whole_tcp) return false;
-  const std::uint32_t header = (usual.u8<kTcp + 12>() >> 4U) * 4U;
-  const auto stamps = header == 32 ? reader.peek<12>() : Header<12>();
-  if (stamps ? stamps.u32<0>() != kUsualOptions : header != 20) return false;
-  const std::uint32_t total = usual.u16<kIp + 2>();
-  if (total < 20 + header || frame.wire_length > kLongestFrame) return false;
+}  // namespace
 
-  record.time = frame.time;
-  record.frame_bytes = std::max<std::uint32_t>(frame.wire_length, kIp + total);
-  record.traffic_class = usual.u8<kIp + 1>();
-  record.protocol = kProtocolTcp;
-  record.ip_id = usual.u16<kIp + 4>();
-  record.tunnelled = false;
-  usual.copy_ip4<kIp + 12>(record.source);
-  usual.copy_ip4<kIp + 16>(record.destination);
-  record.source_port = usual.u16<kTcp>();
-  record.destination_port = usual.u16<kTcp + 2>();
-  record.sequence = usual.u32<kTcp + 4>();
-  record.acknowledgment = usual.u32<kTcp + 8>();
-  record.tcp_header_bytes = static_cast<std::uint8_t>(header);
-  record.flags = usual.u8<kTcp + 13>();
-  record.window = usual.u16<kTcp + 14>();
-  record.headers_bytes = kTcp + header;
-  record.payload = total - 20 - header;
-  record.mss_option = 0;
-  record.has_timestamp = static_cast<bool>(stamps);
-  record.timestamp_value = stamps ? stamps.u32<4>() : 0;
-  record.timestamp_echo = stamps ? stamps.u32<8>() : 0;
-  record.sack_count = 0;
-  return true;
-}
-
-/// Everything: what take_usual takes as well.
-[[nodiscard, gnu::noinline]] ParseOutcome take_any(const Frame& frame, PacketRecord& record) {
+ParseOutcome parse_frame(const Frame& frame, PacketRecord& record) {
   record.time = frame.time;
   record.frame_bytes = frame.wire_length;
   record.tunnelled = false;
@@ -389,12 +341,6 @@ void take_tcp_options(Reader options, PacketRecord& record) {
   const auto in_front = as_ethernet + static_cast<std::uint32_t>(at_ip - reader.left());
   return record.protocol == kProtocolTcp ? take_tcp(reader, in_front, network.payload, record)
                                          : look_through(reader, in_front, network.payload, record);
-}
-
-}  // namespace
-
-ParseOutcome parse_frame(const Frame& frame, PacketRecord& record) {
-  return take_usual(frame, record) ? ParseOutcome::tcp : take_any(frame, record);
 }
 
 }  // namespace weir

@@ -76,6 +76,7 @@ struct PacketRecord {
   std::array<SequenceRange, 4> sack{};  ///< the first sack_count of them
 
   [[nodiscard]] bool has(TcpFlag flag) const { return (flags & flag) != 0; }
+  bool operator==(const PacketRecord&) const = default;
 };
 
 /// Fills `record` as far as the outcome promises.

@@ -41,10 +41,9 @@ class Header {
   /// The words are stored as a comparison will load them (words_of): it need not wait for the stores.
   template <std::size_t At>
   void copy_ip4(IpAddress& to) const {
-    std::array<std::uint32_t, 4> bytes{};
-    bytes[0] = load<std::uint32_t, At>();
     to.family = Family::v4;
-    to.bytes = std::bit_cast<std::array<std::uint8_t, 16>>(bytes);
+    const std::array<std::uint64_t, 2> words{htole64(std::uint64_t{le32toh((load<std::uint32_t, At>()))}), 0};
+    std::memcpy(to.bytes.data(), words.data(), sizeof words);
   }
   template <std::size_t At>
   void copy_ip6(IpAddress& to) const {

@@ -44,6 +44,7 @@ struct PathWindow::RttHistory {
   std::array<DurationHistogram, kSlots> rtt{};
   std::array<DurationHistogram, kSlots> base{};
   std::int64_t newest = 0;
+  std::size_t newest_at = 0;
   TimePoint newest_ends;
 
   void advance_to(TimePoint now) {
@@ -56,13 +57,13 @@ struct PathWindow::RttHistory {
       base[at].clear();
     }
     newest = slot;
+    newest_at = static_cast<std::size_t>(newest % kSlots);
     newest_ends = TimePoint(kSlotLength * (slot + 1));
   }
   void add(const RttSample& sample) {
     advance_to(sample.taken);
-    const auto at = static_cast<std::size_t>(newest % kSlots);
-    rtt[at].add(sample.rtt);
-    base[at].add(sample.base, static_cast<std::uint32_t>(1 + sample.weight.count() / 1024));
+    rtt[newest_at].add(sample.rtt);
+    base[newest_at].add(sample.base, static_cast<std::uint32_t>(1 + sample.weight.count() / 1024));
   }
   [[nodiscard]] static DurationHistogram sum_of(const std::array<DurationHistogram, kSlots>& slots) {
     DurationHistogram sum;
@@ -93,13 +94,13 @@ TimePoint PathWindow::begin_of(CohortId cohort) const {
 // -- frames --
 
 void PathWindow::flow_seen(TimePoint at) {
-  const std::int64_t second = at.time_since_epoch() / 1s;
-  if (second != flows_second_) {
-    flows_last_second_ = second == flows_second_ + 1 ? flows_this_second_ : 0;
-    flows_this_second_ = 0;
-    flows_second_ = second;
+  const std::int64_t period = flow_period(at);
+  if (period != flows_period_) {
+    flows_last_period_ = period == flows_period_ + 1 ? flows_this_period_ : 0;
+    flows_this_period_ = 0;
+    flows_period_ = period;
   }
-  ++flows_this_second_;
+  ++flows_this_period_;
 }
 
 // -- fate of transmissions --
@@ -313,22 +314,16 @@ void PathWindow::follow_one_in(std::uint32_t n) {
   if (n == one_in_) return;
   one_in_ = n;
   reselected_ = true;
-  unanswered_since_.reset();
+  unanswered_since_ = kNever;
 }
 
 /// How much of all bytes the followed TCP stands for; nothing when TCP is too little to speak for the rest.
 std::optional<double> PathWindow::bytes_per_followed_byte() const {
-  Bytes sent = ticks_.empty() ? tick_.sent : Bytes();
-  Bytes sent_tcp = ticks_.empty() ? tick_.sent_tcp : Bytes();
-  Bytes sent_followed = ticks_.empty() ? tick_.followed : Bytes();
-  for (const TickSums& tick : ticks_) {
-    sent += tick.sent;
-    sent_tcp += tick.sent_tcp;
-    sent_followed += tick.followed;
-  }
-  const auto all = static_cast<double>(sent.count());
-  const auto tcp = static_cast<double>(sent_tcp.count());
-  const auto followed = static_cast<double>(sent_followed.count());
+  BytesByKind sent = ticks_.empty() ? tick_.sent : BytesByKind();
+  for (const TickSums& tick : ticks_) sent += tick.sent;
+  const auto all = static_cast<double>(sent.all().count());
+  const auto tcp = static_cast<double>(sent.tcp().count());
+  const auto followed = static_cast<double>(sent.followed().count());
   if (all == 0.0) return scale_;  // nothing but ACKs of what was sent before
   if (followed == 0.0 || tcp < kLeastTcpShare * all) return std::nullopt;
   // The followed connections are as many as they should be, but not those that send: ACKs of downloads do not
@@ -397,8 +392,8 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   m.at = now;
   m.interval = ticked_ ? now - tick_began_ : std::max(now - epoch_, Duration::zero());
   m.valid = !capture_lost;
-  m.sent = tick_.sent;
-  m.sent_tcp = tick_.sent_tcp;
+  m.sent = tick_.sent.all();
+  m.sent_tcp = tick_.sent.tcp();
   m.one_in = one_in_;
 
   if (rtt_history_) {
@@ -442,12 +437,12 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   if (samples_.size() < kMostSamples / 4) sample_stride_ = std::max(1U, sample_stride_ / 2);
 
   m.ece_echoes = ece_echoes_;
-  const std::int64_t second = now.time_since_epoch() / 1s;
-  m.flows = second == flows_second_       ? std::max(flows_this_second_, flows_last_second_)
-            : second == flows_second_ + 1 ? flows_this_second_
+  const std::int64_t period = flow_period(now);
+  m.flows = period == flows_period_       ? std::max(flows_this_period_, flows_last_period_)
+            : period == flows_period_ + 1 ? flows_this_period_
                                           : 0;
-  m.last_ack = last_ack_;
-  m.unanswered_since = unanswered_since_;
+  m.last_ack = unless_never(last_ack_);
+  m.unanswered_since = unless_never(unanswered_since_);
 
   ece_echoes_ = 0;
   tick_ = TickSums{};

@@ -40,6 +40,24 @@ enum class FrameKind : std::uint8_t {
   other_tcp,  ///< of a connection that is not followed, or not to be told (a fragment)
   followed_tcp,
 };
+inline constexpr std::size_t kFrameKinds = 3;
+
+/// Frames that belong to none of a tick's other two sums.
+class BytesByKind {
+ public:
+  void add(FrameKind kind, Bytes bytes) { sums_[static_cast<std::size_t>(kind)] += bytes; }
+  BytesByKind& operator+=(const BytesByKind& other) {
+    for (std::size_t i = 0; i < kFrameKinds; ++i) sums_[i] += other.sums_[i];
+    return *this;
+  }
+  [[nodiscard]] Bytes all() const { return of(FrameKind::no_tcp) + tcp(); }
+  [[nodiscard]] Bytes tcp() const { return of(FrameKind::other_tcp) + followed(); }
+  [[nodiscard]] Bytes followed() const { return of(FrameKind::followed_tcp); }
+
+ private:
+  [[nodiscard]] Bytes of(FrameKind kind) const { return sums_[static_cast<std::size_t>(kind)]; }
+  std::array<Bytes, kFrameKinds> sums_{};
+};
 
 class PathWindow {
  public:
@@ -51,20 +69,20 @@ class PathWindow {
 
   // -- frames --
   void frame_seen(TimePoint at, Bytes charged, FrameKind kind) {
-    tick_.sent += charged;
-    if (kind != FrameKind::no_tcp) tick_.sent_tcp += charged;
-    if (kind == FrameKind::followed_tcp) tick_.followed += charged;
+    tick_.sent.add(kind, charged);
     if (const Place& p = reach(at); p.cohort) add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
   }
   void data_seen(TimePoint at) {
     tick_.data = true;
-    if (!unanswered_since_) unanswered_since_ = at;
+    if (unanswered_since_ == kNever) unanswered_since_ = at;
   }
-  /// A flow had data in a second for the first time.
+  /// Flows are counted by the second, or what a shift makes of it: 2^30 ns.
+  [[nodiscard]] static std::int64_t flow_period(TimePoint at) { return at.time_since_epoch().count() >> 30; }
+  /// A flow had data in a period for the first time.
   void flow_seen(TimePoint at);
   void ack_seen(TimePoint at) {
     last_ack_ = at;
-    unanswered_since_.reset();
+    unanswered_since_ = kNever;
   }
   void unmarked_data_echoed() { ++ece_echoes_; }
 
@@ -76,9 +94,19 @@ class PathWindow {
     in_flight_ += segments;
     const Place& p = reach(at);
     if (p.cohort == nullptr) return;
-    p.cohort->sent += segments;
-    p.cohort->rtt = std::max(p.cohort->rtt, rtt > Duration::zero() ? rtt : kUnknownRtt);
-    add(p.slot->sent, segments);
+    p.book_sent(segments, rtt);
+  }
+  /// All that a frame tells which carries nothing but data sent for the first time: frame_seen, data_seen,
+  /// charge_sent and segments_sent.
+  void fresh_data_seen(TimePoint at, Bytes charged, std::uint32_t segments, Duration rtt) {
+    tick_.sent.add(FrameKind::followed_tcp, charged);
+    data_seen(at);
+    in_flight_ += segments;
+    const Place& p = reach(at);
+    if (p.cohort == nullptr) return;
+    add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
+    p.cohort->charged += charged;
+    p.book_sent(segments, rtt);
   }
   void charge_sent(TimePoint at, Bytes charged) {
     if (const Place& p = reach(at); p.cohort) p.cohort->charged += charged;
@@ -126,13 +154,18 @@ class PathWindow {
  private:
   /// Number of a 100 ms interval of send time since the estimator's epoch.
   using CohortId = std::uint32_t;
+  static constexpr TimePoint kNever = TimePoint::min();
+  [[nodiscard]] static std::optional<TimePoint> unless_never(TimePoint at) {
+    return at == kNever ? std::nullopt : std::optional(at);
+  }
   /// Before any RTT is known the fate of a segment is waited for this long.
   static constexpr Duration kUnknownRtt = std::chrono::milliseconds(450);
 
   /// Counters of strangers' packets: they stop at their ends instead of wrapping.
   template <class Counter>
   static void add(Counter& to, std::uint32_t count) {
-    to = static_cast<Counter>(to + std::min<std::uint32_t>(count, std::numeric_limits<Counter>::max() - to));
+    if (__builtin_add_overflow(to, count, &to)) [[unlikely]]
+      to = std::numeric_limits<Counter>::max();
   }
   template <class Counter>
   static void take_off(Counter& from, std::uint32_t count) {
@@ -158,9 +191,7 @@ class PathWindow {
   struct TickSums {
     TimePoint begin;
     TimePoint end;
-    Bytes sent;
-    Bytes sent_tcp;
-    Bytes followed;  ///< of sent_tcp, of connections whose deliveries are seen
+    BytesByKind sent;
     Bytes delivered;
     std::optional<TimePoint> first_delivery;
     Bytes first_delivery_bytes;
@@ -174,6 +205,12 @@ class PathWindow {
     OpenCohort* cohort = nullptr;
     Slot* slot = nullptr;
     [[nodiscard]] bool holds(TimePoint at) const { return at >= begin && at < end; }
+    void book_sent(std::uint32_t segments, Duration rtt) const {
+      cohort->sent += segments;
+      const Duration waits = rtt > Duration::zero() ? rtt : kUnknownRtt;
+      if (cohort->rtt < waits) cohort->rtt = waits;
+      add(slot->sent, segments);
+    }
   };
 
   [[nodiscard]] CohortId cohort_of(TimePoint at) const;
@@ -238,11 +275,11 @@ class PathWindow {
   Duration base_{};  ///< newest weighted median of the flows' bases; zero: unknown
 
   std::uint32_t ece_echoes_ = 0;
-  std::int64_t flows_second_ = 0;
-  std::uint32_t flows_this_second_ = 0;
-  std::uint32_t flows_last_second_ = 0;
-  std::optional<TimePoint> last_ack_;
-  std::optional<TimePoint> unanswered_since_;
+  std::int64_t flows_period_ = 0;
+  std::uint32_t flows_this_period_ = 0;
+  std::uint32_t flows_last_period_ = 0;
+  TimePoint last_ack_ = kNever;
+  TimePoint unanswered_since_ = kNever;
 };
 
 }  // namespace weir

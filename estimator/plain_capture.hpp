@@ -5,6 +5,7 @@
 /// simple enough to be read where it lies; everything else stays with libpcap.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -24,29 +25,27 @@ class PlainCapture {
   PlainCapture& operator=(PlainCapture&&) = delete;
 
   /// Hands over at most `most` frames; returns how many.
-  std::uint64_t read(const FrameHandler& handler, std::uint64_t most);
+  std::uint64_t read(const FramesHandler& handler, std::uint64_t most);
   /// The file ended in the middle of a record, could not be read on, or made no sense any more.
   [[nodiscard]] bool ended_early() const { return ended_early_; }
 
  private:
+  /// Enough to be worth a call, few enough to stay in the first-level cache.
+  static constexpr std::size_t kMostAtOnce = 64;
+
   PlainCapture() = default;
-  /// The next `count` bytes, valid until the next call; nullptr when there are not so many.
-  [[nodiscard]] const std::byte* next(std::size_t count) {
-    if (end_ - begin_ < count && !refill(count)) return nullptr;
-    const std::byte* at = block_.get() + begin_;
-    begin_ += count;
-    return at;
-  }
-  /// False: the file has not so many more.
-  [[nodiscard]] bool refill(std::size_t count);
-  [[nodiscard]] std::uint32_t word(const std::byte* at) const;
+  /// The whole records that lie in the block, at most `most` of them.
+  template <bool kSwapped>
+  [[nodiscard]] std::size_t take(std::size_t most);
+  /// Reads on, behind what is left. False: there was nothing more.
+  [[nodiscard]] bool refill();
 
   int descriptor_ = -1;
   std::unique_ptr<std::byte[]> block_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  std::array<Frame, kMostAtOnce> frames_;  ///< taken last
   bool swapped_ = false;
-  bool failed_ = false;  ///< the last attempt to read on
   bool ended_early_ = false;
   std::int64_t fraction_ns_ = 1;  ///< of one unit of a stamp's fraction
   int link_type_ = 1;

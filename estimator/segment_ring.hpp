@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -63,11 +64,13 @@ class SegmentRing {
   }
   [[nodiscard]] SentSegment& front() { return slots_[head_]; }
   [[nodiscard]] SentSegment& back() { return (*this)[size_ - 1]; }
-  /// Asks for the memory of the oldest one and of the next that will be appended.
-  void prefetch_ends() const {
-    if (!more_) return;
-    __builtin_prefetch(&slots_[head_]);
-    __builtin_prefetch(&slots_[(head_ + size_) & (capacity_ - 1)], 1);
+  /// Asks for the memory of the oldest two, or of the newest and the next that will be appended. They span
+  /// two cache lines at most, but for those at the ring's seam.
+  [[gnu::always_inline]] void prefetch_end(bool newest) const {
+    const std::uint32_t at = head_ + (newest ? size_ - 1 : 0);
+    const auto* first = reinterpret_cast<const char*>(&slots_[at & (capacity_ - 1)]);
+    __builtin_prefetch(first, 1);
+    __builtin_prefetch(first + 2 * sizeof(SentSegment) - 1, 1);
   }
   void pop_front() {
     head_ = (head_ + 1) & (capacity_ - 1);
@@ -90,6 +93,20 @@ class SegmentRing {
   /// Neither the ring nor the budget has room for one more; else there is room now.
   [[nodiscard]] bool is_full() { return size_ == capacity_ && !grow(); }
   void push_with_room(const SentSegment& segment) { slots_[(head_ + size_++) & (capacity_ - 1)] = segment; }
+  /// The same, and note_followed before.
+  [[gnu::always_inline]] void push_in_turn(const SentSegment& segment) {
+    SentSegment* const slots = slots_;
+    const std::uint32_t mask = capacity_ - 1;
+    const std::uint32_t size = size_;
+    const std::uint32_t behind = head_ + size;
+    if (size > 0) follow(slots[(behind - 1) & mask], segment.sent);
+    slots[behind & mask] = segment;
+    size_ = size + 1;
+  }
+  /// Another one leaves `at`: the ACK of what was sent just before cannot be a delayed one.
+  void note_followed(TimePoint at) {
+    if (!empty()) follow(back(), at);
+  }
 
   /// Index of the first segment that ends behind `at`; size() when there is none.
   [[nodiscard]] std::size_t first_ending_after(SequenceNumber at) const {
@@ -107,6 +124,10 @@ class SegmentRing {
   }
 
  private:
+  static void follow(SentSegment& segment, TimePoint at) {
+    constexpr Duration kBackToBack = std::chrono::milliseconds(1);
+    if (at - segment.sent <= kBackToBack) segment.set(SentSegment::kFollowed);
+  }
   [[nodiscard]] bool grow() {
     const std::size_t wider = std::size_t{2} * capacity_;
     const std::size_t taken = more_ ? capacity_ : 0;
@@ -121,13 +142,13 @@ class SegmentRing {
     return true;
   }
 
-  SegmentBudget* budget_;
-  std::array<SentSegment, kOwnSegments> own_;
   SentSegment* slots_ = own_.data();  ///< of the ring itself, or `more_`
-  std::unique_ptr<SentSegment[]> more_;
   std::uint32_t capacity_ = kOwnSegments;
   std::uint32_t head_ = 0;
   std::uint32_t size_ = 0;
+  SegmentBudget* budget_;
+  std::unique_ptr<SentSegment[]> more_;
+  std::array<SentSegment, kOwnSegments> own_;
 };
 
 }  // namespace weir

@@ -3,7 +3,8 @@
 /// Pure. To 64 ns, in eight bytes.
 #pragma once
 
-#include <chrono>
+#include <cstdint>
+#include <cstdlib>
 
 #include "config/units.hpp"
 #include "estimator/coarse_time.hpp"
@@ -18,10 +19,9 @@ class SmoothedRtt {
       variation_ = CoarseDuration(rtt / 2);
       return;
     }
-    const Duration mean = mean_.value();
-    const Duration variation = variation_.value();
-    variation_ = CoarseDuration(variation + (std::chrono::abs(rtt - mean) - variation) / 4);
-    mean_ = CoarseDuration(mean + (rtt - mean) / 8);
+    const std::int64_t off = CoarseDuration(rtt).steps() - mean_.steps();
+    variation_.move_by((std::abs(off) - variation_.steps()) / 4);
+    mean_.move_by(off / 8);
   }
   [[nodiscard]] bool is_known() const { return !mean_.is_zero(); }
   /// Zero until it is known.

@@ -15,7 +15,7 @@ TrackingPool::Number TrackingPool::lend(HalfFlow& owner) {
     hand_ = hand_ + 1 < trackings_.numbers() ? hand_ + 1 : 0;
     if (!trackings_.is_taken(hand_) || !can_be_spared(trackings_[hand_])) continue;
     trackings_[hand_].owner->tracking_is_gone();
-    trackings_.release(hand_);
+    give_back(hand_);
     if (const auto number = trackings_.acquire(owner, budget_)) return *number;
   }
   return kNone;

@@ -48,6 +48,7 @@ struct Trouble {
 
   /// Nothing is left of it but the memory of what was lost.
   [[nodiscard]] bool is_over() const { return holes.empty() && sacked.empty(); }
+  [[nodiscard]] bool is_at_rest() const { return is_over() && resent.empty(); }
 };
 
 /// A segment that passed a moment ago: a copy of it is known by it.
@@ -59,20 +60,23 @@ struct SeenSegment {
   bool by_timestamp = false;
 };
 
-struct Tracking {
+/// What a segment in its turn touches, and its ACK, comes first.
+struct alignas(64) Tracking {
   Tracking(HalfFlow& for_whom, SegmentBudget& budget) : owner(&for_whom), ring(budget) {}
 
   HalfFlow* owner;
   std::unique_ptr<Trouble> trouble;
   TimePoint newest_delivered;  ///< when the latest-sent segment known to have arrived was sent
   TimePoint last_ack;          ///< that may have asked for a retransmission
-  SegmentRing ring;
-  std::array<SeenSegment, 4> seen{};
   std::uint8_t next_seen = 0;
+  bool troubled = false;  ///< holes, SACKed bytes or retransmissions are in flight
+  std::array<SeenSegment, 4> seen{};
+  SegmentRing ring;
   TimePoint last_marked;  ///< data that left us with CE
 
   [[nodiscard]] bool rests() const { return ring.empty() && (!trouble || trouble->holes.empty()); }
   [[nodiscard]] Trouble& in_trouble(SequenceNumber nothing_doubted_below) {
+    troubled = true;
     if (!trouble) trouble = std::make_unique<Trouble>();
     if (trouble->is_over()) trouble->doubted_below = trouble->lost_below = nothing_doubted_below;
     return *trouble;
@@ -90,7 +94,12 @@ class TrackingPool {
   /// kNone: all are lent, and none of those looked at can be spared. One that rests is taken from its owner,
   /// or one of a direction that nobody has answered: its segments are in no cohort.
   [[nodiscard]] Number lend(HalfFlow& owner);
-  void give_back(Number number) { trackings_.release(number); }
+  void give_back(Number number) {
+    ++given_back_;
+    trackings_.release(number);
+  }
+  /// So many ever were: a pointer to a tracking is good as long as this does not change.
+  [[nodiscard]] std::uint64_t given_back() const { return given_back_; }
   [[nodiscard]] Tracking& operator[](Number number) { return trackings_[number]; }
   /// So many are lent that resting ones are worth more to others.
   [[nodiscard]] bool is_crowded() const { return trackings_.size() > kCrowd; }
@@ -108,6 +117,7 @@ class TrackingPool {
   SegmentBudget budget_;  ///< outlives the rings that it is shared by
   Slab<Tracking, 256> trackings_;
   Number hand_ = 0;
+  std::uint64_t given_back_ = 0;
 };
 
 }  // namespace weir

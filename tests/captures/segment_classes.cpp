@@ -64,11 +64,13 @@ int main(int argc, char** argv) {
     Observer observer(EstimatorSettings{}, argv[1]);
     Counts before;
     std::uint64_t frame = 0;
-    read_capture_file(argv[1], [&](const Frame& f) {
-      observer.on_frame(f);
-      const Counts after = counts_of(observer.estimator());
-      print_change(++frame, before, after);
-      before = after;
+    read_capture_file(argv[1], [&](std::span<const Frame> frames) {
+      for (const Frame& f : frames) {
+        observer.on_frame(f);
+        const Counts after = counts_of(observer.estimator());
+        print_change(++frame, before, after);
+        before = after;
+      }
     });
   } catch (const std::exception& failure) {
     std::fprintf(stderr, "%s: %s\n", argv[0], failure.what());

@@ -132,14 +132,16 @@ Read read(const fs::path& path, std::int64_t fraction_ns) {
   std::uint32_t i = 0;
   result.frames = read_capture_file(
       path,
-      [&](const Frame& frame) {
-        EXPECT_EQ(frame.time.time_since_epoch().count(), 1'000'000'000'000 + i * 1'000'000LL + fraction_ns);
-        EXPECT_EQ(frame.wire_length, 14 + ip_length(nth(i)));
-        EXPECT_EQ(frame.link_type, 1);
-        PacketRecord record;
-        EXPECT_EQ(parse_frame(frame, record), ParseOutcome::tcp);
-        EXPECT_EQ(record.sequence, i * 1000);
-        ++i;
+      [&](std::span<const Frame> frames) {
+        for (const Frame& frame : frames) {
+          EXPECT_EQ(frame.time.time_since_epoch().count(), 1'000'000'000'000 + i * 1'000'000LL + fraction_ns);
+          EXPECT_EQ(frame.wire_length, 14 + ip_length(nth(i)));
+          EXPECT_EQ(frame.link_type, 1);
+          PacketRecord record;
+          EXPECT_EQ(parse_frame(frame, record), ParseOutcome::tcp);
+          EXPECT_EQ(record.sequence, i * 1000);
+          ++i;
+        }
       },
       &result.truncated);
   EXPECT_EQ(result.frames, i);
@@ -199,7 +201,7 @@ TEST_F(CaptureFile, WhatIsNoCaptureIsSaidSo) {
 TEST_F(CaptureFile, OnlyTheBeginningIsReadWhenAsked) {
   const fs::path path = write("a.pcap", pcap(false, false));
   EXPECT_EQ(read_capture_file(
-                path, [](const Frame&) {}, nullptr, 10),
+                path, [](std::span<const Frame>) {}, nullptr, 10),
             10U);
 }
 

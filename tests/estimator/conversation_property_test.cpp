@@ -20,6 +20,8 @@ struct Staging {
   std::uint32_t peer_base = 5'000'000;  ///< and of the far host's
   Duration from = Duration::zero();     ///< when it begins
   bool far_side_is_ours = false;
+  bool accounts = false;
+  std::size_t rows = 0;  ///< of flows, kept with the accounts
 };
 
 struct Sums {
@@ -85,6 +87,8 @@ class Play {
   static EstimatorSettings settings(const Staging& staging) {
     EstimatorSettings s;
     s.sites = {{prefix(staging.far_side_is_ours ? "10.1.0.0/16" : "10.20.0.0/16")}};
+    s.keep_accounts = staging.accounts;
+    s.keep_flows = staging.rows;
     return s;
   }
   [[nodiscard]] Direction datas_way() const {
@@ -157,6 +161,14 @@ TEST_P(AnyConversation, ChargesEachLossOnce) {
   EXPECT_EQ(sums.lost_before, made.answer.hole_fill);
   const Answer& a = made.answer;
   EXPECT_EQ(sums.segments, a.fresh + a.retransmitted + a.spurious + a.hole_fill + a.reordered);
+}
+
+// Where rows of flows are kept every packet goes the long way.
+TEST_P(AnyConversation, ReadsTheSameByTheShortWays) {
+  const Conversation made = conversation(seed(), {.most_segments_a_packet = 4});
+  const Result by_long_ways = played(made.frames, {.accounts = true, .rows = 4});
+  expect_same(by_long_ways, played(made.frames, {.accounts = true}));
+  expect_same(by_long_ways, played(made.frames));
 }
 
 TEST_P(AnyConversation, ReadsTheSameWhereverTheNumbersWrap) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "estimator/parse_usual.hpp"
+
 #include "packet_builder.hpp"
 
 namespace weir {
@@ -216,6 +218,33 @@ TEST(Parse, ReadsSnapInEthernet) {
   // 1501 to 1535 is neither a length nor a type.
   EXPECT_EQ(outcome("020200020200 020000000001 05dd aaaa03 000000 0800 45"), ParseOutcome::opaque);
   EXPECT_EQ(outcome("020200020200 020000000001 05dc aaaa03 000000 0800 45"), ParseOutcome::malformed);
+}
+
+// The short way either leaves a frame alone or says the same as the long one.
+TEST(Parse, AtALookSaysTheSame) {
+  const TcpSpec plain{.seq = 7, .payload = 400, .traffic_class = 0xb8, .ip_id = 77};
+  const TcpSpec stamped{.seq = 7, .payload = 400, .timestamps = true, .tsval = 9, .tsecr = 8};
+  for (const TcpSpec& spec : {plain, stamped}) {
+    const Bytes8 whole = ethernet_frame(spec);
+    int taken = 0;
+    // Every byte of the headers changed, one after the other, and every length of what was captured.
+    for (std::size_t i = 0; i < 66; ++i) {
+      for (const unsigned change : {0x00U, 0x01U, 0x10U, 0x80U, 0xffU}) {
+        for (const std::size_t cut : {whole.size(), i}) {
+          Bytes8 bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut));
+          if (i < bytes.size()) bytes[i] ^= static_cast<std::byte>(change);
+          const Frame frame = as_frame(bytes, at_ms(1), 14 + ip_length(spec));
+          PacketRecord at_a_look;
+          if (!parse_usual(frame, at_a_look)) continue;
+          ++taken;
+          PacketRecord by_parts;
+          ASSERT_EQ(parse_frame(frame, by_parts), ParseOutcome::tcp) << i << ' ' << change;
+          EXPECT_EQ(at_a_look, by_parts) << i << ' ' << change;
+        }
+      }
+    }
+    EXPECT_GT(taken, 200);
+  }
 }
 
 // A record that is used again: what an outcome promises is of this frame, whatever the last one left.

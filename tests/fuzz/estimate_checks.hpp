@@ -2,7 +2,11 @@
 // reports.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
+
+#include <boost/json/object.hpp>
 
 #include "estimator/observation.hpp"
 #include "estimator/segment_totals.hpp"
@@ -49,5 +53,45 @@ inline void check(const Observation& whole) {
   require(!to_text(whole).empty());
   require(!to_json(whole).empty());
 }
+
+/// An observer that keeps rows of flows, and goes the long ways with every packet, beside one that does not:
+/// they say the same.
+class BothWays {
+ public:
+  explicit BothWays(EstimatorSettings settings)
+      : long_(with_rows(settings, 4), "fuzz"), short_(with_rows(settings, 0), "fuzz") {}
+
+  void on_frame(const Frame& frame) {
+    long_.on_frame(frame);
+    short_.on_frame(frame);
+  }
+  void on_time(TimePoint now) {
+    long_.on_time(now);
+    short_.on_time(now);
+  }
+  void on_kernel_drops(std::uint64_t count) {
+    long_.on_kernel_drops(count);
+    short_.on_kernel_drops(count);
+  }
+  void check_tick() const { check(long_.last_tick()); }
+  void finish() {
+    const Observation whole = long_.finish();
+    check_tick();
+    check(whole);
+    require(whole.flows && whole.flows->rows.size() <= 4);
+    boost::json::object told = to_json(whole);
+    told.erase("flows");
+    told.erase("flows_omitted");
+    require(told == to_json(short_.finish()));
+  }
+
+ private:
+  [[nodiscard]] static EstimatorSettings with_rows(EstimatorSettings settings, std::size_t rows) {
+    settings.keep_flows = rows;
+    return settings;
+  }
+  Observer long_;
+  Observer short_;
+};
 
 }  // namespace weir::fuzz

@@ -141,8 +141,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   EstimatorSettings settings;
   settings.sites = {{*Prefix::parse("10.20.0.0/16")}, {*Prefix::parse("2001:db8:20::/48")}};
   settings.max_flows = (data[0] & 1U) != 0 ? 3 : 64;  // fewer than there are connections: some give way
-  settings.keep_flows = 4;
-  Observer observer(settings, "fuzz");
+  BothWays observer(settings);
   Conversations conversations;
   TimePoint now{std::chrono::seconds(1000)};
   for (std::size_t at = 1; at + kRecord <= size; at += kRecord) {
@@ -157,9 +156,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const Bytes8 bytes = conversations.frame_of(record, length);
       observer.on_frame(test::as_frame(bytes, now, length));
     }
-    check(observer.last_tick());
+    observer.check_tick();
   }
-  check(observer.finish());
-  check(observer.last_tick());
+  observer.finish();
   return 0;
 }

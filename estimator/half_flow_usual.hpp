@@ -1,0 +1,149 @@
+/// The short ways of HalfFlow, to be inlined where packets are worked on by the million: segments in their
+/// turn, and acknowledgments of what was sent once and never doubted.
+///
+/// Private to the estimator. Each says the same as the long way of what it takes (half_flow.cpp,
+/// half_flow_acks.cpp), which goes on from where it stops.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+#include "estimator/half_flow.hpp"
+
+namespace weir {
+
+struct HalfFlow::AckProgress {
+  TimePoint now;
+  std::uint64_t charged = 0;
+  std::uint32_t bytes = 0;
+  UndoneLosses undone{};
+  std::optional<TimePoint> timed{};  ///< when the segment was sent whose arrival this ACK reports
+  bool immediate = false;            ///< the receiver cannot have held the ACK back
+  bool advanced = false;             ///< the ACK covers more than the one before
+};
+
+// -- data --
+
+/// Its copy is known by it (is_capture_duplicate).
+[[gnu::always_inline]] inline void HalfFlow::remember(const DataSegment& s, Tracking& t) {
+  if (s.ip_id == 0 && !s.has_timestamp) [[unlikely]]
+    return;
+  t.seen[t.next_seen] = {.sequence = s.range.begin,
+                         .mark = s.ip_id != 0 ? s.ip_id : s.timestamp,
+                         .at = CoarseTime(s.time),
+                         .length = static_cast<std::uint16_t>(s.range.end - s.range.begin),
+                         .by_timestamp = s.ip_id == 0};
+  t.next_seen = static_cast<std::uint8_t>((t.next_seen + 1U) % t.seen.size());
+}
+
+inline void HalfFlow::note_ecn(const DataSegment& s, Tracking& t) {
+  if (s.ecn == 0) [[likely]]
+    return;
+  state_.ecn_capable = true;
+  if (s.ecn == kEcnCe) t.last_marked = s.time;
+}
+
+inline void HalfFlow::raise_high(SequenceNumber to) {
+  high_ = to;
+  if (sequence_distance(high_, low_) > kReach) [[unlikely]]
+    raise_low(high_ - kReach);
+}
+
+[[gnu::always_inline]] inline Tracking* HalfFlow::in_turn(SequenceRange range, std::uint32_t payload,
+                                                          std::uint32_t wire_segments,
+                                                          TrackingPool& trackings) const {
+  const bool steady = is_so({.started = 1, .acked = 1, .strays = 3}, {.started = 1, .acked = 1});
+  if (range.begin != high_ || !steady) [[unlikely]]
+    return nullptr;
+  if (payload <= 1 || tracking_ == TrackingPool::kNone) [[unlikely]]
+    return nullptr;
+  if (!precedes(last_ack_, range.end) || wire_segments > kMostOfOne) [[unlikely]]
+    return nullptr;
+  Tracking& t = trackings[tracking_];
+  if (t.ring.is_full()) [[unlikely]]
+    return nullptr;
+  return &t;
+}
+
+[[gnu::always_inline]] inline void HalfFlow::take_in_turn(const DataSegment& s, Tracking& t) {
+  remember(s, t);
+  note_ecn(s, t);
+  raise_high(s.range.end);
+  t.ring.push_in_turn({.range = s.range,
+                       .sent = s.time,
+                       .charged = static_cast<std::uint32_t>(s.charged.count()),
+                       .segments = static_cast<std::uint16_t>(s.wire_segments)});
+}
+
+// -- acknowledgments --
+
+/// From what arrived to what it tells.
+[[gnu::always_inline]] inline void HalfFlow::conclude(const PacketRecord& ack, const AckProgress& progress,
+                                                      std::uint16_t mss, AckVerdict& verdict) {
+  constexpr Duration kLongestRtt = std::chrono::seconds(60);
+  if (!progress.timed) return;
+  const Duration rtt = ack.time - *progress.timed;
+  if (rtt <= Duration::zero() || rtt > kLongestRtt) return;
+  verdict.answered = rtt;
+  const bool held_back =
+      !progress.immediate && progress.bytes < 2 * segment_payload(mss, ack.tcp_header_bytes);
+  if (held_back) return;
+  floor_.add(rtt, ack.time);
+  smoothed_.add(rtt);
+  verdict.rtt = rtt;
+  verdict.sent = *progress.timed;
+  verdict.charged = Bytes(progress.charged);
+}
+
+[[gnu::always_inline]] inline Tracking* HalfFlow::asked_usually(const PacketRecord& ack,
+                                                                TrackingPool& trackings) const {
+  if (!steadily_acked()) [[unlikely]]
+    return nullptr;
+  const bool advances = precedes(last_ack_, ack.acknowledgment) && at_or_before(ack.acknowledgment, high_);
+  if (!advances || tracking_ == TrackingPool::kNone) [[unlikely]]
+    return nullptr;
+  Tracking& t = trackings[tracking_];
+  if (t.troubled) [[unlikely]]
+    return nullptr;
+  return &t;
+}
+
+[[gnu::always_inline]] inline AckVerdict HalfFlow::on_usual_ack(const PacketRecord& ack, Tracking& t,
+                                                                const FlowWork& work) {
+  SegmentRing& ring = t.ring;
+  PathWindow& path = work.path;
+  const SequenceNumber number = ack.acknowledgment;
+  AckProgress progress{.now = ack.time, .advanced = true};
+  last_ack_ = number;
+  while (!ring.empty()) {
+    const SentSegment& segment = ring.front();
+    const SequenceRange range = segment.range;
+    if (precedes(number, range.end)) break;
+    const TimePoint sent = segment.sent;
+    const unsigned flags = segment.flags;
+    if ((flags & ~unsigned{SentSegment::kFollowed}) != 0) [[unlikely]]
+      break;
+    progress.charged += segment.charged;
+    progress.bytes += range.end - range.begin;
+    t.newest_delivered = std::max(t.newest_delivered, sent);
+    path.segments_delivered(sent, segment.segments);
+    ring.pop_front();
+    if (range.end == number && !was_sent_again_since(sent)) {
+      progress.timed = sent;
+      progress.immediate = flags != 0;
+      state_.sent_again = 0;  // all that is still in flight left later
+    }
+  }
+  if (!ring.empty() && precedes(ring.front().range.begin, number)) [[unlikely]]
+    return go_on_with_ack(ack, work, progress.charged, progress.bytes);
+  if (ring.empty()) state_.sent_again = false;
+  if (progress.charged > 0 || ack.payload == 0) t.last_ack = ack.time;
+  if (progress.charged > 0) path.delivered(ack.time, Bytes(progress.charged));
+  rest_in_a_crowd(t, work.trackings);
+
+  AckVerdict verdict;
+  conclude(ack, progress, work.mss, verdict);
+  return verdict;
+}
+
+}  // namespace weir
