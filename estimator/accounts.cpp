@@ -7,7 +7,7 @@ namespace {
 
 /// Code points of a path with sums of their own: more would be noise, or somebody counting through them.
 constexpr std::size_t kMostDscps = 16;
-/// Over all paths; 3.5 kB each. Beyond it a new code point is added to its path's rest.
+/// Over all paths; 10 kB each. Beyond it a new code point is added to its path's rest.
 constexpr std::size_t kMostSums = 4096;
 /// Sites whose classes are compared; 50 kB each.
 constexpr std::size_t kMostComparisons = 256;
@@ -43,7 +43,7 @@ std::uint8_t Accounts::make_sums(Path& path, std::uint8_t dscp) {
   const auto next = static_cast<std::uint8_t>(path.sums.size());
   if (path.sums.size() < kMostDscps && sums_made_ < kMostSums) {
     ++sums_made_;
-    path.sums.push_back({.dscp = dscp, .segments = {}, .rtt = {}});
+    path.sums.push_back({.dscp = dscp, .segments = {}, .rtt = {}, .queue = {}});
     return next;
   }
   if (path.rest == Path::kNone) {
@@ -87,6 +87,10 @@ void Accounts::rtt_sampled(const Account& account, const RttSample& sample) {
   Sums& sums = sums_of(account);
   if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
   sums.rtt->add(sample.rtt);
+  if (sample.split) {
+    if (!sums.queue) sums.queue = std::make_unique<QueueSums>();
+    sums.queue->add(*sample.split);
+  }
   if (DscpComparison* comparison = comparison_of(account)) {
     const Duration queue = std::max(sample.rtt - sample.base, Duration::zero());
     comparison->queued(account.dscp, sample.sent, queue, sample.base);
@@ -110,6 +114,7 @@ PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site
   struct Merged {
     SegmentTotals segments;
     DurationSums rtt;
+    QueueSums queue;
   };
   constexpr std::size_t kRest = 64;
   std::array<std::unique_ptr<Merged>, kRest + 1> by_dscp;
@@ -121,21 +126,26 @@ PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site
       if (!merged) merged = std::make_unique<Merged>();
       add(sums.segments, merged->segments);
       if (sums.rtt) merged->rtt.merge(*sums.rtt);
+      if (sums.queue) merged->queue.merge(*sums.queue);
     }
   }
   PathTotals totals;
   DurationSums rtt;
+  QueueSums queue;
   for (std::size_t dscp = 0; dscp < by_dscp.size(); ++dscp) {
     const auto& merged = by_dscp[dscp];
     if (!merged) continue;
     add(merged->segments, totals.segments);
     rtt.merge(merged->rtt);
+    queue.merge(merged->queue);
     totals.dscps.push_back(
         {.dscp = dscp == kRest ? std::nullopt : std::optional(static_cast<std::uint8_t>(dscp)),
          .segments = merged->segments,
-         .rtt = totals_of(merged->rtt)});
+         .rtt = totals_of(merged->rtt),
+         .queue = merged->queue.totals()});
   }
   totals.rtt = totals_of(rtt);
+  totals.queue = queue.totals();
   return totals;
 }
 

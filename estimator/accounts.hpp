@@ -19,6 +19,7 @@
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
+#include "estimator/queue_sums.hpp"
 #include "estimator/segment_totals.hpp"
 
 namespace weir {
@@ -37,11 +38,13 @@ struct DscpTotals {
   std::optional<std::uint8_t> dscp;
   SegmentTotals segments;
   RttTotals rtt;
+  QueueTotals queue;
 };
 
 struct PathTotals {
   SegmentTotals segments;
   RttTotals rtt;
+  QueueTotals queue;
   std::vector<DscpTotals> dscps;  ///< in order of the code point, the rest last
 };
 
@@ -96,6 +99,7 @@ class Accounts {
     std::optional<std::uint8_t> dscp;
     SegmentTotals segments;
     std::unique_ptr<DurationSums> rtt;  ///< made with the first sample
+    std::unique_ptr<QueueSums> queue;   ///< made with the first sample that could be split
   };
   /// One site in one direction.
   struct Path {

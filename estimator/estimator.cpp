@@ -12,6 +12,7 @@
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
 #include "estimator/remote_bases.hpp"
+#include "estimator/remote_clocks.hpp"
 #include "estimator/segment_totals.hpp"
 #include "estimator/sides.hpp"
 
@@ -50,6 +51,7 @@ struct Estimator::Impl {
   Sides sides;
   FlowTable flows;
   RemoteBases bases;
+  RemoteClocks clocks;
   /// [site][direction]; made with the first frame, since most sites of a large policy may be silent.
   std::vector<std::array<std::unique_ptr<PathWindow>, 2>> windows;
   std::array<DurationSums, 2> rtt;                   ///< [direction]
@@ -150,6 +152,11 @@ struct Estimator::Impl {
   void take_syn(const Passing& packet);
   void take_ack(Passing& packet, PathWindow& path);
   void take_rtt(const Passing& packet, PathWindow& path, const AckVerdict& verdict);
+  [[nodiscard]] std::optional<QueueSplit> split_queue(const Passing& packet, const RttSample& sample) {
+    return clocks.split(
+        packet.flow.number, packet.sender,
+        {.at = sample.taken, .value = packet.record.timestamp_value, .rtt = sample.rtt, .base = sample.base});
+  }
   void take_empty(const Passing& packet);
   void take_data(const Passing& packet);
   void reconsider_sides(Passing& packet, Duration answered_after);
@@ -390,6 +397,7 @@ void Estimator::Impl::take_ack(Passing& packet, PathWindow& path) {
   Flow& flow = packet.flow;
   const End owner = packet.receiver();
   HalfFlow& half = packet.peer();
+  clocks.prefetch(flow.number, packet.sender);
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
     path.unmarked_data_echoed();
   const AckVerdict verdict =
@@ -415,12 +423,13 @@ void Estimator::Impl::take_rtt(const Passing& packet, PathWindow& path, const Ac
   const Duration own = half.least_rtt().value_or(verdict.rtt);
   if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
     half.set_base(bases.learn(packet.record.source, verdict.rtt, own, now));
-  const RttSample sample{.sent = verdict.sent,
-                         .taken = now,
-                         .rtt = verdict.rtt,
-                         .base = half.base(),
-                         .weight = verdict.charged,
-                         .flow = flow.number};
+  RttSample sample{.sent = verdict.sent,
+                   .taken = now,
+                   .rtt = verdict.rtt,
+                   .base = half.base(),
+                   .weight = verdict.charged,
+                   .flow = flow.number};
+  if (packet.record.has_timestamp) sample.split = split_queue(packet, sample);
   path.rtt_sampled(sample);
   if (accounts) accounts->rtt_sampled(account_of(flow, owner), sample);
 }
@@ -541,7 +550,7 @@ const EstimatorTotals& Estimator::totals() const {
   my.work_off();
   my.totals.flows = my.flows.size();
   my.totals.flows_evicted = my.flows.evicted();
-  my.totals.flow_bytes = my.flows.bytes_held();
+  my.totals.flow_bytes = my.flows.bytes_held() + my.clocks.bytes_held();
   return my.totals;
 }
 

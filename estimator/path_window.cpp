@@ -33,6 +33,35 @@ constexpr std::size_t kSamplesWanted = 20;
 constexpr std::size_t kFlowsWanted = 3;
 /// On a slow path half a second may hold no more than this; fewer are no percentile.
 constexpr std::size_t kSamplesLeast = 8;
+/// The queue that stands: what is on top of it comes and goes with bursts.
+constexpr double kQueuePercentile = 0.20;
+
+struct Weighted {
+  Duration queue;
+  std::uint64_t weight;
+};
+
+[[nodiscard]] std::uint64_t weight_of(const RttSample& sample) {
+  return std::max<std::uint64_t>(sample.weight.count(), 1);
+}
+
+void sort_by_queue(std::vector<Weighted>& samples) {
+  std::sort(samples.begin(), samples.end(),
+            [](const Weighted& a, const Weighted& b) { return a.queue < b.queue; });
+}
+
+/// Of samples in order.
+[[nodiscard]] Duration percentile(const std::vector<Weighted>& samples, double fraction) {
+  std::uint64_t total = 0;
+  for (const Weighted& w : samples) total += w.weight;
+  const double want = fraction * static_cast<double>(total);
+  double below = 0.0;
+  for (const Weighted& w : samples) {
+    below += static_cast<double>(w.weight);
+    if (below >= want) return w.queue;
+  }
+  return samples.back().queue;
+}
 
 }  // namespace
 
@@ -348,26 +377,23 @@ std::optional<Delivery> PathWindow::delivery_over_window(TimePoint now, double s
   return Delivery{.rate = Rate::of(delivered, over) * scale, .over = over};
 }
 
+std::size_t PathWindow::samples_of_tick() const {
+  return std::min(samples_.size(), std::max<std::size_t>(samples_fresh_, kSamplesWanted));
+}
+
 std::optional<QueueDelay> PathWindow::queue_of_tick() {
   if (samples_fresh_ == 0) return std::nullopt;
-  const std::size_t wanted = std::min(samples_.size(), std::max<std::size_t>(samples_fresh_, kSamplesWanted));
+  const std::size_t wanted = samples_of_tick();
   const auto first = samples_.end() - static_cast<std::ptrdiff_t>(wanted);
 
-  struct Weighted {
-    Duration q;
-    std::uint64_t weight;
-  };
   std::vector<Weighted> order;
   std::vector<std::uint32_t> flows;
   order.reserve(wanted);
   flows.reserve(wanted);
   QueueDelay queue{.sent_from = first->sent, .sent_to = first->sent};
-  std::uint64_t total = 0;
   for (auto sample = first; sample != samples_.end(); ++sample) {
-    const std::uint64_t weight = std::max<std::uint64_t>(sample->weight.count(), 1);
-    order.push_back({std::max(sample->rtt - sample->base, Duration::zero()), weight});
+    order.push_back({std::max(sample->rtt - sample->base, Duration::zero()), weight_of(*sample)});
     flows.push_back(sample->flow);
-    total += weight;
     queue.sent_from = std::min(queue.sent_from, sample->sent);
     queue.sent_to = std::max(queue.sent_to, sample->sent);
   }
@@ -376,20 +402,32 @@ std::optional<QueueDelay> PathWindow::queue_of_tick() {
   queue.samples = static_cast<std::uint32_t>(wanted);
   if (queue.flows < kFlowsWanted && wanted < kSamplesLeast) return std::nullopt;
 
-  std::sort(order.begin(), order.end(), [](const Weighted& a, const Weighted& b) { return a.q < b.q; });
-  const auto percentile = [&](double fraction) {
-    const double want = fraction * static_cast<double>(total);
-    double below = 0.0;
-    for (const Weighted& w : order) {
-      below += static_cast<double>(w.weight);
-      if (below >= want) return w.q;
-    }
-    return order.back().q;
-  };
-  queue.q = percentile(0.20);
-  queue.p10 = percentile(0.10);
-  queue.p90 = percentile(0.90);
+  sort_by_queue(order);
+  queue.q = percentile(order, kQueuePercentile);
+  queue.p10 = percentile(order, 0.10);
+  queue.p90 = percentile(order, 0.90);
   return queue;
+}
+
+/// Of the samples that the queue of this tick is made of.
+std::optional<QueueByWay> PathWindow::queue_by_way() const {
+  std::vector<Weighted> forward;
+  std::vector<Weighted> reverse;
+  Duration within{};
+  for (std::size_t i = samples_.size() - samples_of_tick(); i < samples_.size(); ++i) {
+    if (!samples_[i].split) continue;
+    forward.push_back({samples_[i].split->forward, weight_of(samples_[i])});
+    reverse.push_back({samples_[i].split->reverse, weight_of(samples_[i])});
+    within += samples_[i].split->within;
+  }
+  if (forward.size() < kSamplesLeast) return std::nullopt;
+  sort_by_queue(forward);
+  sort_by_queue(reverse);
+  const auto samples = static_cast<std::uint32_t>(forward.size());
+  return QueueByWay{.forward = percentile(forward, kQueuePercentile),
+                    .reverse = percentile(reverse, kQueuePercentile),
+                    .within = within / samples,
+                    .samples = samples};
 }
 
 SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
@@ -438,6 +476,7 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   samples_.erase(samples_.begin(), stale);
   samples_fresh_ = std::min(samples_fresh_, static_cast<std::uint32_t>(samples_.size()));
   m.queue = queue_of_tick();
+  if (m.queue) m.queue_by_way = queue_by_way();
   samples_fresh_ = 0;
   if (samples_.size() < kMostSamples / 4) sample_stride_ = std::max(1U, sample_stride_ / 2);
 

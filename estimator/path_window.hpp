@@ -22,6 +22,7 @@
 #include "estimator/estimator.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
+#include "estimator/remote_clock.hpp"
 
 namespace weir {
 
@@ -30,9 +31,10 @@ struct RttSample {
   TimePoint sent;
   TimePoint taken;
   Duration rtt{};
-  Duration base{};         ///< of its flow (or its remote host)
-  Bytes weight;            ///< newly acknowledged by the sample's ACK
-  std::uint32_t flow = 0;  ///< tells flows apart
+  Duration base{};                    ///< of its flow (or its remote host)
+  Bytes weight;                       ///< newly acknowledged by the sample's ACK
+  std::uint32_t flow = 0;             ///< tells flows apart
+  std::optional<QueueSplit> split{};  ///< nullopt: which way it waited is not known
 };
 
 enum class FrameKind : std::uint8_t {
@@ -202,7 +204,9 @@ class PathWindow {
   [[nodiscard]] std::optional<double> bytes_per_followed_byte() const;
   [[nodiscard]] std::optional<Delivery> delivery_over_window(TimePoint now, double scale) const;
   [[nodiscard]] Duration delivery_window() const;
+  [[nodiscard]] std::size_t samples_of_tick() const;
   [[nodiscard]] std::optional<QueueDelay> queue_of_tick();
+  [[nodiscard]] std::optional<QueueByWay> queue_by_way() const;
 
   Direction direction_;
   std::uint32_t one_in_ = 1;
