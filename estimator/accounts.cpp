@@ -87,15 +87,17 @@ void Accounts::rtt_sampled(const Account& account, const RttSample& sample) {
   Sums& sums = sums_of(account);
   if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
   sums.rtt->add(sample.rtt);
-  if (sample.split) {
-    if (!sums.queue) sums.queue = std::make_unique<QueueSums>();
-    sums.queue->add(*sample.split);
-  }
   if (DscpComparison* comparison = comparison_of(account)) {
     const Duration queue = std::max(sample.rtt - sample.base, Duration::zero());
     comparison->queued(account.dscp, sample.sent, queue, sample.base);
   }
   if (flow_log_) flow_log_->rtt_sampled(account.flow, account.end, sample.rtt);
+}
+
+void Accounts::queue_asked(const Account& account, const std::optional<QueueSplit>& split) {
+  Sums& sums = sums_of(account);
+  if (!sums.queue) sums.queue = std::make_unique<QueueSums>();
+  sums.queue->add(split);
 }
 
 void Accounts::flow_ended(std::uint32_t flow) {

@@ -80,6 +80,8 @@ class Accounts {
   void syn_repeated(const Account& account);
   void losses_undone(const Account& account, const UndoneLosses& undone);
   void rtt_sampled(const Account& account, const RttSample& sample);
+  /// Which way an RTT sample's queue waited; nullopt: nothing told.
+  void queue_asked(const Account& account, const std::optional<QueueSplit>& split);
   void flow_ended(std::uint32_t flow);
   void capture_lost();
 
@@ -99,7 +101,7 @@ class Accounts {
     std::optional<std::uint8_t> dscp;
     SegmentTotals segments;
     std::unique_ptr<DurationSums> rtt;  ///< made with the first sample
-    std::unique_ptr<QueueSums> queue;   ///< made with the first sample that could be split
+    std::unique_ptr<QueueSums> queue;   ///< the same
   };
   /// One site in one direction.
   struct Path {

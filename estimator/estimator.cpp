@@ -152,11 +152,7 @@ struct Estimator::Impl {
   void take_syn(const Passing& packet);
   void take_ack(Passing& packet, PathWindow& path);
   void take_rtt(const Passing& packet, PathWindow& path, const AckVerdict& verdict);
-  [[nodiscard]] std::optional<QueueSplit> split_queue(const Passing& packet, const RttSample& sample) {
-    return clocks.split(
-        packet.flow.number, packet.sender,
-        {.at = sample.taken, .value = packet.record.timestamp_value, .rtt = sample.rtt, .base = sample.base});
-  }
+  void split_queue(const Passing& packet, PathWindow& path, const RttSample& sample);
   void take_empty(const Passing& packet);
   void take_data(const Passing& packet);
   void reconsider_sides(Passing& packet, Duration answered_after);
@@ -397,7 +393,6 @@ void Estimator::Impl::take_ack(Passing& packet, PathWindow& path) {
   Flow& flow = packet.flow;
   const End owner = packet.receiver();
   HalfFlow& half = packet.peer();
-  clocks.prefetch(flow.number, packet.sender);
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
     path.unmarked_data_echoed();
   const AckVerdict verdict =
@@ -423,15 +418,27 @@ void Estimator::Impl::take_rtt(const Passing& packet, PathWindow& path, const Ac
   const Duration own = half.least_rtt().value_or(verdict.rtt);
   if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
     half.set_base(bases.learn(packet.record.source, verdict.rtt, own, now));
-  RttSample sample{.sent = verdict.sent,
-                   .taken = now,
-                   .rtt = verdict.rtt,
-                   .base = half.base(),
-                   .weight = verdict.charged,
-                   .flow = flow.number};
-  if (packet.record.has_timestamp) sample.split = split_queue(packet, sample);
+  const RttSample sample{.sent = verdict.sent,
+                         .taken = now,
+                         .rtt = verdict.rtt,
+                         .base = half.base(),
+                         .weight = verdict.charged,
+                         .flow = flow.number};
   path.rtt_sampled(sample);
   if (accounts) accounts->rtt_sampled(account_of(flow, owner), sample);
+  if (path.queue_ways().asks_next()) split_queue(packet, path, sample);
+}
+
+/// Which way a sample's queue waited, by the clock of whoever acknowledged.
+void Estimator::Impl::split_queue(const Passing& packet, PathWindow& path, const RttSample& sample) {
+  std::optional<QueueSplit> split;
+  if (packet.record.has_timestamp) {
+    split = clocks.split(
+        packet.flow.number, packet.sender,
+        {.at = sample.taken, .value = packet.record.timestamp_value, .rtt = sample.rtt, .base = sample.base});
+  }
+  if (split) path.queue_ways().add(sample.taken, *split, sample.weight);
+  if (accounts) accounts->queue_asked(account_of(packet.flow, packet.receiver()), split);
 }
 
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.

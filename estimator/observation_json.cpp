@@ -1,5 +1,4 @@
 /// The JSON of `weir observe`: docs/ESTIMATOR.md, "weir observe --json", says what each member means.
-#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -81,11 +80,10 @@ template <typename Totals>
   return json;
 }
 
-[[nodiscard]] object json_of(const QueueTotals& queue, const RttTotals& rtt) {
+[[nodiscard]] object json_of(const QueueTotals& queue) {
   object json{{"samples", queue.samples}};
+  if (queue.asked > 0) json["share"] = queue.share();
   if (queue.samples == 0) return json;
-  json["share"] =
-      static_cast<double>(queue.samples) / static_cast<double>(std::max(rtt.samples, queue.samples));
   json["within"] = milliseconds(queue.within);
   json["forward"] =
       object{{"p50", milliseconds(queue.forward_p50)}, {"p95", milliseconds(queue.forward_p95)}};
@@ -124,7 +122,7 @@ template <typename Totals>
                           {"segments", json_of(d.segments)},
                           {"loss", json_of(d.loss)},
                           {"rtt_ms", json_of_durations(d.rtt)},
-                          {"queue_ms", json_of(d.queue, d.rtt)}});
+                          {"queue_ms", json_of(d.queue)}});
   }
   return json;
 }
@@ -137,7 +135,7 @@ template <typename Totals>
               {"segments", json_of(d.segments)},
               {"loss", json_of(d.loss)},
               {"rtt_ms", json_of_durations(d.rtt)},
-              {"queue_ms", json_of(d.queue, d.rtt)},
+              {"queue_ms", json_of(d.queue)},
               {"dscp", json_of(d.dscps)}};
   if (d.capacity) json["capacity"] = json_of(*d.capacity, d.rate_to_set());
   if (d.retransmission_delay) json["retransmission_delay_ms"] = json_of(*d.retransmission_delay);

@@ -88,10 +88,8 @@ namespace {
                               : forward >= 2.0 * reverse          ? fmt::format("the way {}", there)
                               : reverse >= 2.0 * forward          ? fmt::format("the way {}", back)
                                                                   : "both";
-  return fmt::format(
-      "{}: {:.1f} ms {}, {:.1f} ms {} (p95, to {:.1f} ms; {:.0f} % of the RTT samples tell)", verdict,
-      forward, there, reverse, back, milliseconds(q.within),
-      100.0 * static_cast<double>(q.samples) / static_cast<double>(std::max(d.rtt.samples, q.samples)));
+  return fmt::format("{}: {:.1f} ms {}, {:.1f} ms {} (p95, to {:.1f} ms; {:.0f} % of the RTT samples tell)",
+                     verdict, forward, there, reverse, back, milliseconds(q.within), 100.0 * q.share());
 }
 
 [[nodiscard]] std::string rate_to_set(const DirectionObservation& d) {

@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "estimator/weighted.hpp"
+
 namespace weir {
 namespace {
 
@@ -33,35 +35,6 @@ constexpr std::size_t kSamplesWanted = 20;
 constexpr std::size_t kFlowsWanted = 3;
 /// On a slow path half a second may hold no more than this; fewer are no percentile.
 constexpr std::size_t kSamplesLeast = 8;
-/// The queue that stands: what is on top of it comes and goes with bursts.
-constexpr double kQueuePercentile = 0.20;
-
-struct Weighted {
-  Duration queue;
-  std::uint64_t weight;
-};
-
-[[nodiscard]] std::uint64_t weight_of(const RttSample& sample) {
-  return std::max<std::uint64_t>(sample.weight.count(), 1);
-}
-
-void sort_by_queue(std::vector<Weighted>& samples) {
-  std::sort(samples.begin(), samples.end(),
-            [](const Weighted& a, const Weighted& b) { return a.queue < b.queue; });
-}
-
-/// Of samples in order.
-[[nodiscard]] Duration percentile(const std::vector<Weighted>& samples, double fraction) {
-  std::uint64_t total = 0;
-  for (const Weighted& w : samples) total += w.weight;
-  const double want = fraction * static_cast<double>(total);
-  double below = 0.0;
-  for (const Weighted& w : samples) {
-    below += static_cast<double>(w.weight);
-    if (below >= want) return w.queue;
-  }
-  return samples.back().queue;
-}
 
 }  // namespace
 
@@ -377,13 +350,9 @@ std::optional<Delivery> PathWindow::delivery_over_window(TimePoint now, double s
   return Delivery{.rate = Rate::of(delivered, over) * scale, .over = over};
 }
 
-std::size_t PathWindow::samples_of_tick() const {
-  return std::min(samples_.size(), std::max<std::size_t>(samples_fresh_, kSamplesWanted));
-}
-
 std::optional<QueueDelay> PathWindow::queue_of_tick() {
   if (samples_fresh_ == 0) return std::nullopt;
-  const std::size_t wanted = samples_of_tick();
+  const std::size_t wanted = std::min(samples_.size(), std::max<std::size_t>(samples_fresh_, kSamplesWanted));
   const auto first = samples_.end() - static_cast<std::ptrdiff_t>(wanted);
 
   std::vector<Weighted> order;
@@ -392,7 +361,8 @@ std::optional<QueueDelay> PathWindow::queue_of_tick() {
   flows.reserve(wanted);
   QueueDelay queue{.sent_from = first->sent, .sent_to = first->sent};
   for (auto sample = first; sample != samples_.end(); ++sample) {
-    order.push_back({std::max(sample->rtt - sample->base, Duration::zero()), weight_of(*sample)});
+    const std::uint64_t weight = std::max<std::uint64_t>(sample->weight.count(), 1);
+    order.push_back({std::max(sample->rtt - sample->base, Duration::zero()), weight});
     flows.push_back(sample->flow);
     queue.sent_from = std::min(queue.sent_from, sample->sent);
     queue.sent_to = std::max(queue.sent_to, sample->sent);
@@ -402,32 +372,11 @@ std::optional<QueueDelay> PathWindow::queue_of_tick() {
   queue.samples = static_cast<std::uint32_t>(wanted);
   if (queue.flows < kFlowsWanted && wanted < kSamplesLeast) return std::nullopt;
 
-  sort_by_queue(order);
-  queue.q = percentile(order, kQueuePercentile);
+  sort_by_value(order);
+  queue.q = percentile(order, 0.20);
   queue.p10 = percentile(order, 0.10);
   queue.p90 = percentile(order, 0.90);
   return queue;
-}
-
-/// Of the samples that the queue of this tick is made of.
-std::optional<QueueByWay> PathWindow::queue_by_way() const {
-  std::vector<Weighted> forward;
-  std::vector<Weighted> reverse;
-  Duration within{};
-  for (std::size_t i = samples_.size() - samples_of_tick(); i < samples_.size(); ++i) {
-    if (!samples_[i].split) continue;
-    forward.push_back({samples_[i].split->forward, weight_of(samples_[i])});
-    reverse.push_back({samples_[i].split->reverse, weight_of(samples_[i])});
-    within += samples_[i].split->within;
-  }
-  if (forward.size() < kSamplesLeast) return std::nullopt;
-  sort_by_queue(forward);
-  sort_by_queue(reverse);
-  const auto samples = static_cast<std::uint32_t>(forward.size());
-  return QueueByWay{.forward = percentile(forward, kQueuePercentile),
-                    .reverse = percentile(reverse, kQueuePercentile),
-                    .within = within / samples,
-                    .samples = samples};
 }
 
 SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
@@ -476,7 +425,7 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   samples_.erase(samples_.begin(), stale);
   samples_fresh_ = std::min(samples_fresh_, static_cast<std::uint32_t>(samples_.size()));
   m.queue = queue_of_tick();
-  if (m.queue) m.queue_by_way = queue_by_way();
+  m.queue_by_way = queue_ways_.close_tick(now);
   samples_fresh_ = 0;
   if (samples_.size() < kMostSamples / 4) sample_stride_ = std::max(1U, sample_stride_ / 2);
 

@@ -22,7 +22,7 @@
 #include "estimator/estimator.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
-#include "estimator/remote_clock.hpp"
+#include "estimator/queue_ways.hpp"
 
 namespace weir {
 
@@ -31,10 +31,9 @@ struct RttSample {
   TimePoint sent;
   TimePoint taken;
   Duration rtt{};
-  Duration base{};                    ///< of its flow (or its remote host)
-  Bytes weight;                       ///< newly acknowledged by the sample's ACK
-  std::uint32_t flow = 0;             ///< tells flows apart
-  std::optional<QueueSplit> split{};  ///< nullopt: which way it waited is not known
+  Duration base{};         ///< of its flow (or its remote host)
+  Bytes weight;            ///< newly acknowledged by the sample's ACK
+  std::uint32_t flow = 0;  ///< tells flows apart
 };
 
 enum class FrameKind : std::uint8_t {
@@ -116,6 +115,7 @@ class PathWindow {
     tick_.delivered += charged;
   }
   void rtt_sampled(const RttSample& sample);
+  [[nodiscard]] QueueWays& queue_ways() { return queue_ways_; }
 
   /// Closes the tick (previous close, now].
   [[nodiscard]] SiteMeasurement close_tick(TimePoint now, bool capture_lost);
@@ -204,9 +204,7 @@ class PathWindow {
   [[nodiscard]] std::optional<double> bytes_per_followed_byte() const;
   [[nodiscard]] std::optional<Delivery> delivery_over_window(TimePoint now, double scale) const;
   [[nodiscard]] Duration delivery_window() const;
-  [[nodiscard]] std::size_t samples_of_tick() const;
   [[nodiscard]] std::optional<QueueDelay> queue_of_tick();
-  [[nodiscard]] std::optional<QueueByWay> queue_by_way() const;
 
   Direction direction_;
   std::uint32_t one_in_ = 1;
@@ -231,6 +229,7 @@ class PathWindow {
   std::uint32_t sample_stride_ = 1;
   std::uint32_t samples_skipped_ = 0;
   std::uint32_t samples_fresh_ = 0;  ///< of samples_, taken in this tick
+  QueueWays queue_ways_;
 
   /// RTT and base over the last 10 s; made with the first sample, since most sites of a policy may be silent.
   struct RttHistory;

@@ -25,9 +25,6 @@ class RemoteClocks {
     if (sets_.empty()) sets_.resize(kMost / kWays);
     return reach(key_of(flow, end)).on_sample(sample);
   }
-  void prefetch(std::uint32_t flow, unsigned end) const {
-    if (!sets_.empty()) __builtin_prefetch(&sets_[place_of(key_of(flow, end))]);
-  }
   [[nodiscard]] std::size_t bytes_held() const { return sets_.capacity() * sizeof(Set); }
 
  private:
