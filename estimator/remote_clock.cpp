@@ -40,7 +40,7 @@ constexpr Duration kGoodAnchor = 2ms;
 
 // A split is told when it cannot be wrong by more than the greatest of these.
 constexpr Duration kWithin = 4ms;
-constexpr std::int64_t kWithinQueue = 4;  ///< a quarter of the queue
+constexpr std::int64_t kWithinQueue = 8;  ///< an eighth of the queue
 
 [[nodiscard]] Duration part_of(Duration d, float part) {
   return Duration(static_cast<std::int64_t>(static_cast<float>(d.count()) * part));

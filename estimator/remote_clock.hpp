@@ -1,6 +1,6 @@
 /// Which way the queue of a round trip waits, told by the far host's own clock.
 ///
-/// Pure, a value. The TSval of a segment is its sender's clock at the moment of sending (RFC 7323, 4.1): the
+/// Pure, a value. The TSval of a segment is its sender's clock at the moment of sending (RFC 7323, 3.2): the
 /// time of its arrival less TSval is the delay of the way from there to the tap, but for a constant that
 /// nobody knows, the tick and the drift of two clocks against each other. For every RTT sample, whose queue q
 /// is RTT - base, the part that waited on the way back is between nothing and q. That bounds the constant
