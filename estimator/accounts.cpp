@@ -7,7 +7,7 @@ namespace {
 
 /// Code points of a path with sums of their own: more would be noise, or somebody counting through them.
 constexpr std::size_t kMostDscps = 16;
-/// Over all paths; 3.5 kB each. Beyond it a new code point is added to its path's rest.
+/// Over all paths; 10 kB each. Beyond it a new code point is added to its path's rest.
 constexpr std::size_t kMostSums = 4096;
 /// Sites whose classes are compared; 50 kB each.
 constexpr std::size_t kMostComparisons = 256;
@@ -33,7 +33,7 @@ std::uint8_t Accounts::make_sums(Path& path, std::uint8_t dscp) {
   const auto next = static_cast<std::uint8_t>(path.sums.size());
   if (path.sums.size() < kMostDscps && sums_made_ < kMostSums) {
     ++sums_made_;
-    path.sums.push_back({.dscp = dscp, .segments = {}, .rtt = {}});
+    path.sums.push_back({.dscp = dscp, .segments = {}, .rtt = {}, .queue = {}});
     return next;
   }
   if (path.rest == Path::kNone) {
@@ -71,6 +71,12 @@ void Accounts::losses_undone(const Account& account, const UndoneLosses& undone)
     comparison->loss_undone(account.dscp, undone.sent, undone.segments);
   }
   if (flow_log_) flow_log_->losses_undone(account.flow, account.end, undone.segments);
+}
+
+void Accounts::queue_asked(const Account& account, const std::optional<QueueSplit>& split) {
+  Sums& sums = sums_of(account);
+  if (!sums.queue) sums.queue = std::make_unique<QueueSums>();
+  sums.queue->add(split);
 }
 
 void Accounts::flow_ended(std::uint32_t flow) {
@@ -118,6 +124,7 @@ PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site
   struct Merged {
     SegmentTotals segments;
     DurationSums rtt;
+    QueueSums queue;
   };
   constexpr std::size_t kRest = 64;
   std::array<std::unique_ptr<Merged>, kRest + 1> by_dscp;
@@ -129,21 +136,26 @@ PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site
       if (!merged) merged = std::make_unique<Merged>();
       add(sums.segments, merged->segments);
       if (sums.rtt) merged->rtt.merge(*sums.rtt);
+      if (sums.queue) merged->queue.merge(*sums.queue);
     }
   }
   PathTotals totals;
   DurationSums rtt;
+  QueueSums queue;
   for (std::size_t dscp = 0; dscp < by_dscp.size(); ++dscp) {
     const auto& merged = by_dscp[dscp];
     if (!merged) continue;
     add(merged->segments, totals.segments);
     rtt.merge(merged->rtt);
+    queue.merge(merged->queue);
     totals.dscps.push_back(
         {.dscp = dscp == kRest ? std::nullopt : std::optional(static_cast<std::uint8_t>(dscp)),
          .segments = merged->segments,
-         .rtt = rtt_totals_of(merged->rtt)});
+         .rtt = rtt_totals_of(merged->rtt),
+         .queue = merged->queue.totals()});
   }
   totals.rtt = rtt_totals_of(rtt);
+  totals.queue = queue.totals();
   return totals;
 }
 

@@ -20,6 +20,7 @@
 #include "estimator/half_flow.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
+#include "estimator/queue_sums.hpp"
 #include "estimator/segment_totals.hpp"
 
 namespace weir {
@@ -38,11 +39,13 @@ struct DscpTotals {
   std::optional<std::uint8_t> dscp;
   SegmentTotals segments;
   RttTotals rtt;
+  QueueTotals queue;
 };
 
 struct PathTotals {
   SegmentTotals segments;
   RttTotals rtt;
+  QueueTotals queue;
   std::vector<DscpTotals> dscps;  ///< in order of the code point, the rest last
 };
 
@@ -98,6 +101,8 @@ class Accounts {
     }
     if (flow_log_) flow_log_->rtt_sampled(account.flow, account.end, sample.rtt);
   }
+  /// Which way an RTT sample's queue waited; nullopt: nothing told.
+  void queue_asked(const Account& account, const std::optional<QueueSplit>& split);
   void flow_ended(std::uint32_t flow);
   void capture_lost();
 
@@ -120,6 +125,7 @@ class Accounts {
     std::optional<std::uint8_t> dscp;
     SegmentTotals segments;
     std::unique_ptr<DurationSums> rtt;  ///< made with the first sample
+    std::unique_ptr<QueueSums> queue;   ///< the same
   };
   /// One site in one direction.
   struct Path {

@@ -94,7 +94,7 @@ const EstimatorTotals& Estimator::totals() const {
   my.work_off();
   my.totals.flows = my.flows.size();
   my.totals.flows_evicted = my.flows.evicted();
-  my.totals.flow_bytes = my.flows.bytes_held();
+  my.totals.flow_bytes = my.flows.bytes_held() + my.clocks.bytes_held();
   const auto segments = [&my](Direction direction) {
     return my.accounts ? my.accounts->segments(direction) : my.segments[static_cast<std::size_t>(direction)];
   };

@@ -92,7 +92,7 @@ struct EstimatorTotals {
   std::uint32_t one_in = 1;     ///< of so many connections one is followed now
   std::uint64_t unsampled = 0;  ///< of tcp, frames of connections that were not: only their bytes count
   std::size_t flows = 0;
-  std::size_t flow_bytes = 0;       ///< memory of the flow table and of the segments in flight
+  std::size_t flow_bytes = 0;       ///< memory of the flow table, of the segments in flight and of far clocks
   std::uint64_t flows_refused = 0;  ///< frames of flows that a full table had no room for
   std::uint64_t one_way = 0;        ///< data segments whose flow shows no acknowledgments: in no cohort
   SegmentTotals outbound, inbound;

@@ -18,6 +18,7 @@
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
 #include "estimator/remote_bases.hpp"
+#include "estimator/remote_clocks.hpp"
 #include "estimator/sides.hpp"
 
 namespace weir {
@@ -37,6 +38,7 @@ struct Estimator::Impl {
   Sides sides;
   FlowTable flows;
   RemoteBases bases;
+  RemoteClocks clocks;
   /// By number of the path; made with the first frame, since most sites of a large policy may be silent.
   std::vector<std::unique_ptr<PathWindow>> windows;
   /// [direction]. Without accounts; these sum up the same by site and DSCP, and are asked instead.
@@ -186,6 +188,8 @@ struct Estimator::Impl {
   void take_syn(const Passing& packet);
   void take_ack(const Passing& packet, PathWindow& path);
   void use(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender, PathWindow& path);
+  void split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow, End sender,
+                   PathWindow& path);
   void take_empty(const Passing& packet);
   void take_data(const Passing& packet);
   void count_data(const Passing& packet, const SegmentVerdict& verdict, bool lone_fin);

@@ -427,9 +427,23 @@ void Estimator::Impl::take_ack(const Passing& packet, PathWindow& path) {
     } else {
       rtt[flow.path_of(owner) & 1U].add(verdict.rtt);
     }
+    if (path.queue_ways().asks_next()) split_queue(sample, record, flow, sender, path);
   }
   if (verdict.answered > Duration::zero() && flow.side_is_a_guess()) [[unlikely]]
     reconsider_sides(record, flow, sender, verdict.answered);
+}
+
+/// Which way a sample's queue waited, by the clock of whoever acknowledged.
+void Estimator::Impl::split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow,
+                                  End sender, PathWindow& path) {
+  std::optional<QueueSplit> split;
+  if (record.has_timestamp) {
+    split = clocks.split(
+        flow.number, sender,
+        {.at = sample.taken, .value = record.timestamp_value, .rtt = sample.rtt, .base = sample.base});
+  }
+  if (split) path.queue_ways().add(sample.taken, *split, sample.weight);
+  if (accounts) accounts->queue_asked(account_of(flow, static_cast<End>(1U - sender)), split);
 }
 
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.

@@ -55,6 +55,17 @@ struct QueueDelay {
   bool operator==(const QueueDelay&) const = default;
 };
 
+/// The same queue by the way on which it waited, over those of its samples that could be split
+/// (remote_clock).
+struct QueueByWay {
+  Duration
+      forward{};  ///< weighted 20th percentile: from the tap to the receivers, who may have taken time too
+  Duration reverse{};  ///< the same: from the receivers to the tap
+  Duration within{};   ///< mean of what each of them may be wrong by
+  std::uint32_t samples = 0;
+  bool operator==(const QueueByWay&) const = default;
+};
+
 struct RttSummary {
   Duration base{};  ///< weighted median of the flows' bases
   Duration p50{};
@@ -84,6 +95,7 @@ struct SiteMeasurement {
   std::optional<Bytes>
       delivered_bytes;              ///< the same scaled bytes, newly ACKed or SACKed within this tick alone
   std::optional<QueueDelay> queue;  ///< nullopt: no fresh sample in this tick
+  std::optional<QueueByWay> queue_by_way;  ///< nullopt: no queue, or too few samples that could be split
   std::optional<RttSummary> rtt;
   std::uint32_t ece_echoes = 0;       ///< ACKs with ECE for data that left us ECT and not CE
   std::uint32_t flows = 0;            ///< followed flows with data in the last second

@@ -42,6 +42,7 @@ constexpr std::size_t kCapacitiesAPage = 4;
   if (busiest != nullptr) {
     sum.rtt = busiest->rtt;
     sum.queue = busiest->queue;
+    sum.queue_by_way = busiest->queue_by_way;
   }
   return sum;
 }
@@ -245,13 +246,17 @@ DirectionObservation Observer::direction(Direction which, const Sums& sums, cons
                          .segments = totals.segments,
                          .loss = loss_of(which, totals.segments),
                          .rtt = totals.rtt,
+                         .queue = totals.queue,
                          .retransmission_delay = std::nullopt,
                          .capacity = std::nullopt,
                          .dscps = {},
                          .dscp_honoured = std::nullopt};
   for (const DscpTotals& t : totals.dscps) {
-    d.dscps.push_back(
-        {.dscp = t.dscp, .segments = t.segments, .loss = loss_of(which, t.segments), .rtt = t.rtt});
+    d.dscps.push_back({.dscp = t.dscp,
+                       .segments = t.segments,
+                       .loss = loss_of(which, t.segments),
+                       .rtt = t.rtt,
+                       .queue = t.queue});
   }
   d.capacity = capacity_of(sums);
   if (site && which == Direction::outbound) {

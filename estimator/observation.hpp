@@ -52,6 +52,7 @@ struct DscpObservation {
   SegmentTotals segments;
   LossShares loss;
   RttTotals rtt;
+  QueueTotals queue;
 };
 
 struct DirectionObservation {
@@ -62,6 +63,7 @@ struct DirectionObservation {
   SegmentTotals segments;
   LossShares loss;
   RttTotals rtt;
+  QueueTotals queue;                                ///< by the way on which it waited
   std::optional<DelayTotals> retransmission_delay;  ///< of all sites together only
   /// nullopt: not looked at, since there are too many sites or only one direction is visible.
   std::optional<CapacityFinding> capacity;

@@ -80,6 +80,18 @@ template <typename Totals>
   return json;
 }
 
+[[nodiscard]] object json_of(const QueueTotals& queue) {
+  object json{{"samples", queue.samples}};
+  if (queue.asked > 0) json["share"] = queue.share();
+  if (queue.samples == 0) return json;
+  json["within"] = milliseconds(queue.within);
+  json["forward"] =
+      object{{"p50", milliseconds(queue.forward_p50)}, {"p95", milliseconds(queue.forward_p95)}};
+  json["reverse"] =
+      object{{"p50", milliseconds(queue.reverse_p50)}, {"p95", milliseconds(queue.reverse_p95)}};
+  return json;
+}
+
 [[nodiscard]] object json_of(const CapacityFinding& c, const std::optional<Rate>& rate_to_set) {
   object json{{"mode", to_string(c.mode)}, {"windows", c.windows}};
   if (c.rate) {
@@ -109,16 +121,22 @@ template <typename Totals>
     json.push_back(object{{"dscp", json_of_dscp(d.dscp)},
                           {"segments", json_of(d.segments)},
                           {"loss", json_of(d.loss)},
-                          {"rtt_ms", json_of_durations(d.rtt)}});
+                          {"rtt_ms", json_of_durations(d.rtt)},
+                          {"queue_ms", json_of(d.queue)}});
   }
   return json;
 }
 
 [[nodiscard]] object json_of(const DirectionObservation& d) {
-  object json{{"name", name_of(d.direction)},         {"sent_bytes", d.sent.count()},
-              {"sent_tcp_bytes", d.sent_tcp.count()}, {"busiest_bps", d.busiest.bps()},
-              {"segments", json_of(d.segments)},      {"loss", json_of(d.loss)},
-              {"rtt_ms", json_of_durations(d.rtt)},   {"dscp", json_of(d.dscps)}};
+  object json{{"name", name_of(d.direction)},
+              {"sent_bytes", d.sent.count()},
+              {"sent_tcp_bytes", d.sent_tcp.count()},
+              {"busiest_bps", d.busiest.bps()},
+              {"segments", json_of(d.segments)},
+              {"loss", json_of(d.loss)},
+              {"rtt_ms", json_of_durations(d.rtt)},
+              {"queue_ms", json_of(d.queue)},
+              {"dscp", json_of(d.dscps)}};
   if (d.capacity) json["capacity"] = json_of(*d.capacity, d.rate_to_set());
   if (d.retransmission_delay) json["retransmission_delay_ms"] = json_of(*d.retransmission_delay);
   if (d.dscp_honoured) json["dscp_honoured"] = json_of(*d.dscp_honoured);
@@ -176,7 +194,7 @@ template <typename Totals>
                  {"flows_evicted", o.flows_evicted}};
   if (o.one_directional) {
     capture["voids"] = array{"segments.spurious", "segments.fast", "segments.timeout", "loss", "rtt_ms",
-                             "capacity",          "dscp_honoured"};
+                             "queue_ms",          "capacity",      "dscp_honoured"};
   }
   return capture;
 }

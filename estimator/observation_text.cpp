@@ -74,6 +74,24 @@ namespace {
   return "unknown";
 }
 
+/// By the 95th percentiles; below two milliseconds nothing waits.
+[[nodiscard]] std::string which_way_waits(const DirectionObservation& d) {
+  constexpr double kWaits = 2.0;
+  const QueueTotals& q = d.queue;
+  if (q.samples == 0) return "cannot be told: the clock of no receiver is known (TCP timestamps)";
+  const bool outbound = d.direction == Direction::outbound;
+  const std::string_view there = outbound ? "out" : "to our hosts";
+  const std::string_view back = outbound ? "back" : "back from them";
+  const double forward = milliseconds(q.forward_p95);
+  const double reverse = milliseconds(q.reverse_p95);
+  const std::string verdict = std::max(forward, reverse) < kWaits ? "neither"
+                              : forward >= 2.0 * reverse          ? fmt::format("the way {}", there)
+                              : reverse >= 2.0 * forward          ? fmt::format("the way {}", back)
+                                                                  : "both";
+  return fmt::format("{}: {:.1f} ms {}, {:.1f} ms {} (p95, to {:.1f} ms; {:.0f} % of the RTT samples tell)",
+                     verdict, forward, there, reverse, back, milliseconds(q.within), 100.0 * q.share());
+}
+
 [[nodiscard]] std::string rate_to_set(const DirectionObservation& d) {
   const auto rate = d.rate_to_set();
   if (!rate) return "none can be told from this traffic";
@@ -105,6 +123,7 @@ void append_answers(std::string& page, const DirectionObservation& d, std::strin
   auto out = std::back_inserter(page);
   fmt::format_to(out, "{}Where is it lost?     {}\n", indent, where_lost(d));
   fmt::format_to(out, "{}Is it congestion?     {}\n", indent, is_it_congestion(d));
+  if (d.rtt.samples > 0) fmt::format_to(out, "{}Which way waits?      {}\n", indent, which_way_waits(d));
   fmt::format_to(out, "{}What rate to set?     {}\n", indent, rate_to_set(d));
   if (d.dscp_honoured) {
     fmt::format_to(out, "{}Is DSCP honoured?     {}\n", indent, is_dscp_honoured(*d.dscp_honoured));

@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "estimator/weighted.hpp"
+
 namespace weir {
 namespace {
 
@@ -348,21 +350,15 @@ std::optional<QueueDelay> PathWindow::queue_of_tick() {
   const std::size_t wanted = std::min(samples_.size(), std::max<std::size_t>(samples_fresh_, kSamplesWanted));
   const auto first = samples_.end() - static_cast<std::ptrdiff_t>(wanted);
 
-  struct Weighted {
-    Duration q;
-    std::uint64_t weight;
-  };
   std::vector<Weighted> order;
   std::vector<std::uint32_t> flows;
   order.reserve(wanted);
   flows.reserve(wanted);
   QueueDelay queue{.sent_from = first->sent, .sent_to = first->sent};
-  std::uint64_t total = 0;
   for (auto sample = first; sample != samples_.end(); ++sample) {
     const std::uint64_t weight = std::max<std::uint64_t>(sample->weight.count(), 1);
     order.push_back({std::max(sample->rtt - sample->base, Duration::zero()), weight});
     flows.push_back(sample->flow);
-    total += weight;
     queue.sent_from = std::min(queue.sent_from, sample->sent);
     queue.sent_to = std::max(queue.sent_to, sample->sent);
   }
@@ -371,19 +367,10 @@ std::optional<QueueDelay> PathWindow::queue_of_tick() {
   queue.samples = static_cast<std::uint32_t>(wanted);
   if (queue.flows < kFlowsWanted && wanted < kSamplesLeast) return std::nullopt;
 
-  std::sort(order.begin(), order.end(), [](const Weighted& a, const Weighted& b) { return a.q < b.q; });
-  const auto percentile = [&](double fraction) {
-    const double want = fraction * static_cast<double>(total);
-    double below = 0.0;
-    for (const Weighted& w : order) {
-      below += static_cast<double>(w.weight);
-      if (below >= want) return w.q;
-    }
-    return order.back().q;
-  };
-  queue.q = percentile(0.20);
-  queue.p10 = percentile(0.10);
-  queue.p90 = percentile(0.90);
+  sort_by_value(order);
+  queue.q = percentile(order, 0.20);
+  queue.p10 = percentile(order, 0.10);
+  queue.p90 = percentile(order, 0.90);
   return queue;
 }
 
@@ -433,6 +420,7 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost) {
   samples_.erase(samples_.begin(), stale);
   samples_fresh_ = std::min(samples_fresh_, static_cast<std::uint32_t>(samples_.size()));
   m.queue = queue_of_tick();
+  m.queue_by_way = queue_ways_.close_tick(now);
   samples_fresh_ = 0;
   if (samples_.size() < kMostSamples / 4) sample_stride_ = std::max(1U, sample_stride_ / 2);
 

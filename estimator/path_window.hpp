@@ -22,6 +22,7 @@
 #include "estimator/estimator.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
+#include "estimator/queue_ways.hpp"
 
 namespace weir {
 
@@ -142,6 +143,7 @@ class PathWindow {
     tick_.delivered += charged;
   }
   void rtt_sampled(const RttSample& sample);
+  [[nodiscard]] QueueWays& queue_ways() { return queue_ways_; }
 
   /// Closes the tick (previous close, now].
   [[nodiscard]] SiteMeasurement close_tick(TimePoint now, bool capture_lost);
@@ -264,6 +266,7 @@ class PathWindow {
   std::uint32_t sample_stride_ = 1;
   std::uint32_t samples_skipped_ = 0;
   std::uint32_t samples_fresh_ = 0;  ///< of samples_, taken in this tick
+  QueueWays queue_ways_;
 
   /// RTT and base over the last 10 s; made with the first sample, since most sites of a policy may be silent.
   struct RttHistory;

@@ -126,5 +126,22 @@ TEST_F(KnownCaptures, CapacityIsWithinTenPercentOrNotTold) {
   EXPECT_EQ(scores["random_loss"].told, 0U);
 }
 
+// The shaper of these captures stands on the way out, and is all that ever makes their round trips longer.
+TEST_F(KnownCaptures, TheQueueOfAShaperOnTheWayOutIsOnTheWayOut) {
+  unsigned long_queues = 0;
+  for (const Row& row : manifest(folder_ / "policing")) {
+    const Observation o = observe_file(folder_ / "policing" / row.at("file"), EstimatorSettings{});
+    const DirectionObservation& out = o.directions.at(0);
+    EXPECT_GT(out.queue.share(), 0.7) << row.at("file");
+    EXPECT_LT(milliseconds(out.queue.reverse_p50), 4.0) << row.at("file");
+    EXPECT_LT(milliseconds(out.queue.reverse_p95), 5.0) << row.at("file");
+    const double queue = milliseconds(out.rtt.p95 - out.rtt.min);
+    if (row.at("truth") != "shaper" || queue < 30.0) continue;
+    ++long_queues;
+    EXPECT_NEAR(milliseconds(out.queue.forward_p95) / queue, 1.0, 0.1) << row.at("file");
+  }
+  EXPECT_GE(long_queues, 10U);
+}
+
 }  // namespace
 }  // namespace weir

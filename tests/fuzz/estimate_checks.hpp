@@ -25,6 +25,10 @@ inline void check(const TickResult& tick) {
         require(cohort.lost_beyond <= cohort.segments);
         require(cohort.begin <= site.at);
       }
+      if (const auto& ways = site.queue_by_way) {
+        require(ways->forward >= Duration::zero() && ways->reverse >= Duration::zero());
+        require(ways->within > Duration::zero() && ways->samples > 0);
+      }
       if (site.queue) require(site.queue->q >= Duration::zero() && site.queue->p10 <= site.queue->p90);
     }
   }
@@ -43,6 +47,8 @@ inline void check(const Observation& whole) {
   for (const DirectionObservation& d : whole.directions) {
     check(d.segments);
     if (d.loss.low) require(*d.loss.low <= *d.loss.high);
+    require(d.queue.samples <= d.queue.asked && d.queue.asked <= d.rtt.samples);
+    require(d.queue.forward_p50 <= d.queue.forward_p95 && d.queue.reverse_p50 <= d.queue.reverse_p95);
     SegmentTotals sum;
     for (const DscpObservation& dscp : d.dscps) add(dscp.segments, sum);
     // A loss taken back after its flow's mark has changed stays with the old one: only the two together add

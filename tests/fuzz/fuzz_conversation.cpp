@@ -56,7 +56,7 @@ class Conversations {
   }
 
   /// The frame that a record asks for; `length` becomes its bytes on the wire.
-  Bytes8 frame_of(std::span<const std::uint8_t> r, std::uint32_t& length) {
+  Bytes8 frame_of(std::span<const std::uint8_t> r, TimePoint now, std::uint32_t& length) {
     const std::uint8_t action = r[0] >> 4U;
     const std::size_t which = (r[0] & 7U) % kConnections;
     const std::size_t from = r[0] >> 3U & 1U;
@@ -70,7 +70,7 @@ class Conversations {
       s.ip_id = (r[5] & 0x40U) != 0 ? me.ip_id : ++me.ip_id;
       s.window = (r[5] & 0x80U) != 0 ? 0 : 1000;
       s.timestamps = (r[5] & 0x20U) != 0;
-      s.tsval = s.seq;
+      s.tsval = clock_of(which, now, s.seq) + ((r[5] & 1U) != 0 ? offset(r[4]) : 0U);
       s.traffic_class = (r[5] & 0x1cU);
       s.flags = flags_of(action, r[5]);
       if (action == syn || action == syn_ack) s.mss = 1000;
@@ -91,6 +91,13 @@ class Conversations {
   }
 
  private:
+  /// Three have clocks of the usual ticks, the others what is none.
+  static std::uint32_t clock_of(std::size_t which, TimePoint now, std::uint32_t otherwise) {
+    constexpr std::array<Duration, 3> kTicks = {std::chrono::milliseconds(1), std::chrono::milliseconds(10),
+                                                std::chrono::microseconds(1)};
+    if (which >= kTicks.size()) return otherwise;
+    return 0xffffff00U + static_cast<std::uint32_t>(now.time_since_epoch() / kTicks[which]);
+  }
   static TcpSpec addressed(std::size_t which, std::size_t from) {
     TcpSpec s;
     if (which == 4) {
@@ -153,7 +160,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       observer.on_time(now);
     } else {
       std::uint32_t length = 0;
-      const Bytes8 bytes = conversations.frame_of(record, length);
+      const Bytes8 bytes = conversations.frame_of(record, now, length);
       observer.on_frame(test::as_frame(bytes, now, length));
     }
     observer.check_tick();
