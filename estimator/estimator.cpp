@@ -42,7 +42,8 @@ struct Estimator::Impl {
         flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed) {
     windows.resize(settings.sites.size() + 1);
     if (settings.keep_accounts) {
-      accounts = std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows);
+      accounts =
+          std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows, settings.in_parts);
     }
   }
 
@@ -499,12 +500,16 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   }
   my.flows.expire(now, [&my](Flow& flow) { my.forget(flow); });
 
-  const auto close_all = [&](Direction direction) {
-    std::vector<SiteMeasurement> closed;
+  TickResult result;
+  const auto close_all = [&](Direction direction, std::vector<SiteMeasurement>& closed,
+                             std::vector<PathPart>& parts) {
     closed.reserve(my.windows.size());
-    for (const auto& of_site : my.windows) {
-      if (const auto& window = of_site[static_cast<std::size_t>(direction)]) {
-        closed.push_back(window->close_tick(now, capture_lost));
+    if (my.settings.in_parts) parts.resize(my.windows.size());
+    for (std::size_t site = 0; site < my.windows.size(); ++site) {
+      if (const auto& window = my.windows[site][static_cast<std::size_t>(direction)]) {
+        closed.push_back(
+            window->close_tick(now, capture_lost, my.settings.in_parts ? &parts[site] : nullptr));
+        closed.back().interval = now - my.last_tick;  // also of a path that was silent until now
       } else {
         SiteMeasurement silent;
         silent.at = now;
@@ -514,9 +519,9 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
         closed.push_back(std::move(silent));
       }
     }
-    return closed;
   };
-  TickResult result{.outbound = close_all(Direction::outbound), .inbound = close_all(Direction::inbound)};
+  close_all(Direction::outbound, result.outbound, result.outbound_parts);
+  close_all(Direction::inbound, result.inbound, result.inbound_parts);
   my.last_tick = now;
   return result;
 }
@@ -545,9 +550,7 @@ const EstimatorTotals& Estimator::totals() const {
   return my.totals;
 }
 
-RttTotals Estimator::rtt_totals(Direction direction) const {
-  impl_->work_off();
-  const DurationSums& sums = impl_->rtt[static_cast<std::size_t>(direction)];
+RttTotals rtt_totals_of(const DurationSums& sums) {
   const DurationHistogram& h = sums.histogram();
   return {.min = sums.least(),
           .p50 = h.quantile(0.50),
@@ -556,9 +559,7 @@ RttTotals Estimator::rtt_totals(Direction direction) const {
           .samples = h.total()};
 }
 
-DelayTotals Estimator::retransmission_delay(Direction direction) const {
-  impl_->work_off();
-  const DurationSums& sums = impl_->retransmission_delay[static_cast<std::size_t>(direction)];
+DelayTotals delay_totals_of(const DurationSums& sums) {
   const DurationHistogram& h = sums.histogram();
   return {.min = sums.least(),
           .p50 = h.quantile(0.50),
@@ -568,12 +569,35 @@ DelayTotals Estimator::retransmission_delay(Direction direction) const {
           .histogram = h.bins()};
 }
 
+RttTotals Estimator::rtt_totals(Direction direction) const {
+  return rtt_totals_of(rtt_sums(direction));
+}
+
+DelayTotals Estimator::retransmission_delay(Direction direction) const {
+  return delay_totals_of(retransmission_delay_sums(direction));
+}
+
+const DurationSums& Estimator::rtt_sums(Direction direction) const {
+  impl_->work_off();
+  return impl_->rtt[static_cast<std::size_t>(direction)];
+}
+
+const DurationSums& Estimator::retransmission_delay_sums(Direction direction) const {
+  impl_->work_off();
+  return impl_->retransmission_delay[static_cast<std::size_t>(direction)];
+}
+
 SideFinding Estimator::sides() const {
   impl_->work_off();
   return impl_->sides.finding();
 }
 
 const Accounts* Estimator::accounts() const {
+  impl_->work_off();
+  return impl_->accounts.get();
+}
+
+Accounts* Estimator::accounts() {
   impl_->work_off();
   return impl_->accounts.get();
 }
