@@ -119,11 +119,15 @@ void MergedTicks::merge_cohorts(Path& path, std::span<const Share> shares, SiteM
 /// What a worker sent before another one saw an ACK was answered by that, as far as the path goes; whether it
 /// sent more since is not told.
 void MergedTicks::merge_life_signs(std::span<const Share> shares, SiteMeasurement& into) {
+  std::uint32_t this_second = 0;
+  std::uint32_t last_second = 0;
   for (const Share& share : shares) {
     into.ece_echoes += share.measured.ece_echoes;
-    into.flows += share.measured.flows;
+    this_second += share.part.flows[0];
+    last_second += share.part.flows[1];
     if (share.measured.last_ack) into.last_ack = std::max(into.last_ack, share.measured.last_ack);
   }
+  into.flows = std::max(this_second, last_second);
   for (const Share& share : shares) {
     const auto& since = share.measured.unanswered_since;
     if (!since || (into.last_ack && *since <= *into.last_ack)) continue;

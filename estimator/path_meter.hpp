@@ -5,6 +5,7 @@
 /// docs/ESTIMATOR.md, "Delivered rate" and "RTT and queue".
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -51,8 +52,9 @@ struct PathTick {
 struct PathPart {
   bool watched = false;  ///< false: nothing of the path ever came by, all else means nothing
   PathTick tick;
-  std::vector<RttSample> samples{};  ///< taken in it, in order; thinned when too many
-  std::uint64_t in_flight = 0;       ///< transmissions without a fate yet
+  std::vector<RttSample> samples{};      ///< taken in it, in order; thinned when too many
+  std::array<std::uint32_t, 2> flows{};  ///< with data in this second, and in the one before
+  std::uint64_t in_flight = 0;           ///< transmissions without a fate yet
   std::optional<TimePoint>
       open_since{};  ///< begin of the oldest cohort that is yet to come; nullopt: none is
 };

@@ -243,9 +243,12 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost, PathPar
 
   m.ece_echoes = ece_echoes_;
   const std::int64_t second = now.time_since_epoch() / 1s;
-  m.flows = second == flows_second_       ? std::max(flows_this_second_, flows_last_second_)
-            : second == flows_second_ + 1 ? flows_this_second_
-                                          : 0;
+  const std::uint32_t this_second = second == flows_second_ ? flows_this_second_ : 0;
+  const std::uint32_t last_second = second == flows_second_       ? flows_last_second_
+                                    : second == flows_second_ + 1 ? flows_this_second_
+                                                                  : 0;
+  m.flows = std::max(this_second, last_second);
+  if (part != nullptr) part->flows = {this_second, last_second};
   m.last_ack = last_ack_;
   m.unanswered_since = unanswered_since_;
 
