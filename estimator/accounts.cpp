@@ -14,6 +14,25 @@ constexpr std::size_t kMostComparisons = 256;
 
 }  // namespace
 
+RttTotals rtt_totals_of(const DurationSums& sums) {
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
+          .p50 = h.quantile(0.50),
+          .p95 = h.quantile(0.95),
+          .p99 = h.quantile(0.99),
+          .samples = h.total()};
+}
+
+DelayTotals delay_totals_of(const DurationSums& sums) {
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
+          .p50 = h.quantile(0.50),
+          .p95 = h.quantile(0.95),
+          .p99 = h.quantile(0.99),
+          .samples = h.total(),
+          .histogram = h.bins()};
+}
+
 Accounts::Accounts(std::size_t sites, std::size_t keep_flows, bool in_parts)
     : comparisons_(sites), in_parts_(in_parts) {
   for (auto& of_direction : paths_) of_direction.resize(sites);

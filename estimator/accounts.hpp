@@ -46,6 +46,9 @@ struct PathTotals {
   std::vector<DscpTotals> dscps;  ///< in order of the code point, the rest last
 };
 
+[[nodiscard]] RttTotals rtt_totals_of(const DurationSums& sums);
+[[nodiscard]] DelayTotals delay_totals_of(const DurationSums& sums);
+
 class Accounts {
   struct Path;
 

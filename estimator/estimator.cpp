@@ -550,25 +550,6 @@ const EstimatorTotals& Estimator::totals() const {
   return my.totals;
 }
 
-RttTotals rtt_totals_of(const DurationSums& sums) {
-  const DurationHistogram& h = sums.histogram();
-  return {.min = sums.least(),
-          .p50 = h.quantile(0.50),
-          .p95 = h.quantile(0.95),
-          .p99 = h.quantile(0.99),
-          .samples = h.total()};
-}
-
-DelayTotals delay_totals_of(const DurationSums& sums) {
-  const DurationHistogram& h = sums.histogram();
-  return {.min = sums.least(),
-          .p50 = h.quantile(0.50),
-          .p95 = h.quantile(0.95),
-          .p99 = h.quantile(0.99),
-          .samples = h.total(),
-          .histogram = h.bins()};
-}
-
 RttTotals Estimator::rtt_totals(Direction direction) const {
   return rtt_totals_of(rtt_sums(direction));
 }

@@ -113,8 +113,6 @@ struct TickResult {
 
 class Accounts;
 class DurationSums;
-[[nodiscard]] RttTotals rtt_totals_of(const DurationSums& sums);
-[[nodiscard]] DelayTotals delay_totals_of(const DurationSums& sums);
 
 class Estimator {
  public:
