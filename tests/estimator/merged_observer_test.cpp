@@ -196,7 +196,7 @@ class Shares : public testing::TestWithParam<std::tuple<std::uint32_t, std::size
   [[nodiscard]] static std::size_t workers() { return std::get<1>(GetParam()); }
 };
 INSTANTIATE_TEST_SUITE_P(Seeds, Shares,
-                         testing::Combine(testing::Range(1U, 13U), testing::Values(1U, 2U, 3U, 8U)));
+                         testing::Combine(testing::Range(1U, 7U), testing::Values(1U, 2U, 3U, 8U)));
 
 TEST_P(Shares, TellTheSameTicksAndCohortsTogether) {
   const Traffic made = traffic(seed());
