@@ -14,7 +14,27 @@ constexpr std::size_t kMostComparisons = 256;
 
 }  // namespace
 
-Accounts::Accounts(std::size_t sites, std::size_t keep_flows) : comparisons_(sites) {
+RttTotals rtt_totals_of(const DurationSums& sums) {
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
+          .p50 = h.quantile(0.50),
+          .p95 = h.quantile(0.95),
+          .p99 = h.quantile(0.99),
+          .samples = h.total()};
+}
+
+DelayTotals delay_totals_of(const DurationSums& sums) {
+  const DurationHistogram& h = sums.histogram();
+  return {.min = sums.least(),
+          .p50 = h.quantile(0.50),
+          .p95 = h.quantile(0.95),
+          .p99 = h.quantile(0.99),
+          .samples = h.total(),
+          .histogram = h.bins()};
+}
+
+Accounts::Accounts(std::size_t sites, std::size_t keep_flows, bool in_parts)
+    : comparisons_(sites), in_parts_(in_parts) {
   for (auto& of_direction : paths_) of_direction.resize(sites);
   if (keep_flows > 0) flow_log_.emplace(keep_flows);
 }
@@ -43,10 +63,10 @@ std::uint8_t Accounts::make_sums(Path& path, std::uint8_t dscp) {
   return path.rest;
 }
 
-/// Marks of one kind alone leave nothing to compare.
+/// Marks of one kind alone leave nothing to compare, but other workers may see other marks.
 void Accounts::compare_classes(std::uint32_t site) {
   const auto& sums = paths_[static_cast<std::size_t>(Direction::outbound)][site]->sums;
-  if (sums.size() < 2 || comparisons_[site] || comparisons_made_ == kMostComparisons) return;
+  if ((sums.size() < 2 && !in_parts_) || comparisons_[site] || comparisons_made_ == kMostComparisons) return;
   ++comparisons_made_;
   comparisons_[site] = std::make_unique<DscpComparison>();
 }
@@ -89,16 +109,85 @@ void Accounts::capture_lost() {
   }
 }
 
-// -- asked by the observer --
+// -- several workers --
 
-RttTotals rtt_totals_of(const DurationSums& sums) {
-  const DurationHistogram& h = sums.histogram();
-  return {.min = sums.least(),
-          .p50 = h.quantile(0.50),
-          .p95 = h.quantile(0.95),
-          .p99 = h.quantile(0.99),
-          .samples = h.total()};
+Accounts::Part Accounts::part(TimePoint now) {
+  Part part;
+  for (std::size_t direction = 0; direction < paths_.size(); ++direction) {
+    for (const auto& path : paths_[direction]) {
+      auto copy = path ? std::make_unique<Path>() : nullptr;
+      if (path) add_path(*path, *copy);
+      part.paths_[direction].push_back(std::move(copy));
+    }
+  }
+  for (const auto& comparison : comparisons_) {
+    part.compared_.push_back(comparison ? std::optional(comparison->part(now)) : std::nullopt);
+  }
+  part.flows_ = flows();
+  part.packets_ = packets_;
+  part.unanswered_packets_ = unanswered_packets_;
+  return part;
 }
+
+/// Code points that have no sums of their own in one of the parts stay in the rest.
+void Accounts::add_path(const Path& part, Path& into) {
+  for (const Sums& sums : part.sums) {
+    std::uint8_t& place = sums.dscp ? into.place[*sums.dscp] : into.rest;
+    if (place == Path::kNone) {
+      place = static_cast<std::uint8_t>(into.sums.size());
+      into.sums.push_back({.dscp = sums.dscp, .segments = {}, .rtt = {}, .queue = {}});
+    }
+    Sums& sum = into.sums[place];
+    add(sums.segments, sum.segments);
+    if (sums.rtt) {
+      if (!sum.rtt) sum.rtt = std::make_unique<DurationSums>();
+      sum.rtt->merge(*sums.rtt);
+    }
+    if (sums.queue) {
+      if (!sum.queue) sum.queue = std::make_unique<QueueSums>();
+      sum.queue->merge(*sums.queue);
+    }
+  }
+}
+
+void Accounts::become_sum_of(std::span<const Part* const> parts, TimePoint now, TimePoint void_until) {
+  merged_flows_.reset();
+  packets_ = 0;
+  unanswered_packets_ = 0;
+  for (auto& of_direction : paths_) {
+    for (auto& path : of_direction) path.reset();
+  }
+  std::vector<const FlowListing*> listings;
+  for (const Part* part : parts) {
+    packets_ += part->packets_;
+    unanswered_packets_ += part->unanswered_packets_;
+    if (part->flows_) listings.push_back(&*part->flows_);
+    for (std::size_t direction = 0; direction < paths_.size(); ++direction) {
+      for (std::size_t site = 0; site < comparisons_.size(); ++site) {
+        const auto& path = part->paths_[direction][site];
+        if (!path) continue;
+        auto& into = paths_[direction][site];
+        if (!into) into = std::make_unique<Path>();
+        add_path(*path, *into);
+      }
+    }
+  }
+  if (flow_log_) merged_flows_ = merged(listings, flow_log_->most());
+  for (std::size_t site = 0; site < comparisons_.size(); ++site) compare(parts, site, now, void_until);
+}
+
+void Accounts::compare(std::span<const Part* const> parts, std::size_t site, TimePoint now,
+                       TimePoint void_until) {
+  std::vector<DscpComparison::Part> compared;
+  for (const Part* part : parts) {
+    if (part->compared_[site]) compared.push_back(*part->compared_[site]);
+  }
+  if (compared.empty()) return;
+  if (!comparisons_[site]) comparisons_[site] = std::make_unique<DscpComparison>();
+  comparisons_[site]->add(compared, now, void_until);
+}
+
+// -- asked by the observer --
 
 SegmentTotals Accounts::segments(Direction direction) const {
   SegmentTotals all;
@@ -160,11 +249,13 @@ PathTotals Accounts::totals(Direction direction, std::optional<std::size_t> site
 }
 
 std::optional<DscpFinding> Accounts::dscp_finding(std::size_t site, bool loss_is_congestion) const {
-  if (!comparisons_[site]) return std::nullopt;
+  const auto& path = paths_[static_cast<std::size_t>(Direction::outbound)][site];
+  if (!comparisons_[site] || !path || path->sums.size() < 2) return std::nullopt;
   return comparisons_[site]->finding(loss_is_congestion);
 }
 
 std::optional<FlowListing> Accounts::flows() const {
+  if (merged_flows_) return merged_flows_;
   return flow_log_ ? std::optional(flow_log_->listing()) : std::nullopt;
 }
 

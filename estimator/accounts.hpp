@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "config/units.hpp"
@@ -50,11 +51,15 @@ struct PathTotals {
 };
 
 [[nodiscard]] RttTotals rtt_totals_of(const DurationSums& sums);
+[[nodiscard]] DelayTotals delay_totals_of(const DurationSums& sums);
 
 class Accounts {
+  struct Path;
+
  public:
-  /// `sites` counts "elsewhere"; `keep_flows` rows of flows, 0: none.
-  Accounts(std::size_t sites, std::size_t keep_flows);
+  /// `sites` counts "elsewhere"; `keep_flows` rows of flows, 0: none. `in_parts`: they will be merged with
+  /// those of other workers.
+  Accounts(std::size_t sites, std::size_t keep_flows, bool in_parts = false);
 
   // -- told by the estimator --
   /// Any packet of a flow. `answered`: the flow's other end has been seen.
@@ -106,6 +111,22 @@ class Accounts {
   void flow_ended(std::uint32_t flow);
   void capture_lost();
 
+  // -- several workers --
+  /// A worker's accounts as they are at one time, to be handed to another thread.
+  class Part {
+    friend class Accounts;
+    std::array<std::vector<std::unique_ptr<const Path>>, 2> paths_;
+    std::vector<std::optional<DscpComparison::Part>> compared_;  ///< [site]
+    std::optional<FlowListing> flows_;
+    std::uint64_t packets_ = 0;
+    std::uint64_t unanswered_packets_ = 0;
+  };
+  /// Once a second (DscpComparison::part), of accounts that are kept in parts.
+  [[nodiscard]] Part part(TimePoint now);
+  /// These accounts are those of all workers together at `now`, from now on. In what was sent until
+  /// `void_until` DSCP is not compared.
+  void become_sum_of(std::span<const Part* const> parts, TimePoint now, TimePoint void_until);
+
   // -- asked by the observer --
   /// Of all sites.
   [[nodiscard]] SegmentTotals segments(Direction direction) const;
@@ -154,12 +175,16 @@ class Accounts {
     return comparison_of(account.direction, account.site);
   }
   void compare_classes(std::uint32_t site);
+  static void add_path(const Path& part, Path& into);
+  void compare(std::span<const Part* const> parts, std::size_t site, TimePoint now, TimePoint void_until);
 
   std::array<std::vector<std::unique_ptr<Path>>, 2> paths_;   ///< [direction][site]
   std::vector<std::unique_ptr<DscpComparison>> comparisons_;  ///< [site], of what goes out
   std::size_t sums_made_ = 0;
   std::size_t comparisons_made_ = 0;
+  bool in_parts_;
   std::optional<FlowLog> flow_log_;
+  std::optional<FlowListing> merged_flows_;
   std::uint64_t packets_ = 0;
   std::uint64_t unanswered_packets_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "estimator/fanout_program.hpp"
 #include "estimator/sampling_filter.hpp"
 
 namespace weir {
@@ -82,6 +84,11 @@ void prefer(int status) {
   return handle;
 }
 
+/// What a socket of a group is called (packet(7), PACKET_FANOUT): its number, and how frames are dealt out.
+constexpr unsigned kFanoutType = PACKET_FANOUT_CBPF;
+constexpr unsigned kFanoutTypeShift = 16;
+constexpr unsigned kFanoutNumberMask = 0xffff;
+
 /// Returns the program.
 [[nodiscard]] std::vector<sock_filter> install_filter(pcap_t* handle, const std::string& filter,
                                                       const std::string& interface) {
@@ -128,6 +135,36 @@ LiveCapture& LiveCapture::operator=(LiveCapture&&) noexcept = default;
 
 int LiveCapture::descriptor() const {
   return pcap_get_selectable_fd(impl_->handle.get());
+}
+
+std::vector<LiveCapture> LiveCapture::share(const std::string& interface, const Options& options,
+                                            std::size_t count) {
+  std::vector<LiveCapture> taps;
+  for (std::size_t i = 0; i < count; ++i) {
+    LiveCapture tap(interface, options);
+    if (tap.impl_->link_type != DLT_EN10MB)
+      fail("cannot share the frames of several taps", interface, "it is no Ethernet port");
+    tap.join(taps);
+    taps.push_back(std::move(tap));
+  }
+  std::vector<sock_filter> code = fanout_program(std::random_device()());
+  const sock_fprog program{.len = static_cast<unsigned short>(code.size()), .filter = code.data()};
+  if (::setsockopt(taps.front().descriptor(), SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof program) != 0)
+    fail("cannot deal out frames to several taps", interface, std::strerror(errno));
+  return taps;
+}
+
+/// The first one makes a group under a number that nobody has (Linux 4.12); the others find it by that.
+void LiveCapture::join(std::vector<LiveCapture>& group) {
+  unsigned joined = (kFanoutType | PACKET_FANOUT_FLAG_UNIQUEID) << kFanoutTypeShift;
+  socklen_t length = sizeof joined;
+  if (!group.empty()) {
+    if (::getsockopt(group.front().descriptor(), SOL_PACKET, PACKET_FANOUT, &joined, &length) != 0)
+      fail("cannot find the group of taps", impl_->interface, std::strerror(errno));
+    joined = (joined & kFanoutNumberMask) | kFanoutType << kFanoutTypeShift;
+  }
+  if (::setsockopt(descriptor(), SOL_PACKET, PACKET_FANOUT, &joined, sizeof joined) != 0)
+    fail("cannot join a group of taps", impl_->interface, std::strerror(errno));
 }
 
 namespace {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "estimator/estimator.hpp"
 
@@ -43,6 +44,11 @@ class LiveCapture {
     std::size_t ring_bytes = 32U << 20U;
   };
   LiveCapture(const std::string& interface, const Options& options);
+  /// `count` taps, each with a ring of its own, that share the frames of an Ethernet port: each frame comes
+  /// to one of them, both directions of a connection to the same one (fanout_program). What is stamped before
+  /// it returns may have come to several, or to another one: pass it over.
+  [[nodiscard]] static std::vector<LiveCapture> share(const std::string& interface, const Options& options,
+                                                      std::size_t count);
   ~LiveCapture();
   LiveCapture(LiveCapture&&) noexcept;
   LiveCapture& operator=(LiveCapture&&) noexcept;
@@ -57,6 +63,8 @@ class LiveCapture {
   [[nodiscard]] bool follow(const FlowSample& sample);
 
  private:
+  void join(std::vector<LiveCapture>& group);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

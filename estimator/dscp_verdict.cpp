@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "estimator/control_constants.hpp"
 #include "estimator/measurement.hpp"
@@ -11,6 +12,8 @@ namespace {
 
 /// 12.8 s: no fate is waited for longer (path_window).
 constexpr std::int64_t kMostOpenWindows = 128;
+/// Of several workers: no fate comes later, and the next part comes before a window is closed without it.
+constexpr std::int64_t kMostOpenInParts = 110;
 constexpr std::int64_t kWindowsPerSecond = std::chrono::seconds(1) / kCohortLength;
 /// Under so many congested seconds nothing is said: they may all be one event.
 constexpr std::uint32_t kLeastSeconds = 10;
@@ -153,6 +156,40 @@ void DscpComparison::queued(std::uint8_t dscp, TimePoint sent, Duration queue, D
     sums->queue += queue;
     sums->base += base;
   }
+}
+
+// -- several workers --
+
+DscpComparison::Part DscpComparison::part(TimePoint now) {
+  Part part;
+  part.first_ = first_;
+  part.windows_.assign(open_.begin(), open_.end());
+  for (; !open_.empty() && first_ <= id_of(now) - kMostOpenInParts; ++first_) open_.pop_front();
+  return part;
+}
+
+void DscpComparison::add(std::span<const Part> parts, TimePoint now, TimePoint void_until) {
+  const WindowId newest = id_of(now);
+  first_ = newest - kMostOpenInParts + 1;
+  open_.assign(static_cast<std::size_t>(kMostOpenInParts), Window{});
+  const auto add_up = [](const Window& window, Window& into) {
+    for (std::size_t c = 0; c < kServiceClasses; ++c) {
+      into[c].sent += window[c].sent;
+      into[c].lost += window[c].lost;
+      into[c].samples += window[c].samples;
+      into[c].queue += window[c].queue;
+      into[c].base += window[c].base;
+    }
+  };
+  std::map<WindowId, Window> closed;
+  for (const Part& part : parts) {
+    for (std::size_t i = 0; i < part.windows_.size(); ++i) {
+      const WindowId id = part.first_ + static_cast<WindowId>(i);
+      if (id <= id_of(void_until) || id > newest) continue;
+      add_up(part.windows_[i], id < first_ ? closed[id] : open_[static_cast<std::size_t>(id - first_)]);
+    }
+  }
+  for (const auto& [id, window] : closed) evidence_.add(window, id);
 }
 
 // -- evidence --

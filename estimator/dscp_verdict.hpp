@@ -15,7 +15,9 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string_view>
+#include <vector>
 
 #include "config/units.hpp"
 
@@ -51,22 +53,6 @@ struct DscpFinding {
 };
 
 class DscpComparison {
- public:
-  // Times are those of sending. What is told of a window that is closed comes too late and is passed over.
-  /// Opens the window of `at`, which is not before the last call's.
-  void sent(std::uint8_t dscp, TimePoint at, std::uint32_t segments);
-  void lost(std::uint8_t dscp, TimePoint sent, std::uint32_t segments);
-  void loss_undone(std::uint8_t dscp, TimePoint sent, std::uint32_t segments);
-  /// A segment met `queue` on a path whose RTT is else `base`.
-  void queued(std::uint8_t dscp, TimePoint sent, Duration queue, Duration base);
-  /// The capture lost frames: nothing that is open is evidence.
-  void forget_open() { open_.clear(); }
-
-  /// `loss_is_congestion`: the path's loss is known to follow the load. Otherwise a window without a queue
-  /// cannot show that DSCP is ignored: random loss spares nobody, whatever the provider does.
-  [[nodiscard]] DscpFinding finding(bool loss_is_congestion) const;
-
- private:
   struct ClassSums {
     std::uint32_t sent = 0;
     std::uint32_t lost = 0;
@@ -78,6 +64,34 @@ class DscpComparison {
   /// Number of a window of send time since the clock's epoch.
   using WindowId = std::int64_t;
 
+ public:
+  // Times are those of sending. What is told of a window that is closed comes too late and is passed over.
+  /// Opens the window of `at`, which is not before the last call's.
+  void sent(std::uint8_t dscp, TimePoint at, std::uint32_t segments);
+  void lost(std::uint8_t dscp, TimePoint sent, std::uint32_t segments);
+  void loss_undone(std::uint8_t dscp, TimePoint sent, std::uint32_t segments);
+  /// A segment met `queue` on a path whose RTT is else `base`.
+  void queued(std::uint8_t dscp, TimePoint sent, Duration queue, Duration base);
+  /// The capture lost frames: nothing that is open is evidence.
+  void forget_open() { open_.clear(); }
+
+  // -- a path that several workers watch: each compares nothing, its windows are added up --
+  /// What one of them saw, in windows without gaps.
+  class Part {
+    friend class DscpComparison;
+    WindowId first_ = 0;
+    std::vector<Window> windows_;
+  };
+  /// What was told until `now`, once a second: a window comes again each time until it is closed.
+  [[nodiscard]] Part part(TimePoint now);
+  /// The parts of all workers at `now`. Windows that began until `void_until` are no evidence.
+  void add(std::span<const Part> parts, TimePoint now, TimePoint void_until);
+
+  /// `loss_is_congestion`: the path's loss is known to follow the load. Otherwise a window without a queue
+  /// cannot show that DSCP is ignored: random loss spares nobody, whatever the provider does.
+  [[nodiscard]] DscpFinding finding(bool loss_is_congestion) const;
+
+ private:
   /// A sum of differences from what a hypothesis expects, and how far it strays by chance.
   ///
   /// Losses come in bursts and queues last: neighbouring windows are no independent draws. The differences of

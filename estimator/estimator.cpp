@@ -53,13 +53,17 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   }
   my.flows.expire(now, [&my](Flow& flow) { my.forget(flow); });
 
-  const auto close_all = [&](Direction direction) {
-    std::vector<SiteMeasurement> closed;
+  TickResult result;
+  const auto close_all = [&](Direction direction, std::vector<SiteMeasurement>& closed,
+                             std::vector<PathPart>& parts) {
     const std::size_t sites = my.settings.sites.size() + 1;
     closed.reserve(sites);
+    if (my.settings.in_parts) parts.resize(sites);
     for (std::uint32_t site = 0; site < sites; ++site) {
       if (const auto& window = my.windows[Impl::path_number(direction, site)]) {
-        closed.push_back(window->close_tick(now, capture_lost));
+        closed.push_back(
+            window->close_tick(now, capture_lost, my.settings.in_parts ? &parts[site] : nullptr));
+        closed.back().interval = now - my.last_tick;  // also of a path that was silent until now
       } else {
         SiteMeasurement silent;
         silent.at = now;
@@ -69,9 +73,9 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
         closed.push_back(std::move(silent));
       }
     }
-    return closed;
   };
-  TickResult result{.outbound = close_all(Direction::outbound), .inbound = close_all(Direction::inbound)};
+  close_all(Direction::outbound, result.outbound, result.outbound_parts);
+  close_all(Direction::inbound, result.inbound, result.inbound_parts);
   my.last_tick = now;
   return result;
 }
@@ -111,15 +115,12 @@ RttTotals Estimator::rtt_totals(Direction direction) const {
 }
 
 DelayTotals Estimator::retransmission_delay(Direction direction) const {
+  return delay_totals_of(retransmission_delay_sums(direction));
+}
+
+const DurationSums& Estimator::retransmission_delay_sums(Direction direction) const {
   impl_->work_off();
-  const DurationSums& sums = impl_->retransmission_delay[static_cast<std::size_t>(direction)];
-  const DurationHistogram& h = sums.histogram();
-  return {.min = sums.least(),
-          .p50 = h.quantile(0.50),
-          .p95 = h.quantile(0.95),
-          .p99 = h.quantile(0.99),
-          .samples = h.total(),
-          .histogram = h.bins()};
+  return impl_->retransmission_delay[static_cast<std::size_t>(direction)];
 }
 
 SideFinding Estimator::sides() const {
@@ -128,6 +129,11 @@ SideFinding Estimator::sides() const {
 }
 
 const Accounts* Estimator::accounts() const {
+  impl_->work_off();
+  return impl_->accounts.get();
+}
+
+Accounts* Estimator::accounts() {
   impl_->work_off();
   return impl_->accounts.get();
 }

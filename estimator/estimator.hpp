@@ -19,6 +19,7 @@
 #include "estimator/flow_sampling.hpp"
 #include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
+#include "estimator/path_meter.hpp"
 
 namespace weir {
 
@@ -46,6 +47,9 @@ struct EstimatorSettings {
   bool keep_accounts = false;
   /// With accounts: rows of flows to list, the largest ones; 0: no rows are kept.
   std::size_t keep_flows = 0;
+  /// One of several workers that share a tap's frames: its ticks tell what a merged one needs
+  /// (merged_observer).
+  bool in_parts = false;
 };
 
 /// Totals since the start, per direction: what `weir observe` prints.
@@ -102,9 +106,13 @@ struct EstimatorTotals {
 struct TickResult {
   std::vector<SiteMeasurement> outbound;
   std::vector<SiteMeasurement> inbound;
+  /// The same sites; empty unless the settings ask for parts.
+  std::vector<PathPart> outbound_parts{};
+  std::vector<PathPart> inbound_parts{};
 };
 
 class Accounts;
+class DurationSums;
 
 class Estimator {
  public:
@@ -134,6 +142,9 @@ class Estimator {
   [[nodiscard]] SideFinding sides() const;
   /// nullptr unless the settings ask for them. Lives as long as the estimator.
   [[nodiscard]] const Accounts* accounts() const;
+  [[nodiscard]] Accounts* accounts();
+  /// Behind retransmission_delay.
+  [[nodiscard]] const DurationSums& retransmission_delay_sums(Direction direction) const;
 
  private:
   struct Impl;

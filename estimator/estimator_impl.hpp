@@ -30,7 +30,8 @@ struct Estimator::Impl {
         flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed) {
     windows.resize(2 * (settings.sites.size() + 1));
     if (settings.keep_accounts) {
-      accounts = std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows);
+      accounts =
+          std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows, settings.in_parts);
     }
   }
 

@@ -14,6 +14,16 @@ namespace {
   return a.sent() != b.sent() ? a.sent() > b.sent() : key(a) < key(b);
 }
 
+void put_in_order(FlowListing& listing, std::size_t most) {
+  if (listing.rows.size() > most) {
+    const auto last = listing.rows.begin() + static_cast<std::ptrdiff_t>(most);
+    std::nth_element(listing.rows.begin(), last, listing.rows.end(), is_larger);
+    listing.omitted += listing.rows.size() - most;
+    listing.rows.erase(last, listing.rows.end());
+  }
+  std::sort(listing.rows.begin(), listing.rows.end(), is_larger);
+}
+
 }  // namespace
 
 std::string_view to_string(FlowState state) {
@@ -129,14 +139,18 @@ FlowListing FlowLog::listing() const {
   FlowListing listing{.rows = ended_, .omitted = omitted_};
   listing.rows.reserve(ended_.size() + live_.size());
   for (const auto& [number, flow] : live_) listing.rows.push_back(row_of(flow));
-  if (listing.rows.size() > most_) {
-    const auto last = listing.rows.begin() + static_cast<std::ptrdiff_t>(most_);
-    std::nth_element(listing.rows.begin(), last, listing.rows.end(), is_larger);
-    listing.omitted += listing.rows.size() - most_;
-    listing.rows.erase(last, listing.rows.end());
-  }
-  std::sort(listing.rows.begin(), listing.rows.end(), is_larger);
+  put_in_order(listing, most_);
   return listing;
+}
+
+FlowListing merged(std::span<const FlowListing* const> listings, std::size_t most) {
+  FlowListing all;
+  for (const FlowListing* listing : listings) {
+    all.rows.insert(all.rows.end(), listing->rows.begin(), listing->rows.end());
+    all.omitted += listing->omitted;
+  }
+  put_in_order(all, most);
+  return all;
 }
 
 }  // namespace weir

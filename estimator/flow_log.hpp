@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -58,6 +59,9 @@ struct FlowListing {
   std::uint64_t omitted = 0;  ///< smaller ones, not kept
 };
 
+/// Of several workers, the largest `most` rows.
+[[nodiscard]] FlowListing merged(std::span<const FlowListing* const> listings, std::size_t most);
+
 class FlowLog {
  public:
   /// `most` rows are listed; greater than 0.
@@ -81,6 +85,7 @@ class FlowLog {
   void ended(std::uint32_t flow);
 
   [[nodiscard]] FlowListing listing() const;
+  [[nodiscard]] std::size_t most() const { return most_; }
 
  private:
   struct Half {

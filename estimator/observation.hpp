@@ -4,10 +4,8 @@
 /// where is it lost, is it congestion, what rate should be set. Rates in the one unit (config/units.hpp).
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +19,7 @@
 #include "estimator/estimator.hpp"
 #include "estimator/flow_log.hpp"
 #include "estimator/frame_clock.hpp"
+#include "estimator/observation_sums.hpp"
 
 namespace weir {
 
@@ -134,35 +133,12 @@ class Observer {
   [[nodiscard]] const Estimator& estimator() const { return estimator_; }
 
  private:
-  /// Of one path: a direction of a site, or of all sites together.
-  struct Sums {
-    Bytes sent;
-    Bytes sent_tcp;
-    Rate busiest;
-    std::vector<Bytes> last_half_second;
-    std::unique_ptr<CapacityObserver> capacity;  ///< nullptr: too many paths have one already
-    std::optional<CapacityFinding> found;        ///< what it said when it was last asked
-    TimePoint asked;
-
-    void add(const SiteMeasurement& tick);
-  };
   void begin_at(TimePoint first);
   void close_ticks_until(TimePoint now);
   void close_tick(TimePoint at);
-  void add_sites(const std::vector<SiteMeasurement>& sites, Direction direction);
-  void ask_for_capacities(std::size_t most);
-  [[nodiscard]] Observation sum_up() const;
-  [[nodiscard]] bool is_one_directional() const;
-  [[nodiscard]] DirectionObservation direction(Direction which, const Sums& sums, const PathTotals& totals,
-                                               std::optional<std::size_t> site) const;
-  [[nodiscard]] std::optional<CapacityFinding> capacity_of(const Sums& sums) const;
-  [[nodiscard]] const Sums& main_path(Direction which) const;
-  [[nodiscard]] DirectionObservation all_sites(Direction which) const;
-  [[nodiscard]] std::vector<SiteObservation> sites() const;
+  [[nodiscard]] EstimatorFindings findings() const;
 
-  std::string source_;
-  std::vector<std::string> site_names_;  ///< "elsewhere" last; empty when no sites are configured
-  bool sides_configured_;
+  ObservationSums sums_;
   Estimator estimator_;
   FrameClock clock_;
   std::optional<TimePoint> first_;
@@ -172,10 +148,6 @@ class Observer {
   bool truncated_ = false;
   std::uint64_t kernel_drops_ = 0;
   TickResult last_tick_;
-  std::array<Sums, 2> sums_;                                   ///< [direction]
-  std::array<std::vector<std::unique_ptr<Sums>>, 2> by_site_;  ///< [direction][site]; made with its traffic
-  std::array<std::size_t, 2> capacities_{};                    ///< [direction], of sites
-  std::size_t asked_next_ = 0;                                 ///< of all capacities, in turn
 };
 
 }  // namespace weir

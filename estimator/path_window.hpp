@@ -20,45 +20,11 @@
 #include <vector>
 
 #include "estimator/estimator.hpp"
-#include "estimator/histogram.hpp"
 #include "estimator/measurement.hpp"
+#include "estimator/path_meter.hpp"
 #include "estimator/queue_ways.hpp"
 
 namespace weir {
-
-/// One RTT that obeys the sampling rules, with what is needed to weigh it.
-struct RttSample {
-  TimePoint sent;
-  TimePoint taken;
-  Duration rtt{};
-  Duration base{};         ///< of its flow (or its remote host)
-  Bytes weight;            ///< newly acknowledged by the sample's ACK
-  std::uint32_t flow = 0;  ///< tells flows apart
-};
-
-enum class FrameKind : std::uint8_t {
-  no_tcp,
-  other_tcp,  ///< of a connection that is not followed, or not to be told (a fragment)
-  followed_tcp,
-};
-inline constexpr std::size_t kFrameKinds = 3;
-
-/// Frames that belong to none of a tick's other two sums.
-class BytesByKind {
- public:
-  void add(FrameKind kind, Bytes bytes) { sums_[static_cast<std::size_t>(kind)] += bytes; }
-  BytesByKind& operator+=(const BytesByKind& other) {
-    for (std::size_t i = 0; i < kFrameKinds; ++i) sums_[i] += other.sums_[i];
-    return *this;
-  }
-  [[nodiscard]] Bytes all() const { return of(FrameKind::no_tcp) + tcp(); }
-  [[nodiscard]] Bytes tcp() const { return of(FrameKind::other_tcp) + followed(); }
-  [[nodiscard]] Bytes followed() const { return of(FrameKind::followed_tcp); }
-
- private:
-  [[nodiscard]] Bytes of(FrameKind kind) const { return sums_[static_cast<std::size_t>(kind)]; }
-  std::array<Bytes, kFrameKinds> sums_{};
-};
 
 class PathWindow {
  public:
@@ -142,11 +108,12 @@ class PathWindow {
     }
     tick_.delivered += charged;
   }
-  void rtt_sampled(const RttSample& sample);
+  void rtt_sampled(const RttSample& sample) { meter_.rtt_sampled(sample); }
   [[nodiscard]] QueueWays& queue_ways() { return queue_ways_; }
 
-  /// Closes the tick (previous close, now].
-  [[nodiscard]] SiteMeasurement close_tick(TimePoint now, bool capture_lost);
+  /// Closes the tick (previous close, now]. With `part` that is filled in, and cohorts come whole: also those
+  /// that hold nothing but bytes.
+  [[nodiscard]] SiteMeasurement close_tick(TimePoint now, bool capture_lost, PathPart* part = nullptr);
 
   /// Whether two transmissions are booked in one place, so that their fates may be told together.
   [[nodiscard]] bool same_slot(TimePoint a, TimePoint b) const {
@@ -160,8 +127,6 @@ class PathWindow {
   [[nodiscard]] static std::optional<TimePoint> unless_never(TimePoint at) {
     return at == kNever ? std::nullopt : std::optional(at);
   }
-  /// Before any RTT is known the fate of a segment is waited for this long.
-  static constexpr Duration kUnknownRtt = std::chrono::milliseconds(450);
 
   /// Counters of strangers' packets: they stop at their ends instead of wrapping.
   template <class Counter>
@@ -188,16 +153,6 @@ class PathWindow {
     std::array<Slot, kSlotsPerCohort> slots{};
     bool voided = false;
     [[nodiscard]] bool untouched() const { return sent == 0 && lost_before_tap == 0 && charged.count() == 0; }
-  };
-  /// What one tick added, kept as long as the sliding window for delivery may need it.
-  struct TickSums {
-    TimePoint begin;
-    TimePoint end;
-    BytesByKind sent;
-    Bytes delivered;
-    std::optional<TimePoint> first_delivery;
-    Bytes first_delivery_bytes;
-    bool data = false;  ///< any TCP payload was sent
   };
 
   /// Where a transmission is booked. Most look-ups ask for the same slot as the one before.
@@ -235,18 +190,11 @@ class PathWindow {
   void forget_places() { now_place_ = sent_place_ = Place{}; }
   [[nodiscard]] bool is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const;
   [[nodiscard]] Cohort finish(const OpenCohort& cohort, CohortId id) const;
-  void collect_mature(TimePoint now, std::vector<Cohort>& into);
+  void collect_mature(TimePoint now, bool whole, std::vector<Cohort>& into);
   void void_open_cohorts(TimePoint now);
-  void keep_for_delivery(TickSums tick);
-  [[nodiscard]] std::optional<double> bytes_per_followed_byte() const;
-  [[nodiscard]] std::optional<Delivery> delivery_over_window(TimePoint now, double scale) const;
-  [[nodiscard]] Duration delivery_window() const;
-  [[nodiscard]] std::optional<QueueDelay> queue_of_tick();
 
   Direction direction_;
   std::uint32_t one_in_ = 1;
-  bool reselected_ = false;                ///< in this tick
-  std::optional<TimePoint> settled_from_;  ///< the followed connections' ACKs count from then on
   TimePoint epoch_;
   TimePoint tick_began_;
   bool ticked_ = false;
@@ -257,25 +205,10 @@ class PathWindow {
   Place now_place_;   ///< of what was sent last
   Place sent_place_;  ///< of the fate told last
 
-  TickSums tick_;
-  std::deque<TickSums> ticks_;
-  std::optional<double> scale_;  ///< all bytes per followed byte, at the end of the last tick
+  PathTick tick_;
+  PathMeter meter_;
   std::uint64_t in_flight_ = 0;  ///< transmissions without a fate yet
-  std::vector<RttSample>
-      samples_;  ///< in order of taking, not older than half a second; thinned when too many
-  std::uint32_t sample_stride_ = 1;
-  std::uint32_t samples_skipped_ = 0;
-  std::uint32_t samples_fresh_ = 0;  ///< of samples_, taken in this tick
   QueueWays queue_ways_;
-
-  /// RTT and base over the last 10 s; made with the first sample, since most sites of a policy may be silent.
-  struct RttHistory;
-  struct RttHistoryDeleter {
-    void operator()(RttHistory* history) const;
-  };
-  std::unique_ptr<RttHistory, RttHistoryDeleter> rtt_history_;
-  std::optional<RttSummary> summary_;
-  Duration base_{};  ///< newest weighted median of the flows' bases; zero: unknown
 
   std::uint32_t ece_echoes_ = 0;
   std::int64_t flows_period_ = 0;

@@ -1,8 +1,10 @@
 #include "gateway/cli.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -104,6 +106,18 @@ void add_status(CLI::App& app, Choices& c) {
   status.callback([&c] { c.action = [&c] { return show_status(c.status); }; });
 }
 
+/// Each worker sees its own connections only: left to infer which side is ours, they would not agree.
+void require_sensible_workers(const ObserveOptions& options) {
+  if (options.workers == 1) return;
+  if (options.inside.empty() && options.policy.empty())
+    throw CLI::ValidationError("--workers", "more than one needs --inside or --policy");
+  const std::size_t processors = std::max(std::thread::hardware_concurrency(), 1U);
+  if (options.workers > processors) {
+    throw CLI::ValidationError("--workers", fmt::format("{} are more than the {} processors that there are",
+                                                        options.workers, processors));
+  }
+}
+
 void add_observe(CLI::App& app, Choices& c) {
   CLI::App& command = *app.add_subcommand("observe", "Say what a capture shows, and the rate to set by hand");
   auto* read = command.add_option("--read", c.observe.read, "Capture file: pcap, pcapng, also .xz or .gz");
@@ -118,6 +132,12 @@ void add_observe(CLI::App& app, Choices& c) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
       ->needs(flows);
+  command
+      .add_option("--workers", c.observe.workers,
+                  "Live: threads that share the connections; with --inside or --policy")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->excludes(read);
   command.add_option("--duration", c.observe_for_s, "Live: stop after so many seconds (default: at Ctrl-C)")
       ->check(CLI::PositiveNumber)
       ->excludes(read);
@@ -127,6 +147,7 @@ void add_observe(CLI::App& app, Choices& c) {
   command.callback([&c] {
     if (c.observe.read.empty() && c.observe.interface.empty())
       throw CLI::RequiredError("--read or --interface");
+    require_sensible_workers(c.observe);
     if (c.observe_for_s > 0) c.observe.duration = from_seconds(c.observe_for_s);
     c.action = [&c] { return observe(c.observe); };
   });

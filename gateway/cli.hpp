@@ -50,6 +50,7 @@ struct ObserveOptions {
   std::vector<std::string> inside;
   std::filesystem::path policy;
   std::optional<std::chrono::nanoseconds> duration;
+  std::size_t workers = 1;  ///< taps and threads; more than one: with `inside` or `policy`
   bool json = false;
   bool flows = false;
   std::size_t most_flows = 10'000;  ///< rows with `flows`

@@ -17,6 +17,7 @@
 #include "config/load.hpp"
 #include "estimator/capture.hpp"
 #include "estimator/flow_sampling.hpp"
+#include "estimator/merged_observer.hpp"
 #include "estimator/observation.hpp"
 #include "estimator/observe_file.hpp"
 #include "gateway/cli.hpp"
@@ -24,6 +25,7 @@
 #include "gateway/file_descriptor.hpp"
 #include "gateway/gateway.hpp"
 #include "gateway/json_text.hpp"
+#include "gateway/observe_workers.hpp"
 
 namespace weir::gateway {
 namespace {
@@ -107,41 +109,66 @@ int observe_capture_file(const ObserveOptions& options, ObserverSettings setting
   }
 }
 
+/// What a live observation prints.
+class Pages {
+ public:
+  explicit Pages(const ObserveOptions& options)
+      : options_(options), redraw_(!options.json && ::isatty(STDOUT_FILENO) == 1) {}
+
+  void show(const Observation& observation) const {
+    fmt::print("{}{}{}", redraw_ ? "\033[H\033[2J" : "", shown(observation, options_.json),
+               redraw_ || options_.json ? "" : "\n");
+    std::fflush(stdout);
+  }
+  /// One that the next will take the place of.
+  void show_for_now(Observation observation) const {
+    if (redraw_ && observation.flows && observation.flows->rows.size() > kRowsWhileLive) {
+      observation.flows->omitted += observation.flows->rows.size() - kRowsWhileLive;
+      observation.flows->rows.resize(kRowsWhileLive);
+    }
+    show(observation);
+  }
+
+ private:
+  const ObserveOptions& options_;
+  bool redraw_;
+};
+
+/// Waits for either (-1: none), or for the end of a tick. True: `stop` is readable.
+bool wait_for(int descriptor, int stop) {
+  std::array<pollfd, 2> watched{
+      {{.fd = descriptor, .events = POLLIN, .revents = 0}, {.fd = stop, .events = POLLIN, .revents = 0}}};
+  constexpr int kTickMs = static_cast<int>(kCohortLength / std::chrono::milliseconds(1));
+  ::poll(watched.data(), watched.size(), kTickMs);
+  return (watched[1].revents & POLLIN) != 0;
+}
+
 /// One live observation: a page every second, until a signal or the end of the wanted time.
 class LiveObservation {
  public:
   LiveObservation(const ObserveOptions& options, ObserverSettings settings)
       : options_(options),
+        pages_(options),
         capture_(options.interface, LiveCapture::Options{}),
-        observer_(std::move(settings.estimator), options.interface, std::move(settings.site_names)),
-        redraw_(!options.json && ::isatty(STDOUT_FILENO) == 1) {}
+        observer_(std::move(settings.estimator), options.interface, std::move(settings.site_names)) {}
 
   int run() {
     const TimePoint began = monotonic_now();
     TimePoint next_page = began + kPage;
     for (;;) {
-      const bool stopped = wait();
+      const bool stopped = wait_for(capture_.descriptor(), stop_.descriptor());
       const TimePoint now = read_frames();
       observer_.on_time(now);
       if (stopped || (options_.duration && now - began >= *options_.duration)) break;
       if (now < next_page) continue;
       next_page = now + kPage;
-      page(on_a_screen(observer_.summary()));
+      pages_.show_for_now(observer_.summary());
     }
-    page(observer_.finish());
+    pages_.show(observer_.finish());
     return kExitOk;
   }
 
  private:
-  /// True: a signal asks to stop. Returns at each tick at the latest.
-  bool wait() const {
-    std::array<pollfd, 2> watched{{{.fd = capture_.descriptor(), .events = POLLIN, .revents = 0},
-                                   {.fd = stop_.descriptor(), .events = POLLIN, .revents = 0}}};
-    constexpr int kTickMs = static_cast<int>(kCohortLength / std::chrono::milliseconds(1));
-    ::poll(watched.data(), watched.size(), kTickMs);
-    return (watched[1].revents & POLLIN) != 0;
-  }
-
   /// Returns the time at its end.
   TimePoint read_frames() {
     const TimePoint began = monotonic_now();
@@ -159,27 +186,55 @@ class LiveObservation {
     return ended;
   }
 
-  [[nodiscard]] Observation on_a_screen(Observation observation) const {
-    if (!redraw_ || !observation.flows || observation.flows->rows.size() <= kRowsWhileLive)
-      return observation;
-    observation.flows->omitted += observation.flows->rows.size() - kRowsWhileLive;
-    observation.flows->rows.resize(kRowsWhileLive);
-    return observation;
-  }
-
-  void page(const Observation& observation) const {
-    fmt::print("{}{}{}", redraw_ ? "\033[H\033[2J" : "", shown(observation, options_.json),
-               redraw_ || options_.json ? "" : "\n");
-    std::fflush(stdout);
-  }
-
   const ObserveOptions& options_;
+  Pages pages_;
   StopSignals stop_;
   LiveCapture capture_;
   Observer observer_;
   FlowSampling sampling_{std::random_device()()};
   std::uint64_t dropped_ = 0;
-  bool redraw_;
+};
+
+/// The same by several workers, which share the connections.
+class SharedObservation {
+ public:
+  SharedObservation(const ObserveOptions& options, const ObserverSettings& settings)
+      : options_(options),
+        pages_(options),
+        observer_(settings.estimator, options.interface, settings.site_names),
+        workers_(shared_taps(options.interface, options.workers),
+                 of_each(settings.estimator, options.workers)) {}
+
+  int run() {
+    const TimePoint began = monotonic_now();
+    while (!workers_.ended()) {
+      const bool stopped = wait_for(workers_.descriptor(), stopping_ ? -1 : stop_.descriptor());
+      if (stopped || (options_.duration && monotonic_now() - began >= *options_.duration)) {
+        workers_.stop();
+        stopping_ = true;
+      }
+      while (const auto ticks = workers_.take()) {
+        observer_.add(*ticks);
+        if (ticks->front().findings && !stopping_) pages_.show_for_now(observer_.summary());
+      }
+    }
+    pages_.show(observer_.finish());
+    return kExitOk;
+  }
+
+ private:
+  /// All of them together follow as many connections as one would.
+  static EstimatorSettings of_each(EstimatorSettings settings, std::size_t workers) {
+    settings.max_flows = settings.max_flows / workers + 1;
+    return settings;
+  }
+
+  const ObserveOptions& options_;
+  Pages pages_;
+  StopSignals stop_;  ///< before the workers: they inherit that signals are not for them
+  MergedObserver observer_;
+  ObserveWorkers workers_;
+  bool stopping_ = false;
 };
 
 }  // namespace
@@ -188,6 +243,7 @@ int observe(const ObserveOptions& options) {
   auto settings = settings_of(options);
   if (!settings) return kExitPolicy;
   if (!options.read.empty()) return observe_capture_file(options, std::move(*settings));
+  if (options.workers > 1) return SharedObservation(options, *settings).run();
   return LiveObservation(options, std::move(*settings)).run();
 }
 

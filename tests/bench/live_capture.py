@@ -73,15 +73,20 @@ def read_tcpdump(process: Process) -> Seen:
     return Seen(count("captured"), count("dropped by kernel"))
 
 
-def programs(weir: str) -> dict:
+def programs(weir: str, workers: int = 1) -> dict:
+    """What is run, how it tells what it saw, and how many such shares of a core it has."""
+    observe = [weir, "observe", "--interface", "v1", "--inside", "10.1.0.0/16", "--json"]
+    several = {f"weir, {workers} workers": ([*observe, "--workers", str(workers)], read_weir, workers)} if workers > 1 else {}
     return {
-        "weir": ([weir, "observe", "--interface", "v1", "--inside", "10.1.0.0/16", "--json"], read_weir),
-        "tcpdump": (["tcpdump", "-n", "-i", "v1", "-B", str(RING_MIB * 1024), "-w", "/dev/null"], read_tcpdump),
+        "weir": (observe, read_weir, 1),
+        **several,
+        "tcpdump": (["tcpdump", "-n", "-i", "v1", "-B", str(RING_MIB * 1024), "-w", "/dev/null"], read_tcpdump, 1),
     }
 
 
 def cpu_ns(process: Process) -> int:
-    return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0])
+    """Of all its threads."""
+    return sum(int(f.read_text().split()[0]) for f in Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
 
 
 def wait_until_idle(process: Process) -> None:
@@ -114,9 +119,10 @@ class Bench:
         return self.space.json(["ip", "-j", "-s", "link", "show", "v1"])[0]["stats64"]["rx"]["packets"]
 
     def run(self, program: str, rate: int, percent: int) -> Run:
-        command, read = programs(self.arguments.weir)[program]
-        with CpuQuota(f"{self.name}-{percent}", percent) as quota:
-            command = self.space.wrap(quota.wrap([*PREFERRED, "taskset", "-c", CAPTURE_CORE, *command]))
+        command, read, shares = programs(self.arguments.weir, self.arguments.workers)[program]
+        cores = CAPTURE_CORE if shares == 1 else f"{SENDER_CORE},{CAPTURE_CORE}"
+        with CpuQuota(f"{self.name}-{percent}", percent * shares) as quota:
+            command = self.space.wrap(quota.wrap([*PREFERRED, "taskset", "-c", cores, *command]))
             process = Process(program, command, self.logs)
             try:
                 wait_until(self.has_tap, 30, f"{program} to open its tap")
@@ -140,12 +146,12 @@ def bench(arguments: argparse.Namespace, bench: Bench, percent: int, checks: Che
     runs: dict[tuple[int, str], list[Run]] = {}
     for _ in range(arguments.runs):
         for rate in arguments.rates:
-            for program in programs(arguments.weir):
+            for program in programs(arguments.weir, arguments.workers):
                 runs.setdefault((rate, program), []).append(bench.run(program, rate, percent))
     rows = []
     for rate in arguments.rates:
         dropped, missing = {}, {}
-        for program in programs(arguments.weir):
+        for program in programs(arguments.weir, arguments.workers):
             of = runs[rate, program]
             dropped[program] = statistics.median(r.dropped for r in of)
             missing[program] = statistics.median(r.missing for r in of)
@@ -170,6 +176,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5, help="of sending, each time")
     parser.add_argument("--rates", type=int, nargs="+", default=RATES)
     parser.add_argument("--percent", type=int, nargs="+", default=[1, 100], help="of a core, for the program under test")
+    parser.add_argument("--workers", type=int, default=1, help="also weir with so many workers, each with that share of a core")
     parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "weir-bench")
     arguments = parser.parse_args()

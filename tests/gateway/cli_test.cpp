@@ -60,6 +60,10 @@ TEST(CommandLine, WrongUseIsTwo) {
       {"observe", "--read", "x", "--interface", "wan0"},
       {"observe", "--interface", "wan0", "--duration", "-1"},
       {"observe", "--read", "x", "--most-flows", "5"},
+      {"observe", "--read", "x", "--workers", "1"},
+      {"observe", "--interface", "wan0", "--inside", "10.1.0.0/16", "--workers", "0"},
+      {"observe", "--interface", "wan0", "--workers", "2"},
+      {"observe", "--interface", "wan0", "--inside", "10.1.0.0/16", "--workers", "100000"},
       {"observe", "--read", "x", "--flows", "--most-flows", "0"},
       {"status", "--nonsense"}};
   for (const auto& arguments : wrong) {
