@@ -282,7 +282,7 @@ void HalfFlow::acknowledge(const PacketRecord& ack, AckProgress& progress, Track
   acknowledge_up_to(earlier_of(number, high_), progress, t, path);
   if (t.trouble && !t.trouble->is_over()) {
     Trouble& trouble = *t.trouble;
-    if (close_holes_below(number, trouble, path)) progress.timed.reset();
+    if (close_holes_below(number, trouble, path)) progress.timed = AckProgress::kUntimed;
     trouble.sacked.trim_below(number);
     trouble.doubted_below = later_of(trouble.doubted_below, number);
     trouble.lost_below = later_of(trouble.lost_below, number);

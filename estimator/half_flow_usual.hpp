@@ -13,13 +13,14 @@
 namespace weir {
 
 struct HalfFlow::AckProgress {
+  static constexpr TimePoint kUntimed = TimePoint::min();
   TimePoint now;
   std::uint64_t charged = 0;
   std::uint32_t bytes = 0;
   UndoneLosses undone{};
-  std::optional<TimePoint> timed{};  ///< when the segment was sent whose arrival this ACK reports
-  bool immediate = false;            ///< the receiver cannot have held the ACK back
-  bool advanced = false;             ///< the ACK covers more than the one before
+  TimePoint timed = kUntimed;  ///< when the segment was sent whose arrival this ACK reports
+  bool immediate = false;      ///< the receiver cannot have held the ACK back
+  bool advanced = false;       ///< the ACK covers more than the one before
 };
 
 // -- data --
@@ -81,8 +82,8 @@ inline void HalfFlow::raise_high(SequenceNumber to) {
 [[gnu::always_inline]] inline void HalfFlow::conclude(const PacketRecord& ack, const AckProgress& progress,
                                                       std::uint16_t mss, AckVerdict& verdict) {
   constexpr Duration kLongestRtt = std::chrono::seconds(60);
-  if (!progress.timed) return;
-  const Duration rtt = ack.time - *progress.timed;
+  if (progress.timed == AckProgress::kUntimed) return;
+  const Duration rtt = ack.time - progress.timed;
   if (rtt <= Duration::zero() || rtt > kLongestRtt) return;
   verdict.answered = rtt;
   const bool held_back =
@@ -91,7 +92,7 @@ inline void HalfFlow::raise_high(SequenceNumber to) {
   floor_.add(rtt, ack.time);
   smoothed_.add(rtt);
   verdict.rtt = rtt;
-  verdict.sent = *progress.timed;
+  verdict.sent = progress.timed;
   verdict.charged = Bytes(progress.charged);
 }
 
@@ -115,25 +116,24 @@ inline void HalfFlow::raise_high(SequenceNumber to) {
   const SequenceNumber number = ack.acknowledgment;
   AckProgress progress{.now = ack.time, .advanced = true};
   last_ack_ = number;
-  while (!ring.empty()) {
-    const SentSegment& segment = ring.front();
+  ring.pop_while([&](const SentSegment& segment) {
     const SequenceRange range = segment.range;
-    if (precedes(number, range.end)) break;
-    const TimePoint sent = segment.sent;
+    if (precedes(number, range.end)) return false;
     const unsigned flags = segment.flags;
     if ((flags & ~unsigned{SentSegment::kFollowed}) != 0) [[unlikely]]
-      break;
+      return false;
+    const TimePoint sent = segment.sent;
     progress.charged += segment.charged;
     progress.bytes += range.end - range.begin;
     t.newest_delivered = std::max(t.newest_delivered, sent);
     path.segments_delivered(sent, segment.segments);
-    ring.pop_front();
     if (range.end == number && !was_sent_again_since(sent)) {
       progress.timed = sent;
       progress.immediate = flags != 0;
       state_.sent_again = 0;  // all that is still in flight left later
     }
-  }
+    return true;
+  });
   if (!ring.empty() && precedes(ring.front().range.begin, number)) [[unlikely]]
     return go_on_with_ack(ack, work, progress.charged, progress.bytes);
   if (ring.empty()) state_.sent_again = false;

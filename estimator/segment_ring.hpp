@@ -76,6 +76,17 @@ class SegmentRing {
     head_ = (head_ + 1) & (capacity_ - 1);
     --size_;
   }
+  /// Takes from the front what `take` returns true for, and stops behind it.
+  template <typename Take>
+  [[gnu::always_inline]] void pop_while(Take&& take) {
+    const SentSegment* const slots = slots_;
+    const std::uint32_t mask = capacity_ - 1;
+    std::uint32_t head = head_;
+    std::uint32_t left = size_;
+    for (; left > 0 && take(slots[head]); --left) head = (head + 1) & mask;
+    head_ = head;
+    size_ = left;
+  }
   /// False when neither the ring nor the budget has room.
   [[nodiscard]] bool insert(std::size_t at, const SentSegment& segment) {
     if (at == size_) return push_back(segment);
