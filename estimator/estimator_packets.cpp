@@ -118,7 +118,7 @@ void Estimator::Impl::work_on(std::span<const Pending> items) {
   std::uint64_t taken = 0;
   for (const Pending& item : items) {
     if (item.is(usual)) [[likely]] {
-      if (!item.is(Pending::kAgain) || flow == nullptr) flow = flows.likely(item.key);
+      if (!item.is(Pending::kAgain) || flow == nullptr) flow = flows.likely(item.key, item.record.time);
       if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]] {
         ++taken;
         continue;
@@ -193,7 +193,7 @@ std::uint32_t Estimator::Impl::count_bytes(const PacketRecord& record, Bytes cha
 }
 
 void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
-  Flow* flow = flows.likely(key);
+  Flow* flow = flows.likely(key, record.time);
   if (flow == nullptr) flow = reach_flow(record, key);
   if (flow == nullptr) return;
   see(*flow, record, key.sender);

@@ -9,7 +9,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
+#include <utility>
+
+#include "estimator/mapped_pages.hpp"
 
 namespace weir {
 
@@ -18,7 +21,7 @@ class FlowIndex {
   using Number = std::uint32_t;
   static constexpr Number kNone = 0xffffffff;
 
-  FlowIndex() : entries_(kLeastEntries) {}
+  FlowIndex() { resize(kLeastEntries); }
 
   [[gnu::always_inline]] void prefetch(std::uint32_t hash) const {
     __builtin_prefetch(&entries_[hash & mask()]);
@@ -33,8 +36,8 @@ class FlowIndex {
     return kNone;
   }
   void insert(std::uint32_t hash, Number number) {
-    const std::size_t spare = entries_.size() < kLarge ? 4 : 2;
-    if ((size_ + 1) * spare > entries_.size()) resize(entries_.size() * 2);
+    const std::size_t spare = capacity() < kLarge ? 4 : 2;
+    if ((size_ + 1) * spare > capacity()) resize(capacity() * 2);
     put({hash, number});
     ++size_;
   }
@@ -50,10 +53,10 @@ class FlowIndex {
     }
     entries_[gap] = {};
     --size_;
-    if (entries_.size() > kLeastEntries && size_ * 16 < entries_.size()) resize(entries_.size() / 4);
+    if (capacity() > kLeastEntries && size_ * 16 < capacity()) resize(capacity() / 4);
   }
   [[nodiscard]] std::size_t size() const { return size_; }
-  [[nodiscard]] std::size_t bytes_held() const { return entries_.capacity() * sizeof(Entry); }
+  [[nodiscard]] std::size_t bytes_held() const { return capacity() * sizeof(Entry); }
 
  private:
   struct Entry {
@@ -70,16 +73,20 @@ class FlowIndex {
     entries_[at] = entry;
   }
   void resize(std::size_t to) {
-    std::vector<Entry> old(to);
-    old.swap(entries_);
+    const std::size_t before = capacity();
+    MappedPages old = std::exchange(pages_, map_pages(to * sizeof(Entry)));
+    const Entry* const from = std::exchange(entries_, reinterpret_cast<Entry*>(pages_.get()));
+    std::uninitialized_fill_n(entries_, to, Entry{});
     mask_ = to - 1;
-    for (const Entry& entry : old) {
-      if (entry.number != kNone) put(entry);
+    for (std::size_t i = 0; old && i < before; ++i) {
+      if (from[i].number != kNone) put(from[i]);
     }
   }
+  [[nodiscard]] std::size_t capacity() const { return mask_ + 1; }
 
-  std::vector<Entry> entries_;
-  std::size_t mask_ = kLeastEntries - 1;
+  MappedPages pages_;
+  Entry* entries_ = nullptr;  ///< in them
+  std::size_t mask_ = 0;
   std::size_t size_ = 0;
 };
 

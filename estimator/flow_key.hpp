@@ -16,7 +16,6 @@
 namespace weir {
 
 struct Flow;
-struct Tracking;
 
 /// Index of an end: 0 is the smaller one of the key.
 using End = std::uint8_t;
@@ -26,11 +25,9 @@ struct FlowKey {
   std::uint32_t ports = 0;
   std::uint32_t hash = 0;
   Family family = Family::v4;
-  End sender = 0;                      ///< which end sent the packet
-  Flow* likely = nullptr;              ///< a flow under this hash
-  const Tracking* tracking = nullptr;  ///< of one of its halves; nullptr: none
-  std::uint64_t as_of = 0;             ///< ... as long as so many were removed
-  std::uint64_t tracking_as_of = 0;
+  End sender = 0;           ///< which end sent the packet
+  Flow* likely = nullptr;   ///< a flow under this hash
+  std::uint64_t as_of = 0;  ///< ... as long as so many were removed
   [[nodiscard]] bool same_connection(const FlowKey& other) const {
     if (ports != other.ports || family != other.family) return false;
     return family == Family::v4 ? addresses[0] == other.addresses[0] : addresses == other.addresses;

@@ -13,8 +13,6 @@ using namespace std::chrono_literals;
 constexpr Duration kIdleExpiry = 60s;
 /// SYNs are repeated after 1, 3, 7, 15 and 31 s.
 constexpr Duration kUnansweredExpiry = 35s;
-/// RSTs and the last ACKs of a closed connection may come late, its ports are used anew.
-constexpr Duration kClosedExpiry = 10s;
 /// Never taken from a flow that is merely far away.
 constexpr Duration kLeastIdle = 10s;
 
@@ -64,7 +62,7 @@ bool FlowTable::follows_still(const Flow& flow) {
 
 bool FlowTable::is_stale(const Flow& flow, TimePoint now) {
   const Duration idle = flow.last_seen.before(now);
-  if (flow.closed) return idle > kClosedExpiry;
+  if (flow.closed) return is_over(flow, now);
   return idle > (flow.answered ? kIdleExpiry : kUnansweredExpiry);
 }
 

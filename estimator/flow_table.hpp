@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
@@ -76,8 +77,12 @@ class FlowTable {
   [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
   void find_hash(FlowKey& key) const { key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed_); }
 
-  /// Connections that are followed no more leave with the next ten calls of `expire`.
-  void follow(const FlowSample& sample) { sample_ = sample; }
+  /// Connections that are followed no more leave with the next ten calls of `expire`: what they send
+  /// meanwhile must not look like a hole when they are followed again.
+  void follow(const FlowSample& sample) {
+    sample_ = sample;
+    hurried_calls_ = kHurriedCalls;
+  }
   [[nodiscard]] bool follows(const FlowKey& key) const {
     return sample_.one_in == 1 || follows(addresses_of(key), key.ports);
   }
@@ -93,22 +98,18 @@ class FlowTable {
     prefetch_lines<2>(key.likely);
   }
   /// `data`: of the half that the sender's data belong to; else of the one that they acknowledge.
-  [[gnu::always_inline]] void prefetch_tracking(FlowKey& key, bool data) {
-    key.tracking = nullptr;
-    if (key.likely == nullptr || key.as_of != removed_) return;
-    const auto number = key.likely->halves[data ? key.sender : key.sender ^ 1U].tracking();
-    if (number == TrackingPool::kNone) return;
-    key.tracking = &trackings_[number];
-    key.tracking_as_of = trackings_.given_back();
-    prefetch_lines<2>(key.tracking);
+  [[gnu::always_inline]] void prefetch_tracking(const FlowKey& key, bool data) {
+    if (const Tracking* t = likely_tracking(key, data)) prefetch_lines<2>(t);
   }
   [[gnu::always_inline]] void prefetch_ring(const FlowKey& key, bool data) {
-    if (key.tracking != nullptr && key.tracking_as_of == trackings_.given_back())
-      key.tracking->ring.prefetch_end(data);
+    if (const Tracking* t = likely_tracking(key, data)) t->ring.prefetch_end(data);
   }
-  /// The flow that prefetch_flow found, unless it turned out to be another's; nullptr: ask find_or_create.
-  [[nodiscard]] Flow* likely(const FlowKey& key) {
+  /// The flow that prefetch_flow found, unless it turned out to be another's or may be over; nullptr: ask
+  /// find_or_create.
+  [[nodiscard]] Flow* likely(const FlowKey& key, TimePoint now) {
     if (key.likely == nullptr || key.as_of != removed_ || !is(*key.likely, key)) [[unlikely]]
+      return nullptr;
+    if (key.likely->last_seen.before(now) > kClosedExpiry) [[unlikely]]
       return nullptr;
     return key.likely;
   }
@@ -120,7 +121,7 @@ class FlowTable {
   template <typename Retire>
   [[nodiscard]] Found find_or_create(const FlowKey& key, TimePoint now, Retire&& retire);
 
-  /// Looks at a tenth of the slab each call, so that ten calls see all of it.
+  /// Looks at a fiftieth of the slab each call, so that fifty calls see all of it; at a tenth after `follow`.
   template <typename Retire>
   void expire(TimePoint now, Retire&& retire);
 
@@ -136,12 +137,22 @@ class FlowTable {
   using Number = FlowIndex::Number;
   using V6Pair = std::array<std::uint64_t, 4>;
   static constexpr std::size_t kVictimsLookedAt = 32;
+  static constexpr Number kCallsToSeeAll = 50;
+  static constexpr Number kHurriedCalls = 10;
+  /// RSTs and the last ACKs of a closed connection may come late, its ports are used anew.
+  static constexpr Duration kClosedExpiry = std::chrono::seconds(10);
 
   // The compiler drops calls of functions that only prefetch, unless they are inlined first.
   template <std::size_t kLines>
   [[gnu::always_inline]] static void prefetch_lines(const void* object) {
     constexpr std::size_t kLine = 64;
     for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(static_cast<const char*>(object) + i * kLine);
+  }
+  /// What the likely flow has by now, or nothing: a flow's tracking number is good as long as the flow is.
+  [[nodiscard, gnu::always_inline]] const Tracking* likely_tracking(const FlowKey& key, bool data) {
+    if (key.likely == nullptr || key.as_of != removed_) return nullptr;
+    const auto number = key.likely->halves[data ? key.sender : key.sender ^ 1U].tracking();
+    return number == TrackingPool::kNone ? nullptr : &trackings_[number];
   }
   [[nodiscard]] bool is(const Flow& flow, const FlowKey& key) {
     if (flow.ports != key.ports) return false;
@@ -160,6 +171,10 @@ class FlowTable {
   }
   [[nodiscard]] bool follows(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports) const;
   [[nodiscard]] bool follows_still(const Flow& flow);
+  /// Closed, and nothing of it comes any more.
+  [[nodiscard]] static bool is_over(const Flow& flow, TimePoint now) {
+    return flow.closed && flow.last_seen.before(now) > kClosedExpiry;
+  }
   [[nodiscard]] static bool is_stale(const Flow& flow, TimePoint now);
   [[nodiscard]] static bool may_give_way(const Flow& flow, TimePoint now);
   [[nodiscard]] Flow* create(const FlowKey& key);
@@ -169,20 +184,25 @@ class FlowTable {
 
   std::uint64_t seed_;
   FlowIndex index_;
-  Slab<Flow> flows_;
+  Slab<Flow, kHugePage / sizeof(Flow)> flows_;
   Slab<V6Pair> v6_pairs_;
   TrackingPool trackings_;
   Number hand_ = 0;  ///< where expiry goes on
   Number victim_hand_ = 0;
   std::uint32_t next_number_ = 1;
   FlowSample sample_;
+  Number hurried_calls_ = 0;
   std::uint64_t evicted_ = 0;
   std::uint64_t removed_ = 0;
 };
 
 template <typename Retire>
 FlowTable::Found FlowTable::find_or_create(const FlowKey& key, TimePoint now, Retire&& retire) {
-  if (const Number known = find(key); known != FlowIndex::kNone) return {.flow = &flows_[known]};
+  if (const Number known = find(key); known != FlowIndex::kNone) {
+    if (!is_over(flows_[known], now)) return {.flow = &flows_[known]};
+    retire(flows_[known]);  // its ports are used anew
+    remove(known);
+  }
   Flow* flow = create(key);
   if (flow == nullptr) {
     make_room(now, retire);
@@ -205,7 +225,8 @@ void FlowTable::make_room(TimePoint now, Retire&& retire) {
 
 template <typename Retire>
 void FlowTable::expire(TimePoint now, Retire&& retire) {
-  const Number steps = flows_.numbers() / 10 + 1;
+  const Number steps = flows_.numbers() / (hurried_calls_ > 0 ? kHurriedCalls : kCallsToSeeAll) + 1;
+  hurried_calls_ -= hurried_calls_ > 0 ? 1 : 0;
   for (Number i = 0; i < steps && flows_.numbers() > 0; ++i) {
     hand_ = hand_ + 1 < flows_.numbers() ? hand_ + 1 : 0;
     if (!flows_.is_taken(hand_)) continue;

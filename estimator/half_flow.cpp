@@ -104,11 +104,6 @@ void HalfFlow::reject_syn_data(const FlowWork& work) {
   high_ = low_;
 }
 
-Tracking* HalfFlow::borrow_tracking(TrackingPool& trackings) {
-  if (tracking_ == TrackingPool::kNone) tracking_ = trackings.lend(*this);
-  return tracking_in(trackings);
-}
-
 // -- classes --
 
 bool HalfFlow::is_zero_window_probe(const DataSegment& s) const {

@@ -128,7 +128,7 @@ class HalfFlow {
   /// that is tracked and acknowledged. It was never seen, and cannot lie out of reach. nullptr: it is
   /// another, or there is no room for it.
   [[nodiscard]] Tracking* in_turn(SequenceRange range, std::uint32_t payload, std::uint32_t wire_segments,
-                                  TrackingPool& trackings) const;
+                                  TrackingPool& trackings);
   /// What on_data does with it, but for telling the path that it was sent.
   void take_in_turn(const DataSegment& segment, Tracking& t);
   [[nodiscard]] Duration usual_rtt() const { return smoothed_.mean(); }
@@ -280,7 +280,7 @@ class HalfFlow {
   }
   /// What lost or marked something lately is still asked about: D-SACKs and ECE come after the last ACK.
   void rest_in_a_crowd(const Tracking& t, TrackingPool& trackings) {
-    if (trackings.is_crowded() && !t.trouble && t.last_marked == TimePoint()) rest(trackings);
+    if (trackings.is_crowded() && !t.trouble && !t.marked) rest(trackings);
   }
   void acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path);
   void acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress, Tracking& t,

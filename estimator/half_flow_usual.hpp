@@ -23,6 +23,11 @@ struct HalfFlow::AckProgress {
   bool advanced = false;       ///< the ACK covers more than the one before
 };
 
+inline Tracking* HalfFlow::borrow_tracking(TrackingPool& trackings) {
+  if (tracking_ == TrackingPool::kNone) tracking_ = trackings.lend(*this);
+  return tracking_in(trackings);
+}
+
 // -- data --
 
 /// Its copy is known by it (is_capture_duplicate).
@@ -41,7 +46,9 @@ inline void HalfFlow::note_ecn(const DataSegment& s, Tracking& t) {
   if (s.ecn == 0) [[likely]]
     return;
   state_.ecn_capable = true;
-  if (s.ecn == kEcnCe) t.last_marked = s.time;
+  if (s.ecn != kEcnCe) return;
+  t.marked = true;
+  t.last_marked = s.time;
 }
 
 inline void HalfFlow::raise_high(SequenceNumber to) {
@@ -52,18 +59,16 @@ inline void HalfFlow::raise_high(SequenceNumber to) {
 
 [[gnu::always_inline]] inline Tracking* HalfFlow::in_turn(SequenceRange range, std::uint32_t payload,
                                                           std::uint32_t wire_segments,
-                                                          TrackingPool& trackings) const {
+                                                          TrackingPool& trackings) {
   const bool steady = is_so({.started = 1, .acked = 1, .strays = 3}, {.started = 1, .acked = 1});
   if (range.begin != high_ || !steady) [[unlikely]]
     return nullptr;
-  if (payload <= 1 || tracking_ == TrackingPool::kNone) [[unlikely]]
+  if (payload <= 1 || !precedes(last_ack_, range.end) || wire_segments > kMostOfOne) [[unlikely]]
     return nullptr;
-  if (!precedes(last_ack_, range.end) || wire_segments > kMostOfOne) [[unlikely]]
+  Tracking* const t = borrow_tracking(trackings);
+  if (t == nullptr || t->ring.is_full()) [[unlikely]]
     return nullptr;
-  Tracking& t = trackings[tracking_];
-  if (t.ring.is_full()) [[unlikely]]
-    return nullptr;
-  return &t;
+  return t;
 }
 
 [[gnu::always_inline]] inline void HalfFlow::take_in_turn(const DataSegment& s, Tracking& t) {

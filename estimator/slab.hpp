@@ -21,6 +21,8 @@
 
 #include <sys/mman.h>
 
+#include "estimator/mapped_pages.hpp"
+
 namespace weir {
 
 template <typename T, std::size_t kChunk = 1024>
@@ -43,14 +45,17 @@ class Slab {
   [[nodiscard]] std::optional<Number> acquire(Arguments&&... arguments) {
     if (size_ >= limit_) return std::nullopt;
     const std::size_t chunk = chunk_with_room();
-    if (!cells_[chunk]) cells_[chunk] = spare_ ? std::move(spare_) : map_chunk();
-    Occupancy& occupancy = occupancy_[chunk];
-    const std::size_t at = occupancy.lowest_free();
-    occupancy.taken[at / 64] |= 1ULL << (at % 64);
-    ++occupancy.count;
-    ++size_;
-    std::construct_at(&(*cells_[chunk])[at].object, std::forward<Arguments>(arguments)...);
-    return static_cast<Number>(chunk * kChunk + at);
+    const auto number = static_cast<Number>(chunk * kChunk + occupancy_[chunk].lowest_free());
+    take(number, std::forward<Arguments>(arguments)...);
+    return number;
+  }
+  /// The same under a number that was given out before: one that was released lately is still in the caches.
+  /// False: it is taken again, or `limit` objects are out.
+  template <typename... Arguments>
+  [[nodiscard]] bool acquire_again(Number number, Arguments&&... arguments) {
+    if (size_ >= limit_ || is_taken(number)) return false;
+    take(number, std::forward<Arguments>(arguments)...);
+    return true;
   }
 
   void release(Number number) {
@@ -59,6 +64,7 @@ class Slab {
     std::destroy_at(&(*cells_[chunk])[at].object);
     Occupancy& occupancy = occupancy_[chunk];
     occupancy.taken[at / 64] &= ~(1ULL << (at % 64));
+    occupancy.full_words = std::min(occupancy.full_words, at / 64);
     --occupancy.count;
     --size_;
     roomy_from_ = std::min(roomy_from_, chunk);
@@ -73,8 +79,10 @@ class Slab {
     const Occupancy& occupancy = occupancy_[number / kChunk];
     return (occupancy.taken[number % kChunk / 64] >> (number % 64) & 1U) != 0;
   }
-  /// Every number given out so far lies below this.
-  [[nodiscard]] Number numbers() const { return static_cast<Number>(cells_.size() * kChunk); }
+  /// Every number given out so far lies below this; none reaches `limit`.
+  [[nodiscard]] Number numbers() const {
+    return static_cast<Number>(std::min(cells_.size() * kChunk, limit_));
+  }
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::size_t bytes_held() const {
     const auto chunks = std::count_if(cells_.begin(), cells_.end(), [](const Chunk& c) { return !!c; });
@@ -82,6 +90,17 @@ class Slab {
   }
 
  private:
+  template <typename... Arguments>
+  void take(Number number, Arguments&&... arguments) {
+    const std::size_t chunk = number / kChunk;
+    const std::size_t at = number % kChunk;
+    if (!cells_[chunk]) cells_[chunk] = spare_ ? std::move(spare_) : map_chunk();
+    Occupancy& occupancy = occupancy_[chunk];
+    occupancy.taken[at / 64] |= 1ULL << (at % 64);
+    ++occupancy.count;
+    ++size_;
+    std::construct_at(&(*cells_[chunk])[at].object, std::forward<Arguments>(arguments)...);
+  }
   /// Holds an object or not: which of both, the occupancy knows.
   union Cell {
     Cell() {}   // NOLINT(modernize-use-equals-default): a union with a non-trivial member
@@ -89,22 +108,19 @@ class Slab {
     T object;
   };
   using Cells = std::array<Cell, kChunk>;
+  /// Of mapped pages: the cells' lifetime begins and ends with them.
   struct Unmap {
     void operator()(Cells* cells) const { ::munmap(cells, sizeof(Cells)); }
   };
   using Chunk = std::unique_ptr<Cells, Unmap>;
-  [[nodiscard]] static Chunk map_chunk() {
-    void* pages = ::mmap(nullptr, sizeof(Cells), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED) throw std::bad_alloc();
-    return Chunk(new (pages) Cells);
-  }
+  [[nodiscard]] static Chunk map_chunk() { return Chunk(new (map_pages(sizeof(Cells)).release()) Cells); }
   struct Occupancy {
     std::array<std::uint64_t, kChunk / 64> taken{};
     std::size_t count = 0;
-    [[nodiscard]] std::size_t lowest_free() const {
-      std::size_t word = 0;
-      while (taken[word] == ~0ULL) ++word;
-      return word * 64 + static_cast<std::size_t>(std::countr_one(taken[word]));
+    std::size_t full_words = 0;  ///< at least so many at the beginning
+    [[nodiscard]] std::size_t lowest_free() {
+      while (taken[full_words] == ~0ULL) ++full_words;
+      return full_words * 64 + static_cast<std::size_t>(std::countr_one(taken[full_words]));
     }
   };
 

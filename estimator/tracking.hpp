@@ -70,6 +70,7 @@ struct alignas(64) Tracking {
   TimePoint last_ack;          ///< that may have asked for a retransmission
   std::uint8_t next_seen = 0;
   bool troubled = false;  ///< holes, SACKed bytes or retransmissions are in flight
+  bool marked = false;    ///< last_marked is meaningful
   std::array<SeenSegment, 4> seen{};
   SegmentRing ring;
   TimePoint last_marked;  ///< data that left us with CE
@@ -95,11 +96,9 @@ class TrackingPool {
   /// or one of a direction that nobody has answered: its segments are in no cohort.
   [[nodiscard]] Number lend(HalfFlow& owner);
   void give_back(Number number) {
-    ++given_back_;
     trackings_.release(number);
+    if (is_crowded()) lately_[given_back_++ % lately_.size()] = number;
   }
-  /// So many ever were: a pointer to a tracking is good as long as this does not change.
-  [[nodiscard]] std::uint64_t given_back() const { return given_back_; }
   [[nodiscard]] Tracking& operator[](Number number) { return trackings_[number]; }
   /// So many are lent that resting ones are worth more to others.
   [[nodiscard]] bool is_crowded() const { return trackings_.size() > kCrowd; }
@@ -115,9 +114,12 @@ class TrackingPool {
   [[nodiscard]] static bool can_be_spared(const Tracking& t);
 
   SegmentBudget budget_;  ///< outlives the rings that it is shared by
-  Slab<Tracking, 256> trackings_;
+  Slab<Tracking, kHugePage / sizeof(Tracking)> trackings_;
   Number hand_ = 0;
-  std::uint64_t given_back_ = 0;
+  /// A ring of those given back in a crowd, lent again from its newest end while their memory is at hand. One
+  /// may have been lent meanwhile.
+  std::array<Number, 64> lately_{};
+  std::size_t given_back_ = 0;  ///< ... those after the last one that was lent again
 };
 
 }  // namespace weir

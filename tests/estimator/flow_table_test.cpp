@@ -93,7 +93,7 @@ TEST(FlowTable, GivesTheMemoryOfExpiredFlowsBack) {
     const std::size_t resident_full = resident_bytes();
     for (int tick = 0; tick < 500; ++tick) static_cast<void>(wire.tick(now += 100.0));
     EXPECT_EQ(wire.estimator.totals().flows, 0U);
-    EXPECT_LE(wire.estimator.totals().flow_bytes, empty + 300'000U);
+    EXPECT_LE(wire.estimator.totals().flow_bytes, empty + 2'200'000U) << "a chunk for the next ones";
     if (resident == 0) continue;
     EXPECT_GE(resident_full, resident + kFlows * 100U) << "this test must see the memory that it asks about";
     EXPECT_LE(resident_bytes(), resident + (resident_full - resident) / 5);
