@@ -23,6 +23,23 @@ class FrameClock {
     now_ = stamp;
     return now_;
   }
+  /// What `believed` will say of `stamps` (anything with a time) in turn, when they do not go back, and end
+  /// within a step from now: the last one's own time. False otherwise, and nothing was done.
+  template <typename Stamps>
+  [[nodiscard]] bool pass(const Stamps& stamps) {
+    TimePoint before = now_;
+    bool back = false;
+    for (const auto& stamp : stamps) {
+      back |= stamp.time < before;
+      before = stamp.time;
+    }
+    if (back || before - now_ > kLargestStep) return false;
+    if (!stamps.empty()) far_ahead_ = 0;
+    now_ = before;
+    return true;
+  }
+  /// The last one believed.
+  [[nodiscard]] TimePoint now() const { return now_; }
 
  private:
   [[nodiscard]] TimePoint of_unusual(TimePoint stamp) {

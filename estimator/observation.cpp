@@ -73,25 +73,20 @@ Observer::Observer(EstimatorSettings settings, std::string source, std::vector<s
       estimator_(with_accounts(std::move(settings))) {}
 
 void Observer::on_frames(std::span<const Frame> frames) {
-  FrameClock clock = clock_;
-  TimePoint until = first_ ? next_tick_ : TimePoint::min();
-  TimePoint last = last_;
-  std::size_t handed = 0;
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    const TimePoint time = clock.believed(frames[i].time);  // as the estimator will
-    if (time >= until) [[unlikely]] {
-      estimator_.on_frames(frames.subspan(handed, i - handed));
-      handed = i;
-      last_ = last;
-      begin_at(time);
-      close_ticks_until(time);
-      until = next_tick_;
-    }
-    last = time;
+  FrameClock ahead = clock_;  // it believes what the estimator's will
+  if (first_ && ahead.pass(frames) && ahead.now() < next_tick_) [[likely]] {
+    clock_ = ahead;
+    last_ = ahead.now();
+    estimator_.on_frames(frames);
+    return;
   }
-  estimator_.on_frames(frames.subspan(handed));
-  last_ = last;
-  clock_ = clock;
+  for (const Frame& frame : frames) {
+    const TimePoint time = clock_.believed(frame.time);
+    begin_at(time);
+    close_ticks_until(time);
+    last_ = time;
+    estimator_.on_frame(frame);
+  }
 }
 
 void Observer::begin_at(TimePoint first) {

@@ -86,6 +86,8 @@ bool PlainCapture::refill() {
 template <bool kSwapped>
 std::size_t PlainCapture::take(std::size_t most) {
   std::size_t taken = 0;
+  const std::int64_t fraction_ns = fraction_ns_;
+  const int link_type = link_type_;
   const std::byte* at = block_.get() + begin_;
   const std::byte* const end = block_.get() + end_;
   while (taken < most && static_cast<std::size_t>(end - at) >= kRecordHeader) {
@@ -93,10 +95,10 @@ std::size_t PlainCapture::take(std::size_t most) {
     if (kept > static_cast<std::size_t>(end - at) - kRecordHeader || kept > kLongestRecord) break;
     const std::int64_t whole = word<kSwapped>(at);
     const std::int64_t fraction = word<kSwapped>(at + 4);
-    frames_[taken++] = {.time = TimePoint(Duration(whole * kNanosecondsASecond + fraction * fraction_ns_)),
+    frames_[taken++] = {.time = TimePoint(Duration(whole * kNanosecondsASecond + fraction * fraction_ns)),
                         .wire_length = word<kSwapped>(at + 12),
                         .bytes = std::span(at + kRecordHeader, kept),
-                        .link_type = link_type_};
+                        .link_type = link_type};
     at += kRecordHeader + kept;
   }
   begin_ = static_cast<std::size_t>(at - block_.get());
