@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -19,6 +20,7 @@ namespace weir {
 namespace {
 
 constexpr std::size_t kBlock = 64 * 1024;
+constexpr std::int64_t kMostSeconds = 9'000'000'000;
 
 /// libpcap reads plain files itself. Compressed ones reach it through a stream of our own (fopencookie(3)),
 /// block by block: no temporary file, no second process.
@@ -152,7 +154,9 @@ std::uint64_t read_capture_file(const std::filesystem::path& path, const FramesH
   const u_char* bytes = nullptr;
   int status = 0;
   while (frames < most && (status = pcap_next_ex(handle.get(), &header, &bytes)) == 1) {
-    const Duration time = std::chrono::seconds(header->ts.tv_sec) + Duration(header->ts.tv_usec);
+    // A stamp of 64 bits may claim any second; those of nanoseconds end in 2262.
+    const auto second = std::clamp<std::int64_t>(header->ts.tv_sec, -kMostSeconds, kMostSeconds);
+    const Duration time = std::chrono::seconds(second) + Duration(header->ts.tv_usec);
     const Frame frame{.time = TimePoint(time),
                       .wire_length = header->len,
                       .bytes = std::as_bytes(std::span(bytes, header->caplen)),

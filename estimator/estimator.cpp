@@ -1,7 +1,5 @@
 #include "estimator/estimator.hpp"
 
-#include <algorithm>
-#include <array>
 #include <utility>
 
 #include "estimator/estimator_impl.hpp"

@@ -188,6 +188,7 @@ struct Estimator::Impl {
   void tell_accounts(const Passing& packet);
   void take_syn(const Passing& packet);
   void take_ack(const Passing& packet, PathWindow& path);
+  void take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner);
   void use(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender, PathWindow& path);
   void split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow, End sender,
                    PathWindow& path);

@@ -393,20 +393,23 @@ void Estimator::Impl::take_ack(const Passing& packet, PathWindow& path) {
     path.unmarked_data_echoed();
   const AckVerdict verdict =
       half.on_ack(record, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
-  if (verdict.undone.segments > 0) {
-    const End owner = packet.receiver();
-    if (accounts) {
-      accounts->losses_undone(account_of(packet.flow, owner), verdict.undone);
-    } else {
-      take_back(verdict.undone, segments[static_cast<std::size_t>(direction_of(packet.flow, owner))]);
-    }
-  }
   use(verdict, record, packet.flow, packet.sender, path);
 }
 
-/// What an acknowledgment from `sender` tells of distances; the data that it acknowledges went by `path`.
+void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner) {
+  if (accounts) {
+    accounts->losses_undone(account_of(flow, owner), undone);
+  } else {
+    take_back(undone, segments[static_cast<std::size_t>(direction_of(flow, owner))]);
+  }
+}
+
+/// What an acknowledgment from `sender` tells of losses and distances; the data that it acknowledges went by
+/// `path`.
 [[gnu::always_inline]] inline void Estimator::Impl::use(const AckVerdict& verdict, const PacketRecord& record,
                                                         Flow& flow, End sender, PathWindow& path) {
+  if (verdict.undone.segments > 0) [[unlikely]]
+    take_losses_back(verdict.undone, flow, static_cast<End>(1U - sender));
   if (verdict.rtt > Duration::zero()) {
     // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or
     // others may have learnt more.

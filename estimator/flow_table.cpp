@@ -1,6 +1,5 @@
 #include "estimator/flow_table.hpp"
 
-#include <cstddef>
 
 #include <endian.h>
 

@@ -87,8 +87,9 @@ class FlowTable {
     return sample_.one_in == 1 || follows(addresses_of(key), key.ports);
   }
 
-  // -- a batch of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
-  //    and both ends of that, each a step behind the other, with nothing done to the table in between --
+  // -- a group of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
+  //    and the end of that, each a step behind the other. What was found is good as long as no flow is
+  //    removed meanwhile (FlowKey::as_of). --
   [[gnu::always_inline]] void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
   void prefetch_flow(FlowKey& key) {
     const Number number = index_.find(key.hash, [](Number) { return true; });

@@ -15,9 +15,7 @@ class FrameClock {
  public:
   /// The time to use for the next frame, never before the last one.
   [[nodiscard]] TimePoint believed(TimePoint stamp) {
-    // One comparison: a stamp before now_ is far ahead of it as an unsigned number.
-    const auto ahead = static_cast<std::uint64_t>((stamp - now_).count());
-    if (ahead > static_cast<std::uint64_t>(kLargestStep.count())) [[unlikely]]
+    if (ahead(stamp) > kUsual) [[unlikely]]
       return of_unusual(stamp);
     far_ahead_ = 0;
     now_ = stamp;
@@ -33,7 +31,7 @@ class FrameClock {
       back |= stamp.time < before;
       before = stamp.time;
     }
-    if (back || before - now_ > kLargestStep) return false;
+    if (back || ahead(before) > kUsual) return false;
     if (!stamps.empty()) far_ahead_ = 0;
     now_ = before;
     return true;
@@ -43,7 +41,7 @@ class FrameClock {
 
  private:
   [[nodiscard]] TimePoint of_unusual(TimePoint stamp) {
-    if (now_ == TimePoint()) {  // the first one
+    if (now_ == kNever) {
       now_ = stamp;
     } else if (stamp < now_) {
       far_ahead_ = 0;
@@ -54,9 +52,16 @@ class FrameClock {
     return now_;
   }
 
-  static constexpr Duration kLargestStep = std::chrono::hours(24);
+  /// Modulo 2^64: a stamp before now_ is far ahead of it, and so is the first one.
+  [[nodiscard]] std::uint64_t ahead(TimePoint stamp) const {
+    return static_cast<std::uint64_t>(stamp.time_since_epoch().count()) -
+           static_cast<std::uint64_t>(now_.time_since_epoch().count());
+  }
+
+  static constexpr TimePoint kNever = TimePoint::min();
+  static constexpr std::uint64_t kUsual = std::chrono::nanoseconds(std::chrono::hours(24)).count();
   static constexpr int kConfirmed = 3;
-  TimePoint now_;
+  TimePoint now_ = kNever;
   int far_ahead_ = 0;
 };
 

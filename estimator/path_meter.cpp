@@ -90,10 +90,14 @@ void PathMeter::rtt_sampled(const RttSample& sample) {
   }
   samples_skipped_ = 0;
   if (samples_.size() >= kMostSamples) {  // keep every second one, from now on as well
+    const std::size_t fresh_from = samples_.size() - samples_fresh_;
     std::size_t kept = 0;
-    for (std::size_t i = 0; i < samples_.size(); i += 2) samples_[kept++] = samples_[i];
+    samples_fresh_ = 0;
+    for (std::size_t i = 0; i < samples_.size(); i += 2) {
+      samples_[kept++] = samples_[i];
+      samples_fresh_ += i >= fresh_from ? 1 : 0;
+    }
     samples_.resize(kept);
-    samples_fresh_ = std::min(samples_fresh_, static_cast<std::uint32_t>(kept));
     sample_stride_ *= 2;
   }
   samples_.push_back(sample);

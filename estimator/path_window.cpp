@@ -1,9 +1,7 @@
 #include "estimator/path_window.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <utility>
 
 namespace weir {

@@ -13,9 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <vector>
 

@@ -25,7 +25,7 @@ class QueueWays {
     return true;
   }
   void add(TimePoint taken, const QueueSplit& split, Bytes weight) {
-    if (samples_.size() >= kMostKept) return;
+    if (fresh_ >= kMostFresh) return;
     samples_.push_back({.taken = taken, .split = split, .weight = weight});
     ++fresh_;
   }
@@ -33,8 +33,8 @@ class QueueWays {
   [[nodiscard]] std::optional<QueueByWay> close_tick(TimePoint now);
 
  private:
-  /// More come in a tick only before fewer are asked.
-  static constexpr std::size_t kMostKept = 4096;
+  /// More come in a tick only before fewer are asked: those of half a second stay below six times as many.
+  static constexpr std::uint32_t kMostFresh = 4096;
   struct Sample {
     TimePoint taken;
     QueueSplit split;

@@ -23,6 +23,8 @@ constexpr Duration kBlocksAreIn = std::chrono::milliseconds(30);
 /// The first frames that count are stamped so long after the taps were dealt out: the kernel may be working
 /// on some that it gave to another one.
 constexpr Duration kDealtOut = std::chrono::milliseconds(10);
+/// A tap that never runs dry is left then, with whatever it holds.
+constexpr Duration kLongestFarewell = std::chrono::seconds(2);
 /// Behind the last frame, as long as the fate of a segment is waited for.
 constexpr std::uint64_t kTicksToTheEnd = std::chrono::seconds(15) / kCohortLength;
 
@@ -82,12 +84,15 @@ class ObserveWorkers::Worker {
 
   void run() {
     while (wait(share_.tick_ends() + kBlocksAreIn)) {
-      read_frames();
+      static_cast<void>(read_frames());
       close_ticks_until(monotonic_now() - kBlocksAreIn);
       if (group_.is_closed()) return;
     }
-    read_frames();  // what came before the end
+    const TimePoint read_until = monotonic_now() + kLongestFarewell;
+    while (!read_frames() && monotonic_now() < read_until) {  // what came before the end
+    }
     const std::uint64_t last = group_.last_tick_.load();
+    emptied_ = true;  // what is still there is not read any more
     while (share_.ticks() < last && !group_.is_closed()) close_tick();
   }
 
@@ -103,7 +108,8 @@ class ObserveWorkers::Worker {
     return (watched[0].revents & POLLIN) == 0;
   }
 
-  void read_frames() {
+  /// True: nothing is left.
+  [[nodiscard]] bool read_frames() {
     const TimePoint began = monotonic_now();
     const std::size_t frames = tap_.dispatch(kFramesATurn, [&](const Frame& frame) {
       if (frame.time < group_.begin_) return;
@@ -112,10 +118,12 @@ class ObserveWorkers::Worker {
       if (const auto due = sampling_.due(frame.time)) share_.follow(*due);
       share_.on_frame(frame);
     });
+    emptied_ = frames < kFramesATurn;
     const std::uint64_t dropped = tap_.counters().dropped;
     static_cast<void>(sampling_.on_turn(
-        {.began = began, .ended = monotonic_now(), .emptied = frames < kFramesATurn, .dropped = dropped}));
+        {.began = began, .ended = monotonic_now(), .emptied = emptied_, .dropped = dropped}));
     follow_what_is_agreed();
+    return emptied_;
   }
 
   void follow_what_is_agreed() {
@@ -132,7 +140,12 @@ class ObserveWorkers::Worker {
   void close_ticks_until(TimePoint now) {
     while (share_.tick_ends() <= now) close_tick();
   }
-  void close_tick() { group_.put(number_, share_.close_tick(tap_.counters().dropped - dropped_before_)); }
+  void close_tick() {
+    if (emptied_) {  // else frames of the sample before are still in the ring
+      if (const auto due = sampling_.due(share_.tick_ends())) share_.follow(*due);
+    }
+    group_.put(number_, share_.close_tick(tap_.counters().dropped - dropped_before_));
+  }
 
   ObserveWorkers& group_;
   std::size_t number_;
@@ -141,6 +154,7 @@ class ObserveWorkers::Worker {
   FlowSampling sampling_;
   std::uint64_t dropped_before_;
   std::uint32_t asked_one_in_ = 1;
+  bool emptied_ = false;  ///< the tap, by the last turn
 };
 
 // -- all of them --
@@ -152,18 +166,27 @@ ObserveWorkers::ObserveWorkers(std::vector<std::unique_ptr<FrameSource>> taps,
       news_(make_event()),
       stop_(make_event()),
       closed_ticks_(taps.size()) {
-  for (std::size_t number = 0; number < taps.size(); ++number) {
-    threads_.emplace_back([this, number, settings, tap = std::move(taps[number])] {
-      try {
-        Worker(*this, number, *tap, settings).run();
-      } catch (...) {
-        died(std::current_exception());
-      }
-    });
+  try {
+    for (std::size_t number = 0; number < taps.size(); ++number) {
+      threads_.emplace_back([this, number, settings, tap = std::move(taps[number])] {
+        try {
+          Worker(*this, number, *tap, settings).run();
+        } catch (...) {
+          died(std::current_exception());
+        }
+      });
+    }
+  } catch (...) {
+    end();  // no more threads were to be had
+    throw;
   }
 }
 
 ObserveWorkers::~ObserveWorkers() {
+  end();
+}
+
+void ObserveWorkers::end() {
   close();
   ::eventfd_write(stop_.get(), 1);
   for (std::thread& thread : threads_) thread.join();

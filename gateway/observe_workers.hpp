@@ -70,6 +70,7 @@ class ObserveWorkers {
 
   void put(std::size_t worker, ShareTick tick);
   void died(std::exception_ptr why);
+  void end();
   void close();
   [[nodiscard]] bool is_closed();
 

@@ -105,6 +105,17 @@ TEST(FrameClock, NeverGoesBack) {
   EXPECT_EQ(clock.believed(TimePoint(10s + 1us)), TimePoint(10s + 1us));
 }
 
+TEST(FrameClock, BeginsAnywhere) {
+  FrameClock clock;
+  EXPECT_EQ(clock.believed(TimePoint()), TimePoint());
+  EXPECT_EQ(clock.believed(TimePoint(-5s)), TimePoint());
+  EXPECT_EQ(clock.believed(TimePoint(std::chrono::hours(48))), TimePoint());
+  EXPECT_EQ(clock.believed(TimePoint(1s)), TimePoint(1s));
+  FrameClock before_the_epoch;
+  EXPECT_EQ(before_the_epoch.believed(TimePoint(-5s)), TimePoint(-5s));
+  EXPECT_EQ(before_the_epoch.believed(TimePoint(5s)), TimePoint(5s));
+}
+
 TEST(FrameClock, PassesOverABrokenStampAndFollowsAClockThatWasSet) {
   FrameClock clock;
   static_cast<void>(clock.believed(TimePoint(10s)));

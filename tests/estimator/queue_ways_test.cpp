@@ -203,5 +203,20 @@ TEST(QueueWays, NoMoreAreAskedThanTell) {
   EXPECT_EQ(asked, 80U);
 }
 
+// As many samples a tick as are asked at most are kept for half a second: each tick has its answer.
+TEST(QueueWays, EveryTickOfABusyPathTells) {
+  for (const int a_tick : {1000, 9000}) {
+    QueueWays ways;
+    for (int tick = 1; tick < 30; ++tick) {
+      for (int i = 0; i < a_tick; ++i) {
+        if (ways.asks_next()) ways.add(at_ms(100.0 * tick - 50), QueueSplit{}, Bytes(1500));
+      }
+      const auto told = ways.close_tick(at_ms(100.0 * tick));
+      ASSERT_TRUE(told) << a_tick << ", tick " << tick;
+      EXPECT_GE(told->samples, 100U) << a_tick << ", tick " << tick;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace weir

@@ -441,5 +441,28 @@ TEST_P(SegmentClass, TimeoutsAreNeverMoreThanRetransmissions) {
   EXPECT_EQ(t.fast + t.timeout, t.retransmitted);
 }
 
+// The loss is told by the retransmission, and taken back by an ACK that comes too soon to answer it, after
+// all that was in trouble is over: by a lone ACK that would else have nothing to tell of losses.
+TEST(Spurious, IsTakenBackByWhicheverWayTheAcknowledgmentGoes) {
+  for (const std::size_t rows : {0U, 4U}) {
+    EstimatorSettings settings = one_site();
+    settings.keep_accounts = true;
+    settings.keep_flows = rows;
+    Wire wire(std::move(settings));
+    wire.data(10.0, 0, 1460);
+    wire.data(10.1, 1460, 1460);
+    wire.ack(115.1, 2920);  // an RTT of 105 ms, from when there was a queue
+    wire.data(200, 3920);   // 2920 to 3920 is missing
+    wire.data(205, 3920);   // again
+    wire.data(235, 2920);   // the missing one
+    wire.ack(255, 3920);    // which arrived; it left 30 ms after what was sent again
+    EXPECT_EQ(wire.outbound().retransmitted, 1U);
+    wire.ack(256, 4920);  // 51 ms after the retransmission
+    EXPECT_EQ(wire.outbound().retransmitted, 0U) << rows << " rows";
+    EXPECT_EQ(wire.outbound().spurious, 1U) << rows << " rows";
+    EXPECT_EQ(wire.outbound().hole_fill, 1U);
+  }
+}
+
 }  // namespace
 }  // namespace weir

@@ -79,16 +79,21 @@ class BothWays {
     long_.on_kernel_drops(count);
     short_.on_kernel_drops(count);
   }
-  void check_tick() const { check(long_.last_tick()); }
+  void check_tick() const {
+    check(long_.last_tick());
+    require(long_.last_tick().outbound == short_.last_tick().outbound);
+    require(long_.last_tick().inbound == short_.last_tick().inbound);
+  }
   void finish() {
     const Observation whole = long_.finish();
+    const Observation again = short_.finish();
     check_tick();
     check(whole);
     require(whole.flows && whole.flows->rows.size() <= 4);
     boost::json::object told = to_json(whole);
     told.erase("flows");
     told.erase("flows_omitted");
-    require(told == to_json(short_.finish()));
+    require(told == to_json(again));
   }
 
  private:

@@ -88,13 +88,16 @@ TEST_F(ObserveWorkersTest, DropsOfOneVoidTheTickOfAll) {
     observer.add(next(workers).value());
     void_ticks += observer.last_tick().outbound[0].valid ? 0U : 1U;
   }
-  EXPECT_LE(void_ticks, 1U);  // none when the worker began after it: what was lost before is not its own
+  // None when the worker began after it: what was lost before is not its own. A second one is that in which
+  // fewer connections began to be followed.
+  EXPECT_LE(void_ticks, 2U);
+  const std::size_t before = void_ticks;
   pipes[2].dropped = 2;
   for (int i = 0; i < 6; ++i) {
     observer.add(next(workers).value());
     void_ticks += observer.last_tick().outbound[0].valid ? 0U : 1U;
   }
-  EXPECT_GE(void_ticks, 1U);
+  EXPECT_GE(void_ticks, before + 1);
 }
 
 TEST_F(ObserveWorkersTest, AnOwnerThatTakesNothingHoldsThemUpAndCanStillEndThem) {
@@ -122,7 +125,7 @@ TEST_F(ObserveWorkersTest, AllFollowAsFewAsTheOneThatFollowsTheFewest) {
   pipes[0].dropped = 5;
   std::vector<std::uint32_t> one_in(pipes.size(), 1);
   for (int i = 0; i < 40 && *std::min_element(one_in.begin(), one_in.end()) == 1; ++i) {
-    for (Pipe& pipe : pipes) pipe.write_frames(1);  // a frame brings the new sample into force
+    pipes[0].write_frames(1);  // the others are silent, and follow all the same
     const auto ticks = next(workers).value();
     for (std::size_t w = 0; w < pipes.size(); ++w) one_in[w] = ticks[w].result.outbound[0].one_in;
   }
