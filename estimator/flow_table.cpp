@@ -1,6 +1,5 @@
 #include "estimator/flow_table.hpp"
 
-
 #include <endian.h>
 
 namespace weir {
