@@ -2,8 +2,7 @@
 ///
 /// Pure, not thread-safe. A number stays valid, and its object in place, until it is released. The lowest
 /// free number is given out first (but for acquire_again), so that chunks empty from the end and their memory
-/// returns. At most
-/// `limit` objects: what strangers' packets can grow is bounded.
+/// returns. At most `limit` objects: what strangers' packets can grow is bounded.
 ///
 /// Chunks are mapped pages, not malloc's: after a flood that would keep most of what it was given back, under
 /// whatever was allocated later.

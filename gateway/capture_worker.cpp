@@ -14,30 +14,14 @@
 #include <sys/eventfd.h>
 
 #include "gateway/clock.hpp"
+#include "gateway/live_source.hpp"
 
 namespace weir::gateway {
 namespace {
 
 constexpr Duration kRetry = std::chrono::seconds(1);
-constexpr std::size_t kFramesATurn = 4096;
-/// A tap hands frames over in blocks: those of a tick are all here this long after its end.
-constexpr Duration kBlocksAreIn = std::chrono::milliseconds(30);
 /// After a stall longer than this the ticks in between are not made up for.
 constexpr Duration kStall = std::chrono::seconds(1);
-
-class LiveSource final : public FrameSource {
- public:
-  explicit LiveSource(const std::string& interface) : capture_(interface, LiveCapture::Options{}) {}
-  int descriptor() const override { return capture_.descriptor(); }
-  std::size_t dispatch(std::size_t most, const FrameHandler& handler) override {
-    return capture_.dispatch(most, handler);
-  }
-  CaptureCounters counters() override { return capture_.counters(); }
-  bool follow(const FlowSample& sample) override { return capture_.follow(sample); }
-
- private:
-  LiveCapture capture_;
-};
 
 /// The next multiple of the tick length: every port's ticks, and those of a restarted daemon, fall together.
 TimePoint next_aligned(TimePoint now) {
@@ -65,7 +49,9 @@ class SignalsBlocked {
 }  // namespace
 
 OpenSource live_capture_on(std::string interface) {
-  return [interface = std::move(interface)] { return std::make_unique<LiveSource>(interface); };
+  return [interface = std::move(interface)] {
+    return std::make_unique<LiveSource>(LiveCapture(interface, LiveCapture::Options{}));
+  };
 }
 
 CaptureWorker::CaptureWorker(OpenSource open, Listener listener, EstimatorSettings settings,

@@ -25,12 +25,12 @@
 #include "gateway/file_descriptor.hpp"
 #include "gateway/gateway.hpp"
 #include "gateway/json_text.hpp"
+#include "gateway/live_source.hpp"
 #include "gateway/observe_workers.hpp"
 
 namespace weir::gateway {
 namespace {
 
-constexpr std::size_t kFramesATurn = 4096;
 constexpr Duration kPage = std::chrono::seconds(1);
 /// Connections followed at a time: a tool of its own may take more memory than the daemon, 160 bytes each.
 constexpr std::size_t kMostFlows = 1U << 21U;

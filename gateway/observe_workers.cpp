@@ -11,15 +11,12 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
-#include "estimator/capture.hpp"
 #include "gateway/clock.hpp"
+#include "gateway/live_source.hpp"
 
 namespace weir::gateway {
 namespace {
 
-constexpr std::size_t kFramesATurn = 4096;
-/// A tap hands frames over in blocks: those of a tick are all here this long after its end.
-constexpr Duration kBlocksAreIn = std::chrono::milliseconds(30);
 /// The first frames that count are stamped so long after the taps were dealt out: the kernel may be working
 /// on some that it gave to another one.
 constexpr Duration kDealtOut = std::chrono::milliseconds(10);
@@ -27,20 +24,6 @@ constexpr Duration kDealtOut = std::chrono::milliseconds(10);
 constexpr Duration kLongestFarewell = std::chrono::seconds(2);
 /// Behind the last frame, as long as the fate of a segment is waited for.
 constexpr std::uint64_t kTicksToTheEnd = std::chrono::seconds(15) / kCohortLength;
-
-class SharedTap final : public FrameSource {
- public:
-  explicit SharedTap(LiveCapture capture) : capture_(std::move(capture)) {}
-  int descriptor() const override { return capture_.descriptor(); }
-  std::size_t dispatch(std::size_t most, const FrameHandler& handler) override {
-    return capture_.dispatch(most, handler);
-  }
-  CaptureCounters counters() override { return capture_.counters(); }
-  bool follow(const FlowSample& sample) override { return capture_.follow(sample); }
-
- private:
-  LiveCapture capture_;
-};
 
 [[nodiscard]] FileDescriptor make_event() {
   FileDescriptor event(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -53,7 +36,7 @@ class SharedTap final : public FrameSource {
 std::vector<std::unique_ptr<FrameSource>> shared_taps(const std::string& interface, std::size_t count) {
   std::vector<std::unique_ptr<FrameSource>> taps;
   for (LiveCapture& tap : LiveCapture::share(interface, LiveCapture::Options{}, count))
-    taps.push_back(std::make_unique<SharedTap>(std::move(tap)));
+    taps.push_back(std::make_unique<LiveSource>(std::move(tap)));
   return taps;
 }
 
