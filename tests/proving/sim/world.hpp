@@ -1,0 +1,97 @@
+/// The simulated world of one run: hosts, the box with the real estimator and a law, the provider's links.
+///
+///   our hosts -> SiteBox -> (local loss) -> tap -> links out -> extra delay -> far hosts
+///             <- tap <- half the world away: the load's RTT <- links back <-
+///
+/// The tap's frames go into Weir's own estimator; every 100 ms its measurement, and as often as the law likes
+/// whatever its design measures, go into the law, whose rate the box takes at once. One run is determined by the
+/// scenario, the law's name and the seed. Runs inside ns-3's one thread; one World a process.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <ns3/event-id.h>
+
+#include "estimator/estimator.hpp"
+#include "proving/laws/law.hpp"
+#include "proving/path/scenario.hpp"
+#include "proving/path/truth.hpp"
+#include "proving/sim/box.hpp"
+#include "proving/sim/endpoints.hpp"
+
+namespace weir::proving {
+
+/// A change of what a law wants, with its reason.
+struct Decision {
+  TimePoint at;
+  std::size_t site = 0;
+  Rate rate;
+  std::string reason;
+};
+
+class World {
+ public:
+  World(const Scenario& scenario, std::string law, std::uint32_t seed);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  void run();
+
+  [[nodiscard]] const Truth& truth() const { return truth_; }
+  [[nodiscard]] const std::vector<Decision>& decisions() const { return decisions_; }
+
+ private:
+  struct Site;
+  struct Wire;
+
+  void build_hosts();
+  void build_sites();
+  void start_loads();
+  [[nodiscard]] EstimatorSettings estimator_settings() const;
+  void new_laws();
+  void restart();
+
+  // -- the way of a packet --
+  void from_our_host(std::size_t load, ns3::Ptr<ns3::Packet> packet);
+  void from_far_host(std::size_t load, ns3::Ptr<ns3::Packet> packet);
+  void leaves_box(Unit unit);
+  void cross_links(Unit unit);
+  void over_link(std::size_t link, const Outcome& outcome);
+  void serve(std::size_t link);
+  void arrives_far(Unit unit);
+  void arrives_ours(const Unit& unit);
+  void drop(const Unit& unit);
+  void see(const Unit& unit);
+  void send_udp(std::size_t load);
+  void send_pings();
+
+  // -- clocks --
+  void tick();
+  void ask(std::size_t site);
+  void close_bin();
+
+  [[nodiscard]] std::size_t site_of(const Unit& unit) const;
+  [[nodiscard]] Rate available(std::size_t site) const;
+
+  Scenario scenario_;
+  std::string law_name_;
+  std::uint32_t seed_;
+  std::mt19937_64 random_;
+  Truth truth_;
+  std::vector<Decision> decisions_;
+  std::vector<std::unique_ptr<Host>> ours_;  ///< by load
+  std::vector<std::unique_ptr<Host>> far_;
+  std::vector<std::unique_ptr<Site>> sites_;
+  std::vector<std::unique_ptr<Wire>> wires_;
+  std::unique_ptr<Estimator> estimator_;
+  TimePoint last_arrival_;  ///< behind the extra delay: order is kept
+  TimePoint last_tick_;
+};
+
+}  // namespace weir::proving
