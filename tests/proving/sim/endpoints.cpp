@@ -35,6 +35,7 @@ void set_tcp_defaults() {
   SetDefault("ns3::TcpSocket::SndBufSize", ns3::UintegerValue(4U << 20U));
   SetDefault("ns3::TcpSocket::RcvBufSize", ns3::UintegerValue(6U << 20U));
   SetDefault("ns3::TcpSocketBase::MinRto", ns3::StringValue("200ms"));
+  SetDefault("ns3::TcpSocket::DelAckTimeout", ns3::StringValue("40ms"));
 }
 
 Host::Host(ns3::Ipv4Address address, const std::string& congestion,

@@ -12,7 +12,8 @@
 
 namespace weir::proving {
 
-/// What every TCP of the world has: buffers that never limit, SACK, timestamps, RFC 6928's window.
+/// What every TCP of the world has: buffers that never limit, SACK, timestamps, RFC 6928's window, and the timers of
+/// Linux (ns-3 delays an ACK for as long as the sender waits for it).
 void set_tcp_defaults();
 
 class Host {

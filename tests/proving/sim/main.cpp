@@ -35,16 +35,19 @@ int main(int argc, char** argv) {
   double scale = 1.0;
   std::string series;
   std::string decisions;
+  std::string capture;
   app.add_option("scenario", file, "YAML file")->required();
   app.add_option("--law", law, "whose law shapes")->check(CLI::IsMember(weir::proving::law_names()));
   app.add_option("--seed", seed, "determines the run");
   app.add_option("--scale", scale, "all rates of the scenario times this")->check(CLI::Range(0.001, 1000.0));
   app.add_option("--series", series, "write what happened, a row every 10 ms, as CSV");
   app.add_option("--decisions", decisions, "write each change of rate with its reason, as CSV");
+  app.add_option("--capture", capture, "write what the tap saw as pcap");
   CLI11_PARSE(app, argc, argv);
   try {
     const auto scenario = weir::proving::scaled(weir::proving::load_scenario(file), scale);
     weir::proving::World world(scenario, law, seed);
+    if (!capture.empty()) world.capture_to(capture);
     world.run();
     if (!series.empty()) weir::proving::write_csv(scenario, world.truth(), series);
     if (!decisions.empty()) write_decisions(decisions, scenario, world.decisions());

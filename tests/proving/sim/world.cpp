@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 
@@ -208,6 +209,13 @@ void World::leaves_box(Unit unit) {
   cross_links(std::move(unit));
 }
 
+void World::capture_to(const std::string& path) {
+  capture_.open(path, std::ios::binary);
+  const std::array<std::uint32_t, 6> header{0xa1b23c4d, 4U << 16U | 2U, 0, 0, kEthernetHeader + kSeen, 1};
+  capture_.write(reinterpret_cast<const char*>(header.data()), sizeof header);
+  if (!capture_) throw std::runtime_error(fmt::format("cannot write {}", path));
+}
+
 /// The tap: the frame as the WAN port's capture has it.
 void World::see(const Unit& unit) {
   std::array<std::uint8_t, kEthernetHeader + kSeen> bytes{};
@@ -216,6 +224,13 @@ void World::see(const Unit& unit) {
   estimator_->on_frame({.time = sim_now(),
                         .wire_length = unit.bytes(),
                         .bytes = std::as_bytes(std::span(bytes).first(kEthernetHeader + copied))});
+  if (!capture_.is_open()) return;
+  const auto ns = static_cast<std::uint64_t>(sim_now().time_since_epoch().count());
+  const std::array<std::uint32_t, 4> record{static_cast<std::uint32_t>(ns / 1'000'000'000U),
+                                            static_cast<std::uint32_t>(ns % 1'000'000'000U),
+                                            kEthernetHeader + copied, unit.bytes()};
+  capture_.write(reinterpret_cast<const char*>(record.data()), sizeof record);
+  capture_.write(reinterpret_cast<const char*>(bytes.data()), kEthernetHeader + copied);
 }
 
 void World::cross_links(Unit unit) {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <deque>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <random>
@@ -42,6 +43,9 @@ class World {
   World(const World&) = delete;
   World& operator=(const World&) = delete;
   void run();
+  /// Writes what the tap sees to a pcap file, snapped: for tools that others wrote. Before `run`; throws
+  /// std::runtime_error.
+  void capture_to(const std::string& path);
 
   [[nodiscard]] const Truth& truth() const { return truth_; }
   [[nodiscard]] const std::vector<Decision>& decisions() const { return decisions_; }
@@ -90,6 +94,7 @@ class World {
   std::vector<std::unique_ptr<Site>> sites_;
   std::vector<std::unique_ptr<Wire>> wires_;
   std::unique_ptr<Estimator> estimator_;
+  std::ofstream capture_;
   TimePoint last_arrival_;  ///< behind the extra delay: order is kept
   TimePoint last_tick_;
 };
