@@ -1,6 +1,7 @@
 #include "proving/laws/cake_autorate.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -69,8 +70,10 @@ void CakeAutorate::hear(const PingReply& reply) {
 double CakeAutorate::delta_of(const PingReply& reply) {
   double& baseline = baselines_ms_[reflector_];
   reflector_ = (reflector_ + 1) % kReflectors;
-  const double owd = milliseconds(reply.rtt) / 2;
+  const double owd = std::floor(milliseconds(reply.rtt) * 1000 / 2) / 1000;
   baseline += (owd >= baseline ? kBaselineUp : kBaselineDown) * (owd - baseline);
+  // Shell arithmetic, whole microseconds: it does not follow upwards what is less than 1 ms above it.
+  baseline = std::floor(baseline * 1000) / 1000;
   return owd - baseline;
 }
 

@@ -3,7 +3,7 @@
 /// On each reply, with owd = RTT/2 (its default pinger, fping, measures round trips) and b the reflector's
 /// baseline:
 ///
-///   b += a (owd - b), a = 0.001 upwards, 0.9 downwards;  b starts at 100 ms;  d = owd - b
+///   b += a (owd - b), a = 0.001 upwards, 0.9 downwards, in whole us;  b starts at 100 ms;  d = owd - b
 ///   late: d > 30 ms;  avg: mean of the last 6 d, of whichever reflectors
 ///   3 of the last 6 late, 300 ms since the last cut:        r x= 0.99 - 0.24 clamp((avg - 30)/(60 - 30))
 ///   else load > 75 %, a new reading of it, the same 300 ms: r x= 1 + 0.04 clamp((30 - avg)/(30 - 10))
