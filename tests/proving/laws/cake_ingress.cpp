@@ -8,6 +8,8 @@ namespace {
 constexpr double kUp = 1.0 / 4, kDown = 1.0 / 256;
 constexpr double kShareOfPeak = 15.0 / 16;
 constexpr double kLongestGap = 1.0;
+// As long as the first window lasted, since the machine booted: nothing to its bytes.
+constexpr Duration kUptime = std::chrono::hours(24);
 
 double follow(double average, double sample) {
   return average + (sample > average ? kUp : kDown) * (sample - average);
@@ -19,8 +21,7 @@ CakeIngress::CakeIngress(const LawSettings& settings, TimePoint now)
     : floor_(settings.floor),
       ceiling_(settings.ceiling),
       rate_(settings.start),
-      last_packet_(now),
-      window_began_(now),
+      window_began_(now - kUptime),
       peak_(static_cast<double>(settings.start.bps())) {}
 
 std::optional<Rate> CakeIngress::step(const LawInput& input) {
@@ -30,7 +31,7 @@ std::optional<Rate> CakeIngress::step(const LawInput& input) {
 
 void CakeIngress::hear(const Arrival& arrival) {
   window_ += arrival.bytes.bits();
-  const double gap = std::min(seconds(arrival.at - last_packet_), kLongestGap);
+  const double gap = last_packet_ ? std::min(seconds(arrival.at - *last_packet_), kLongestGap) : kLongestGap;
   gap_ = follow(gap_, gap);
   last_packet_ = arrival.at;
   if (gap <= gap_ || arrival.at <= window_began_) return;

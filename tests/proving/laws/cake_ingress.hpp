@@ -6,11 +6,11 @@
 ///
 /// Source: Linux, net/sched/sch_cake.c, cake_enqueue(). It means to set the rate every 250 ms; the variable
 /// that holds when it did so last is never written, there nor in dtaht/sch_cake, and so it does at the end of
-/// each window.
+/// each window. Its clocks start at zero: the first packet ends an empty window after the longest gap, 1 s.
 ///
 /// It is made for the far end of a bottleneck that somebody else fills (`behind_the_bottleneck`). In front of
-/// one it sees its own spacing and takes 15/16 of its own rate again and again. The kinder reading: it stays
-/// within the site's limits; CAKE knows none.
+/// one it is led by its own spacing: even, it takes 15/16 of its own rate again and again; uneven, it runs
+/// away upwards. The kinder reading: it stays within the site's limits; CAKE knows none.
 #pragma once
 
 #include "proving/laws/law.hpp"
@@ -29,7 +29,8 @@ class CakeIngress final : public Law {
   void hear(const Arrival& arrival);
 
   Rate floor_, ceiling_, rate_;
-  TimePoint last_packet_, window_began_;
+  std::optional<TimePoint> last_packet_;
+  TimePoint window_began_;
   double gap_ = 0;     ///< seconds
   double window_ = 0;  ///< bits
   double peak_;        ///< bit/s

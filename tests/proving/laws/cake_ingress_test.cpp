@@ -1,7 +1,7 @@
 // CAKE's autorate-ingress on packet trains whose throughput is known.
 #include "proving/laws/cake_ingress.hpp"
 
-#include <cmath>
+#include <random>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -58,19 +58,37 @@ TEST(CakeIngress, FollowsUpInAFewWindowsAndDownInHundreds) {
   EXPECT_LT(trains.arrive(Rate::mbps(30), 1000).mbps(), low + 0.05 * (high - low));
 }
 
-TEST(CakeIngress, FedItsOwnSpacingItRatchetsDown) {
+TEST(CakeIngress, TheFirstPacketEndsAnEmptyWindow) {
+  const auto law = make_law("cake-ingress", site(), TimePoint());
+  const Arrival packet{.at = TimePoint(1s), .bytes = kPacket};
+  LawInput input;
+  input.arrivals = {&packet, 1};
+  EXPECT_NEAR(law->step(input)->mbps(), 15.0 / 16 * 255 / 256 * 100, 0.01);
+}
+
+/// Packets spaced at the law's own rate, each gap longer or shorter by up to that share.
+Rate fed_its_own_rate(double jitter) {
   const auto law = make_law("cake-ingress", site(), TimePoint());
   EXPECT_TRUE(law->behind_the_bottleneck());
+  std::mt19937 random(1);
+  std::uniform_real_distribution<double> share(1 - jitter, 1 + jitter);
   TimePoint at;
-  Rate rate = Rate::mbps(100);
-  for (int i = 0; i < 200'000; ++i) {
-    const Arrival packet{.at = at += rate.time_for(kPacket), .bytes = kPacket};
+  Rate rate = site().start;
+  for (int i = 0; i < 100'000; ++i) {
+    at += from_seconds(share(random) * seconds(rate.time_for(kPacket)));
+    const Arrival packet{.at = at, .bytes = kPacket};
     LawInput input;
     input.now = at;
     input.arrivals = {&packet, 1};
     rate = law->step(input).value();
   }
-  EXPECT_EQ(rate, Rate::mbps(10));  // our floor; CAKE has none
+  return rate;
+}
+
+TEST(CakeIngress, InFrontOfTheBottleneckItIsLedByItsOwnSpacing) {
+  EXPECT_EQ(fed_its_own_rate(0.05), site().floor);  // ours; CAKE has none
+  EXPECT_EQ(fed_its_own_rate(1.0), site().ceiling);
+  EXPECT_GT(fed_its_own_rate(0.0), Rate::mbps(93));  // no gap is longer than the average: no window ever ends
 }
 
 }  // namespace

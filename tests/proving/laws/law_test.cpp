@@ -111,7 +111,10 @@ class Noise {
     input.received = Rate::bps(below(3) == 0 ? 0 : below(200'000'000));
     if (below(3) != 0) input.rtt = Duration(below(below(5) == 0 ? 20'000'000'000 : 100'000'000));
     pings_.assign(below(4), {.at = now_, .rtt = Duration(below(5'000'000'000))});
-    arrivals_.assign(below(20), {.at = now_, .bytes = Bytes(below(65'536))});
+    arrivals_.clear();
+    for (std::uint64_t i = below(20); i > 0; --i)
+      arrivals_.push_back(
+          {.at = now_ - Duration(below(10'000'000)), .bytes = Bytes(below(below(50) == 0 ? 65'536 : 1'500))});
     input.pings = pings_;
     input.arrivals = arrivals_;
     control_ = {};
