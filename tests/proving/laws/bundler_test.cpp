@@ -136,5 +136,31 @@ TEST(Bundler, KeepsAQuarterOfTheRoundTripQueuedAtABuffer) {
   EXPECT_NEAR(sent, 50.0, 1.0);
 }
 
+TEST(Bundler, AReportMovesTheEstimateByTwoPercent) {
+  LawSettings settings = site();
+  settings.start = Rate::mbps(40);
+  LawDriver driver("bundler-estimated", settings);
+  driver.path.rtt = kBase;
+  driver.run(1s);
+  // 95 reports in the first second: u = 40 (1 - 0.98^95) = 34.1; no queue and no cross traffic: r = S + 0.125
+  // u.
+  EXPECT_NEAR(driver.mbps(), 40 + 0.125 * 34.1, 0.1);
+}
+
+TEST(Bundler, ComparesWhatArrivedWithTheSendingOfTheSamePackets) {
+  LawDriver driver("bundler", site());
+  BufferedPath wide(Rate::mbps(50));
+  for (int i = 0; i < 1000; ++i) {
+    // The senders' own pace, 10 and 20 Mbit/s in turn, far below the capacity: never anything lost or queued.
+    const Rate offered = Rate::mbps(i / 20 % 2 == 0 ? 10 : 20);
+    driver.path.load = offered / driver.rate();
+    wide.send(offered, driver.path);
+    driver.run(10ms);
+    if (i < 200) continue;
+    ASSERT_GT(driver.mbps(), 10 + 0.125 * 50 - 0.5) << "step " << i;
+    ASSERT_LT(driver.mbps(), 20 + 0.125 * 50 + 0.5) << "step " << i;
+  }
+}
+
 }  // namespace
 }  // namespace weir::proving::test

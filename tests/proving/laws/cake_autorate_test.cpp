@@ -136,5 +136,38 @@ TEST(CakeAutorate, TakesAPathOfMoreThan260MillisecondsForCongestionFromTheStart)
   EXPECT_EQ(driver.rate(), Rate::mbps(10));
 }
 
+TEST(CakeAutorate, LoadIsHighAboveThreeQuarters) {
+  for (const auto& [load, raises] : {std::pair{0.75, false}, {0.80, true}}) {
+    LawDriver driver = settled("cake-autorate");
+    driver.path.load = load;
+    driver.run(2s);
+    EXPECT_EQ(driver.rate() > Rate::mbps(45), raises) << load;
+  }
+}
+
+TEST(CakeAutorate, DoesNotRaiseFor300MillisecondsAfterACut) {
+  LawDriver driver = settled("cake-autorate");
+  const std::size_t before = driver.changes().size();
+  driver.path.ping = 150ms;
+  driver.run(150ms);
+  driver.path.ping = 30ms;
+  driver.path.load = 1.0;
+  driver.run(1s);
+  const auto& all = driver.changes();
+  ASSERT_GE(all.size(), before + 2);
+  EXPECT_LT(all[before].rate, Rate::mbps(45));
+  EXPECT_GT(all[before + 1].rate, all[before].rate);
+  EXPECT_GT(all[before + 1].at - all[before].at, 0.3);
+}
+
+TEST(CakeAutorate, TheBaselineDoesNotRiseByLessThanAMicrosecond) {
+  LawDriver driver = settled("cake-autorate-tuned");
+  driver.path.ping = 31'800us;  // 0.9 ms one way: 0.1 % of that is rounded down to nothing
+  driver.run(600s);
+  driver.path.ping = 36'600us;  // 3.3 ms over the old baseline
+  driver.run(1s);
+  EXPECT_LT(driver.rate(), Rate::mbps(45));
+}
+
 }  // namespace
 }  // namespace weir::proving::test

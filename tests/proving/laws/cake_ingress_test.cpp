@@ -91,5 +91,14 @@ TEST(CakeIngress, InFrontOfTheBottleneckItIsLedByItsOwnSpacing) {
   EXPECT_GT(fed_its_own_rate(0.0), Rate::mbps(93));  // no gap is longer than the average: no window ever ends
 }
 
+TEST(CakeIngress, HardlyMovesForItsFirstPackets) {
+  const auto law = make_law("cake-ingress", site(), TimePoint());
+  Trains trains(*law);
+  // The average starts at 250 ms and loses 1/256 a packet.
+  const Rate first = trains.arrive(Rate::mbps(60), 1);
+  EXPECT_EQ(trains.arrive(Rate::mbps(60), 79), first);
+  EXPECT_LT(trains.arrive(Rate::mbps(60), 220), first);
+}
+
 }  // namespace
 }  // namespace weir::proving::test

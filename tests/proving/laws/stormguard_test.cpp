@@ -106,5 +106,66 @@ TEST(Stormguard, TakesALongerRouteForCongestion) {
   EXPECT_NE(driver.law().reason().find("RTT 90.0 ms"), std::string_view::npos);
 }
 
+TEST(Stormguard, OnALongPathMillisecondsDecide) {
+  for (const auto& [rtt, expected] :
+       {std::pair{535ms, 100U}, {545ms, 95U}, {585ms, 88U}}) {  // ratios below 1.2
+    LawDriver driver("stormguard", site());
+    driver.path.rtt = 500ms;
+    driver.path.load = 0.5;
+    driver.run(10s);
+    driver.path.rtt = rtt;
+    driver.run(2s);
+    EXPECT_EQ(driver.rate(), Rate::mbps(expected)) << rtt.count() << " ms";
+  }
+}
+
+TEST(Stormguard, CutsFastFromTenPercentOfLoss) {
+  LawDriver driver = at_baseline("stormguard");
+  driver.path.lost = 0.12;
+  driver.run(40s);
+  EXPECT_EQ(driver.law().reason().find("cut fast"), 0U) << driver.law().reason();
+}
+
+TEST(Stormguard, TheBaselineFallsTenPercentOfTheWayASecond) {
+  LawDriver driver = at_baseline("stormguard");
+  driver.path.rtt = 15ms;
+  driver.run(30s);  // 15 + 15 x 0.9^30 = 15.6 ms
+  ASSERT_EQ(driver.rate(), Rate::mbps(100));
+  driver.path.rtt = 18ms;
+  driver.run(2s);
+  EXPECT_EQ(driver.rate(), Rate::mbps(95));
+}
+
+TEST(Stormguard, AnRttIsBelievedForFifteenSeconds) {
+  LawDriver driver = at_baseline("stormguard");
+  driver.path.rtt = 400ms;
+  driver.run(1s);
+  driver.path.received = Rate();  // nothing comes back any more
+  driver.run(60s);
+  EXPECT_EQ(driver.changes().size(), 2U);  // 8 s apart; the third would be 16 s after the sample
+}
+
+TEST(Stormguard, IgnoresRttsOfNextToNoTraffic) {
+  LawDriver driver = at_baseline("stormguard");
+  driver.path.rtt = 400ms;
+  driver.path.load = 0.0004;
+  driver.run(20s);
+  EXPECT_EQ(driver.rate(), Rate::mbps(100));
+  driver.path.load = 0.0006;
+  driver.run(2s);
+  EXPECT_EQ(driver.rate(), Rate::mbps(88));
+}
+
+TEST(Stormguard, TheRttOfASecondIsItsP90) {
+  for (const auto& [slow, expected] : {std::pair{80ms, 100U}, {150ms, 88U}}) {
+    LawDriver driver = at_baseline("stormguard");
+    driver.path.rtt = 400ms;
+    driver.run(slow);
+    driver.path.rtt = 30ms;
+    driver.run(1s - slow);
+    EXPECT_EQ(driver.rate(), Rate::mbps(expected)) << slow.count() << " ms of the second";
+  }
+}
+
 }  // namespace
 }  // namespace weir::proving::test
