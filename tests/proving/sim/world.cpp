@@ -44,6 +44,7 @@ Prefix prefix(std::uint32_t second) {
 
 struct World::Site {
   std::unique_ptr<SiteBox> box;
+  std::unique_ptr<SiteBox> far_box;  ///< of a law that shapes behind the bottleneck
   std::unique_ptr<Law> law;
   std::string last_reason;
   std::optional<ControlInput> control;
@@ -124,6 +125,10 @@ void World::new_laws() {
                                .contract = setup.contract},
                               sim_now());
     sites_[i]->asked = sim_now();
+    if (sites_[i]->law->behind_the_bottleneck() && !sites_[i]->far_box) {
+      sites_[i]->far_box = std::make_unique<SiteBox>(setup.start, [this](Unit unit) { delivered(std::move(unit)); });
+      sites_[i]->box->set_rate(unshaped(i));
+    }
   }
 }
 
@@ -315,6 +320,12 @@ void World::arrives_far(Unit unit) {
     site.arrivals.push_back({now, Bytes(unit.bytes())});
     site.reported.push_back({now, Bytes(unit.bytes())});
   }
+  if (!load.foreign && sites_[load.site]->far_box) return sites_[load.site]->far_box->take(std::move(unit));
+  delivered(std::move(unit));
+}
+
+void World::delivered(Unit unit) {
+  const TimePoint now = sim_now();
   if (unit.kind == Unit::Kind::priority) truth_.priority[unit.number].delay = now - unit.born;
   if (unit.kind == Unit::Kind::tcp) far_[unit.load]->receive(unit.packet);
 }
@@ -368,6 +379,10 @@ Rate World::available(std::size_t i) const {
   return std::max(least, scenario_.sites[i].floor);
 }
 
+Rate World::unshaped(std::size_t i) const {
+  return scenario_.sites[i].ceiling * 10.0;
+}
+
 void World::ask(std::size_t i) {
   Site& site = *sites_[i];
   const TimePoint now = sim_now();
@@ -396,9 +411,9 @@ void World::ask(std::size_t i) {
   site.pings.clear();
   site.sent_at_ask = sent;
   site.asked = now;
-  // Without a law the port's own speed remains.
-  const Rate wanted = rate.value_or(scenario_.sites[i].ceiling * 10.0);
-  if (wanted != site.box->rate()) site.box->set_rate(wanted);
+  SiteBox& box = site.far_box ? *site.far_box : *site.box;
+  const Rate wanted = rate.value_or(unshaped(i));
+  if (wanted != box.rate()) box.set_rate(wanted);
   if (site.law->reason() != site.last_reason) {
     site.last_reason = std::string(site.law->reason());
     decisions_.push_back({now, i, wanted, site.last_reason});
@@ -423,7 +438,8 @@ void World::close_bin() {
              t >= l.from && t < l.until.value_or(scenario_.length + kTick);
     });
     const std::uint64_t sent = site.box->sent_bytes();
-    truth_.sites[i].push_back({.shaped_bps = static_cast<double>(site.box->rate().bps()),
+    const SiteBox& box = site.far_box ? *site.far_box : *site.box;
+    truth_.sites[i].push_back({.shaped_bps = static_cast<double>(box.rate().bps()),
                                .sent_bytes = sent - site.sent_at_bin,
                                .received_bytes = std::exchange(site.received, 0),
                                .demand = endless || site.box->backlogged()});

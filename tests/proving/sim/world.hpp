@@ -69,6 +69,7 @@ class World {
   void over_link(std::size_t link, const Outcome& outcome);
   void serve(std::size_t link);
   void arrives_far(Unit unit);
+  void delivered(Unit unit);
   void arrives_ours(const Unit& unit);
   void drop(const Unit& unit);
   void see(const Unit& unit);
@@ -82,6 +83,8 @@ class World {
 
   [[nodiscard]] std::size_t site_of(const Unit& unit) const;
   [[nodiscard]] Rate available(std::size_t site) const;
+  /// Where no law shapes the port's own speed remains, here ten times what a site may have.
+  [[nodiscard]] Rate unshaped(std::size_t site) const;
 
   Scenario scenario_;
   std::string law_name_;

@@ -1,0 +1,25 @@
+/// Weir's own law: the SiteController of the product, fed the measurement of each tick.
+/// Source: docs/CONTROLLER.md.
+#pragma once
+
+#include "proving/laws/law.hpp"
+
+namespace weir::proving {
+
+class WeirLaw final : public Law {
+ public:
+  WeirLaw(const LawSettings& settings, TimePoint now)
+      : controller_({.floor = settings.floor, .ceiling = settings.ceiling}, settings.start, now) {}
+
+  [[nodiscard]] Duration period() const override { return kCohortLength; }
+  [[nodiscard]] std::optional<Rate> step(const LawInput& input) override {
+    if (input.control != nullptr) return controller_.step(*input.control, input.now).rate;
+    return controller_.decision().rate;
+  }
+  [[nodiscard]] std::string_view reason() const override { return controller_.decision().reason; }
+
+ private:
+  SiteController controller_;
+};
+
+}  // namespace weir::proving
