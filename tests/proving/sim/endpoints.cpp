@@ -56,9 +56,7 @@ Host::Host(ns3::Ipv4Address address, const std::string& congestion,
   const std::uint32_t interface = ipv4->AddInterface(device_);
   ipv4->AddAddress(interface, ns3::Ipv4InterfaceAddress(address, ns3::Ipv4Mask("255.0.0.0")));
   ipv4->SetUp(interface);
-  const char* const type = congestion == "bbr"       ? "ns3::TcpBbr"
-                           : congestion == "newreno" ? "ns3::TcpNewReno"
-                                                     : "ns3::TcpCubic";
+  const char* const type = congestion == "newreno" ? "ns3::TcpNewReno" : "ns3::TcpCubic";
   node_->GetObject<ns3::TcpL4Protocol>()->SetAttribute("SocketType",
                                                        ns3::TypeIdValue(ns3::TypeId::LookupByName(type)));
 }

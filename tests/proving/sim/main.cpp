@@ -1,4 +1,5 @@
 // weir_sim: one scenario, one law, one seed; prints the score as JSON.
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 
@@ -10,6 +11,8 @@
 #include "proving/sim/world.hpp"
 
 namespace {
+
+constexpr int kSkipped = 77;
 
 std::string quoted(std::string text) {
   for (std::size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2) text.insert(at, 1, '"');
@@ -36,6 +39,7 @@ int main(int argc, char** argv) {
   std::string series;
   std::string decisions;
   std::string capture;
+  std::string ticks;
   app.add_option("scenario", file, "YAML file")->required();
   app.add_option("--law", law, "whose law shapes")->check(CLI::IsMember(weir::proving::law_names()));
   app.add_option("--seed", seed, "determines the run");
@@ -43,11 +47,17 @@ int main(int argc, char** argv) {
   app.add_option("--series", series, "write what happened, a row every 10 ms, as CSV");
   app.add_option("--decisions", decisions, "write each change of rate with its reason, as CSV");
   app.add_option("--capture", capture, "write what the tap saw as pcap");
+  app.add_option("--ticks", ticks, "write what the estimator told, a row a tick, as CSV");
   CLI11_PARSE(app, argc, argv);
   try {
     const auto scenario = weir::proving::scaled(weir::proving::load_scenario(file), scale);
+    if (std::any_of(scenario.loads.begin(), scenario.loads.end(), [](const auto& l) { return l.congestion == "bbr"; })) {
+      std::cerr << "weir_sim: ns-3.37's bbr decays by itself after its first losses: bbr is tried on real kernels\n";
+      return kSkipped;
+    }
     weir::proving::World world(scenario, law, seed);
     if (!capture.empty()) world.capture_to(capture);
+    if (!ticks.empty()) world.write_ticks_to(ticks);
     world.run();
     if (!series.empty()) weir::proving::write_csv(scenario, world.truth(), series);
     if (!decisions.empty()) write_decisions(decisions, scenario, world.decisions());

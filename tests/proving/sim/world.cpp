@@ -221,6 +221,45 @@ void World::capture_to(const std::string& path) {
   if (!capture_) throw std::runtime_error(fmt::format("cannot write {}", path));
 }
 
+void World::write_ticks_to(const std::string& path) {
+  ticks_.open(path);
+  ticks_ << "time_s,site,sent_bps,backlogged,delivered_bps,queue_ms,forward_ms,reverse_ms,base_ms,p50_ms,samples,"
+            "segments,lost_beyond,lost_before,rate_bps\n";
+  if (!ticks_) throw std::runtime_error(fmt::format("cannot write {}", path));
+}
+
+void World::write_tick(std::size_t i, const ControlInput& input) {
+  const SiteMeasurement& m = input.measured;
+  const auto ms = [](const auto& d) { return d ? fmt::format("{:.2f}", milliseconds(*d)) : std::string(); };
+  std::optional<Duration> q;
+  std::optional<Duration> forward;
+  std::optional<Duration> reverse;
+  std::optional<Duration> base;
+  std::optional<Duration> p50;
+  if (m.queue) q = m.queue->q;
+  if (m.queue_by_way) {
+    forward = m.queue_by_way->forward;
+    reverse = m.queue_by_way->reverse;
+  }
+  if (m.rtt) {
+    base = m.rtt->base;
+    p50 = m.rtt->p50;
+  }
+  std::uint64_t segments = 0;
+  std::uint64_t beyond = 0;
+  std::uint64_t before = 0;
+  for (const Cohort& c : m.mature) {
+    segments += c.segments;
+    beyond += c.lost_beyond;
+    before += c.lost_before;
+  }
+  const auto delivered = m.delivered_bytes ? fmt::format("{}", Rate::of(*m.delivered_bytes, m.interval).bps()) : "";
+  ticks_ << fmt::format("{:.1f},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", seconds(m.at.time_since_epoch()),
+                        scenario_.sites[i].name, input.sent.bps(), input.backlogged ? 1 : 0, delivered, ms(q),
+                        ms(forward), ms(reverse), ms(base), ms(p50), m.queue ? m.queue->samples : 0, segments, beyond,
+                        before, sites_[i]->box->rate().bps());
+}
+
 /// The tap: the frame as the WAN port's capture has it.
 void World::see(const Unit& unit) {
   std::array<std::uint8_t, kEthernetHeader + kSeen> bytes{};
@@ -356,6 +395,7 @@ void World::tick() {
       const auto& queue = result.outbound[i].queue;
       site.rtt = queue ? rtt->base + queue->q : rtt->p50;
     }
+    if (ticks_.is_open()) write_tick(i, *site.control);
     site.next_ask.Cancel();
     ask(i);
   }

@@ -46,6 +46,8 @@ class World {
   /// Writes what the tap sees to a pcap file, snapped: for tools that others wrote. Before `run`; throws
   /// std::runtime_error.
   void capture_to(const std::string& path);
+  /// Likewise: what the estimator told of every tick, as CSV.
+  void write_ticks_to(const std::string& path);
 
   [[nodiscard]] const Truth& truth() const { return truth_; }
   [[nodiscard]] const std::vector<Decision>& decisions() const { return decisions_; }
@@ -80,6 +82,7 @@ class World {
   void tick();
   void ask(std::size_t site);
   void close_bin();
+  void write_tick(std::size_t site, const ControlInput& input);
 
   [[nodiscard]] std::size_t site_of(const Unit& unit) const;
   [[nodiscard]] Rate available(std::size_t site) const;
@@ -98,6 +101,7 @@ class World {
   std::vector<std::unique_ptr<Wire>> wires_;
   std::unique_ptr<Estimator> estimator_;
   std::ofstream capture_;
+  std::ofstream ticks_;
   TimePoint last_arrival_;  ///< behind the extra delay: order is kept
   TimePoint last_tick_;
 };
