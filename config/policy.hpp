@@ -118,6 +118,13 @@ struct ApiSettings {
   bool operator==(const ApiSettings&) const = default;
 };
 
+/// What is kept of the controllers' past for `weir record`.
+struct RecordingSettings {
+  std::uint64_t mebibytes = 32;  ///< 0: nothing
+  [[nodiscard]] std::uint64_t bytes() const { return mebibytes << 20U; }
+  bool operator==(const RecordingSettings&) const = default;
+};
+
 struct Policy {
   WanPort wan;
   std::optional<LanPort> lan;
@@ -126,6 +133,7 @@ struct Policy {
   BuiltInClass control{.guarantee = Share{0.02}, .ceiling = Share{1.0}};
   BuiltInClass elsewhere{.guarantee = Share{0.01}, .ceiling = Share{1.0}};
   ApiSettings api;
+  RecordingSettings recording;
   bool operator==(const Policy&) const = default;
 
   [[nodiscard]] const ClassSet& classes_of(const SitePolicy& site) const {

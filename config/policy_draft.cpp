@@ -11,6 +11,8 @@ namespace {
 
 /// The name of the class set of a site that names no policy, unless the file has a policy of that name.
 constexpr const char* kDefaultPolicy = "default";
+/// `weir record` takes a recording in one answer.
+constexpr std::int64_t kMostRecordingMebibytes = 200;
 
 /// Walks the tree; one method for each mapping that a policy is made of.
 class DraftReader {
@@ -31,6 +33,7 @@ class DraftReader {
     if (const Field field = (*top)["control"]) draft.control = built_in(field, keys::control);
     if (const Field field = (*top)["elsewhere"]) draft.elsewhere = built_in(field, keys::elsewhere);
     if (const Field field = (*top)["api"]) api(field, draft.api);
+    if (const Field field = (*top)["recording"]) recording(field, draft.recording);
     return draft;
   }
 
@@ -92,6 +95,13 @@ class DraftReader {
     if (!api) return;
     if (auto path = read_.socket_path((*api)["socket"])) settings.socket = *std::move(path);
     settings.listen = read_.loopback_endpoint((*api)["listen"]);
+  }
+
+  void recording(const Field& field, RecordingSettings& settings) {
+    const auto recording = mapping(field, keys::recording);
+    if (!recording) return;
+    if (const auto size = read_.integer((*recording)["mebibytes"], 0, kMostRecordingMebibytes))
+      settings.mebibytes = static_cast<std::uint64_t>(*size);
   }
 
   SiteDraft site(const YamlNode& node) {
@@ -244,6 +254,7 @@ Policy finish(PolicyDraft draft) {
   apply(draft.control, policy.control);
   apply(draft.elsewhere, policy.elsewhere);
   policy.api = std::move(draft.api);
+  policy.recording = draft.recording;
 
   std::unordered_map<std::string, std::size_t> set_by_name;
   for (ClassSetDraft& set : draft.class_sets) {

@@ -67,6 +67,7 @@ struct PolicyDraft {
   BuiltInDraft control;
   BuiltInDraft elsewhere;
   ApiSettings api;
+  RecordingSettings recording;
 };
 
 /// Reads the tree's values; every fault of form goes to `problems`.

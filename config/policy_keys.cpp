@@ -13,6 +13,7 @@ constexpr auto kTopKeys = std::to_array<PolicyKey>({
     {"control", "{guarantee: 2%, ceiling: 100%}"},
     {"elsewhere", "{guarantee: 1%, ceiling: 100%}"},
     {"api", "{socket: /run/weir/weir.sock}"},
+    {"recording", "{mebibytes: 32}"},
 });
 constexpr auto kWanKeys = std::to_array<PolicyKey>({
     {"interface", "wan0"},
@@ -68,6 +69,9 @@ constexpr auto kApiKeys = std::to_array<PolicyKey>({
     {"socket", "/run/weir/weir.sock"},
     {"listen", "\"127.0.0.1:8440\""},
 });
+constexpr auto kRecordingKeys = std::to_array<PolicyKey>({
+    {"mebibytes", "32"},
+});
 
 }  // namespace
 
@@ -84,13 +88,14 @@ const KeyTable match{"policies.NAME.classes[].match[]", "a match entry", kMatchK
 const KeyTable control{"control", "control", kBuiltInKeys};
 const KeyTable elsewhere{"elsewhere", "elsewhere", kBuiltInKeys};
 const KeyTable api{"api", "api", kApiKeys};
+const KeyTable recording{"recording", "recording", kRecordingKeys};
 }  // namespace keys
 
 std::span<const KeyTable* const> key_tables() {
-  static constexpr std::array<const KeyTable*, 12> kAll{
-      &keys::top,   &keys::wan,       &keys::link_layer, &keys::lan,
-      &keys::site,  &keys::site_rate, &keys::policy,     &keys::traffic_class,
-      &keys::match, &keys::control,   &keys::elsewhere,  &keys::api};
+  static constexpr std::array<const KeyTable*, 13> kAll{
+      &keys::top,       &keys::wan,    &keys::link_layer,    &keys::lan,   &keys::site,
+      &keys::site_rate, &keys::policy, &keys::traffic_class, &keys::match, &keys::control,
+      &keys::elsewhere, &keys::api,    &keys::recording};
   return kAll;
 }
 

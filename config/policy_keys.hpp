@@ -20,7 +20,7 @@ struct KeyTable {
 
 namespace keys {
 extern const KeyTable top, wan, link_layer, lan, site, site_rate, policy, traffic_class, match, control,
-    elsewhere, api;
+    elsewhere, api, recording;
 }  // namespace keys
 
 /// All of the above.

@@ -31,6 +31,8 @@ struct Capacity {
 };
 
 class ControlWindow {
+  friend struct StateFields;
+
  public:
   void add(const ControlInput& input, TimePoint now);
   /// The path fell silent: what was sent around it says nothing.

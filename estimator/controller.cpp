@@ -594,3 +594,5 @@ const RateDecision& SiteController::decision() const {
 }
 
 }  // namespace weir
+
+#include "estimator/controller_state.hpp"

@@ -58,6 +58,7 @@ struct ControlInput {
   SiteMeasurement measured;
   Rate sent;                ///< S over the tick from the shaper's own counters (all protocols, charged)
   bool backlogged = false;  ///< our own leaves of this site hold packets
+  bool operator==(const ControlInput&) const = default;
 };
 
 class SiteController {
@@ -72,6 +73,12 @@ class SiteController {
   /// New limits from a reloaded policy: the rate is clamped into them at once, what was learnt stays.
   void set_limits(ControlLimits limits, TimePoint now);
   [[nodiscard]] const RateDecision& decision() const;
+
+  /// All that it remembers, as one line of text: from_state() makes a controller of it that decides as this
+  /// one will.
+  [[nodiscard]] std::string state() const;
+  /// nullopt: no such text (it is untrusted), or one of another version of the controller.
+  [[nodiscard]] static std::optional<SiteController> from_state(std::string_view text);
 
  private:
   struct Impl;

@@ -13,6 +13,8 @@
 namespace weir::control {
 
 class KnownCapacity {
+  friend struct StateFields;
+
  public:
   /// nullopt: nothing is known.
   [[nodiscard]] const std::optional<Capacity>& value() const { return known_; }

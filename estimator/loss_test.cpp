@@ -22,7 +22,8 @@ double poisson_tail(std::uint64_t k, double mean) {
   }
   double term = std::exp(-mean);
   double below = 0.0;
-  for (std::uint64_t i = 0; i < k; ++i) {
+  // With a mean of 100 at most, what comes after 1000 terms is too little to be added.
+  for (std::uint64_t i = 0; i < std::min<std::uint64_t>(k, 1000); ++i) {
     below += term;
     term *= mean / static_cast<double>(i + 1);
   }

@@ -23,6 +23,8 @@ namespace weir::control {
 [[nodiscard]] double poisson_tail(std::uint64_t k, double mean);
 
 class LossTest {
+  friend struct StateFields;
+
  public:
   LossTest();
   /// One fresh cohort: `lost` of `segments`.

@@ -22,6 +22,8 @@ namespace urls = boost::urls;
 
 constexpr std::uint64_t kMostEvents = 1000;
 constexpr std::uint64_t kUsualEvents = 100;
+constexpr std::uint64_t kUsualDecisions = 10;
+constexpr const char* kJsonLines = "application/jsonl";
 constexpr Duration kTickIsLate = std::chrono::seconds(2);
 
 std::string_view title_of(unsigned status) {
@@ -128,6 +130,26 @@ ApiResponse history(std::string_view name, const Query& query, const ApiView& vi
   return ok(history_json(name, history->newest(static_cast<std::size_t>(*seconds))));
 }
 
+ApiResponse decisions(std::string_view name, const Query& query, const ApiView& view) {
+  const auto limit = number(query, "limit", kUsualDecisions, 1, DecisionLog::kCapacity);
+  if (!limit)
+    return problem(400, fmt::format("'limit' must be a number from 1 to {}", DecisionLog::kCapacity));
+  const DecisionLog* log = view.decisions_of(name);
+  if (log == nullptr) return no_such_site(name);
+  json::array all;
+  for (const Decision* one : log->newest(static_cast<std::size_t>(*limit)))
+    all.push_back(decision_json(*one));
+  return ok(json::object{{"site", json::string(name)}, {"decisions", std::move(all)}});
+}
+
+ApiResponse recording(std::optional<std::string_view> site, const ApiView& view) {
+  if (site && std::ranges::find(view.status.sites, *site, &SiteStatus::name) == view.status.sites.end())
+    return no_such_site(*site);
+  auto parts = view.recording_of(site);
+  if (!parts) return problem(404, "nothing is recorded: the policy has recording.mebibytes: 0");
+  return {.content_type = kJsonLines, .body = {}, .more = *std::move(parts), .allow = {}};
+}
+
 ApiResponse classes(const Query& query, const ApiView& view) {
   const auto wanted =
       std::ranges::find(query.parameters, "site", &std::pair<std::string, std::string>::first);
@@ -179,7 +201,8 @@ ApiResponse readyz(const GatewayStatus& status) {
 ApiResponse index() {
   json::array paths;
   for (const char* path : {"/v1/status", "/v1/sites", "/v1/sites/{name}", "/v1/sites/{name}/history",
-                           "/v1/classes", "/v1/events", "/healthz", "/readyz", "/metrics"}) {
+                           "/v1/sites/{name}/decisions", "/v1/sites/{name}/recording", "/v1/classes",
+                           "/v1/events", "/v1/recording", "/healthz", "/readyz", "/metrics"}) {
     paths.push_back(path);
   }
   return ok(json::object{{"paths", std::move(paths)}});
@@ -204,6 +227,13 @@ ApiResponse route(const Target& target, const ApiView& view) {
   if (below_sites && path.size() == 4 && path[3] == "history") {
     return checked({"seconds"}, [&] { return history(path[2], target.query, view); });
   }
+  if (below_sites && path.size() == 4 && path[3] == "decisions") {
+    return checked({"limit"}, [&] { return decisions(path[2], target.query, view); });
+  }
+  if (below_sites && path.size() == 4 && path[3] == "recording") {
+    return checked({}, [&] { return recording(path[2], view); });
+  }
+  if (is({"v1", "recording"})) return checked({}, [&] { return recording(std::nullopt, view); });
   if (is({"v1", "classes"})) return checked({"site"}, [&] { return classes(target.query, view); });
   if (is({"v1", "events"})) return checked({"since", "limit"}, [&] { return events(target.query, view); });
   if (is({"healthz"})) return checked({}, [] { return healthz(); });

@@ -5,10 +5,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "gateway/control_recorder.hpp"
+#include "gateway/decision_log.hpp"
 #include "gateway/event_log.hpp"
 #include "gateway/history.hpp"
 #include "gateway/status.hpp"
@@ -24,7 +28,8 @@ struct ApiResponse {
   unsigned status = 200;
   std::string content_type = "application/json";
   std::string body;
-  std::string allow;  ///< for 405: the Allow header; otherwise empty
+  std::vector<SharedText> more{};  ///< goes out behind `body`; shared, so that a large answer costs no copy
+  std::string allow;               ///< for 405: the Allow header; otherwise empty
 };
 
 /// What a response may draw on; valid while the request is answered.
@@ -33,6 +38,9 @@ struct ApiView {
   std::span<const ClassStatus> classes;
   const EventLog& events;
   std::function<const History*(std::string_view site)> history_of;
+  std::function<const DecisionLog*(std::string_view site)> decisions_of;
+  /// Of one site that there is, or of all; nullopt: none is kept.
+  std::function<std::optional<std::vector<SharedText>>(std::optional<std::string_view> site)> recording_of;
 };
 
 inline constexpr std::size_t kLongestTarget = 2048;

@@ -190,6 +190,16 @@ json::object event_json(const Event& e) {
           {"text", e.text}};
 }
 
+json::object decision_json(const Decision& d) {
+  return {{"time", iso_utc(d.at)},
+          {"from_bps", d.from.bps()},
+          {"to_bps", d.to.bps()},
+          {"state_before", json::string(to_string(d.state_before))},
+          {"state", json::string(to_string(d.state))},
+          {"mode", json::string(to_string(d.mode))},
+          {"reason", d.reason}};
+}
+
 json::object history_json(std::string_view site, std::span<const HistorySample> samples) {
   const auto column = [&](auto&& value_of) {
     json::array values;

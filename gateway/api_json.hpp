@@ -8,6 +8,7 @@
 
 #include <boost/json/value.hpp>
 
+#include "gateway/decision_log.hpp"
 #include "gateway/event_log.hpp"
 #include "gateway/history.hpp"
 #include "gateway/status.hpp"
@@ -19,6 +20,7 @@ namespace weir::gateway {
 [[nodiscard]] boost::json::array degraded_json(std::span<const Degradation> degraded);
 [[nodiscard]] boost::json::object class_json(const ClassStatus& one);
 [[nodiscard]] boost::json::object event_json(const Event& event);
+[[nodiscard]] boost::json::object decision_json(const Decision& decision);
 /// Arrays of equal length, one value per sample, oldest first.
 [[nodiscard]] boost::json::object history_json(std::string_view site, std::span<const HistorySample> samples);
 

@@ -12,6 +12,7 @@
 
 #include "config/units.hpp"
 #include "gateway/daemon.hpp"
+#include "gateway/decision_log.hpp"
 #include "gateway/version.hpp"
 
 namespace weir::gateway {
@@ -26,6 +27,9 @@ struct Choices {
   RunOptions run;
   PortOptions port;
   StatusOptions status;
+  WhyOptions why;
+  RecordOptions record;
+  ReplayOptions replay;
   ObserveOptions observe;
   double observe_for_s = 0;
   std::filesystem::path file;
@@ -106,6 +110,36 @@ void add_status(CLI::App& app, Choices& c) {
   status.callback([&c] { c.action = [&c] { return show_status(c.status); }; });
 }
 
+void add_why(CLI::App& app, Choices& c) {
+  CLI::App& why = *app.add_subcommand("why", "Show why a site's rate is what it is: its last decisions");
+  why.add_option("SITE", c.why.site, "Name of the site")->required();
+  why.add_option("-n", c.why.most, "So many decisions")
+      ->capture_default_str()
+      ->check(CLI::Range(std::size_t{1}, DecisionLog::kCapacity));
+  why.add_flag("--json", c.why.json, "The API's own document");
+  why.add_option("--socket", c.why.socket, "The daemon's API socket")->capture_default_str();
+  why.footer("Example: weir why dc-coast");
+  why.callback([&c] { c.action = [&c] { return show_why(c.why); }; });
+}
+
+void add_recordings(CLI::App& app, Choices& c) {
+  CLI::App& take = *app.add_subcommand("record", "Save what the controllers were told and decided of late");
+  take.add_option("FILE", c.record.file, "Where to; - for standard output")->required();
+  take.add_option("--site", c.record.site, "This site alone");
+  take.add_option("--socket", c.record.socket, "The daemon's API socket")->capture_default_str();
+  take.footer("How far back it goes: recording.mebibytes of the policy.\nExample: weir record weir.jsonl");
+  take.callback([&c] { c.action = [&c] { return record(c.record); }; });
+
+  CLI::App& again = *app.add_subcommand("replay", "Run a recording through this program's controllers");
+  again.add_option("FILE", c.replay.file, "A recording of weir record")->required();
+  again.add_option("--site", c.replay.site, "This site alone");
+  again.add_flag("--json", c.replay.json, "As JSON, one document a line");
+  again.footer(
+      "Exit codes of its own: 0 all decisions as recorded, 1 one differs, 2 no sound recording.\n"
+      "Example: weir replay weir.jsonl");
+  again.callback([&c] { c.action = [&c] { return replay(c.replay); }; });
+}
+
 /// Each worker sees its own connections only: left to infer which side is ours, they would not agree.
 void require_sensible_workers(const ObserveOptions& options) {
   if (options.workers == 1) return;
@@ -165,6 +199,8 @@ int run_command_line(int argc, char** argv) {
   add_policy_commands(app, choices);
   add_observe(app, choices);
   add_status(app, choices);
+  add_why(app, choices);
+  add_recordings(app, choices);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -43,6 +43,29 @@ struct StatusOptions {
 };
 [[nodiscard]] int show_status(const StatusOptions& options);
 
+struct WhyOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::string site;
+  std::size_t most = 10;
+  bool json = false;
+};
+[[nodiscard]] int show_why(const WhyOptions& options);
+
+struct RecordOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::filesystem::path file;  ///< "-": standard output
+  std::string site;            ///< empty: all
+};
+[[nodiscard]] int record(const RecordOptions& options);
+
+struct ReplayOptions {
+  std::filesystem::path file;
+  std::string site;  ///< empty: all
+  bool json = false;
+};
+/// Its exit codes are its own: 0 all decisions as recorded, 1 one differs, 2 no sound recording.
+[[nodiscard]] int replay(const ReplayOptions& options);
+
 /// Either `read` or `interface` is given.
 struct ObserveOptions {
   std::filesystem::path read;

@@ -9,7 +9,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/cli.hpp"
-#include "gateway/http_client.hpp"
+#include "gateway/cli_answer.hpp"
 #include "gateway/status_table.hpp"
 
 namespace weir::gateway {
@@ -27,20 +27,6 @@ bool wants_colour() {
   return on_a_terminal() && (no_colour == nullptr || *no_colour == '\0');
 }
 
-int complain(const HttpFailure& failure) {
-  fmt::print(stderr, "weir: {}\n", failure.text);
-  return failure.not_running ? kExitNotRunning : kExitSystem;
-}
-
-/// The body of a 200 answer, or what went wrong.
-std::variant<std::string, HttpFailure> body_of(const std::filesystem::path& socket, std::string_view target) {
-  auto got = http_get(socket, target);
-  if (auto* failure = std::get_if<HttpFailure>(&got)) return std::move(*failure);
-  auto& answer = std::get<HttpAnswer>(got);
-  if (answer.status == 200) return std::move(answer.body);
-  return HttpFailure{.not_running = false, .text = fmt::format("{} answered {}", target, answer.status)};
-}
-
 /// The page or the document to show now.
 std::variant<std::string, HttpFailure> look(const StatusOptions& options) {
   auto status = body_of(options.socket, "/v1/status");
@@ -53,7 +39,7 @@ std::variant<std::string, HttpFailure> look(const StatusOptions& options) {
     classes = json::parse(std::get<std::string>(body), malformed);
   }
   const json::value document = json::parse(std::get<std::string>(status), malformed);
-  if (malformed) return HttpFailure{.not_running = false, .text = "the daemon's answer is not JSON"};
+  if (malformed) return HttpFailure{.text = "the daemon's answer is not JSON"};
   return render_status(document, classes, {.colour = wants_colour()});
 }
 

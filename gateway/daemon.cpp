@@ -104,10 +104,14 @@ class Daemon {
   static constexpr std::size_t kEventsKept = 4096;
 
   ApiView view() {
-    return {.status = gateway_.status(instant_now()),
-            .classes = gateway_.classes(),
-            .events = events_,
-            .history_of = [this](std::string_view site) { return gateway_.history_of(site); }};
+    return {
+        .status = gateway_.status(instant_now()),
+        .classes = gateway_.classes(),
+        .events = events_,
+        .history_of = [this](std::string_view site) { return gateway_.history_of(site); },
+        .decisions_of = [this](std::string_view site) { return gateway_.decisions_of(site); },
+        .recording_of =
+            [this](std::optional<std::string_view> site) { return gateway_.recording(site, instant_now()); }};
   }
 
   void open_api() {

@@ -333,6 +333,17 @@ GatewayStatus Gateway::status(const Instant& now) const {
   return s;
 }
 
+std::optional<std::vector<SharedText>> Gateway::recording(std::optional<std::string_view> site,
+                                                          const Instant& now) const {
+  if (!loop_.recorder().is_on()) return std::nullopt;
+  const auto unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now.wall.time_since_epoch());
+  return loop_.recorder().recording({.version = settings_.version,
+                                     .interface = policy_.wan.interface,
+                                     .wall_ns = unix_ns.count(),
+                                     .steady = now.steady},
+                                    site);
+}
+
 std::vector<Degradation> Gateway::degradations(TimePoint now) const {
   std::vector<Degradation> all;
   if (policy_status_.last_good) {

@@ -70,6 +70,12 @@ class Gateway {
   [[nodiscard]] const std::vector<ClassStatus>& classes() const { return classes_; }
   [[nodiscard]] const EventLog& events() const { return events_; }
   [[nodiscard]] const History* history_of(std::string_view site) const { return loop_.history_of(site); }
+  [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const {
+    return loop_.decisions_of(site);
+  }
+  /// Of one site, or of all; nullopt: the policy keeps none.
+  [[nodiscard]] std::optional<std::vector<SharedText>> recording(std::optional<std::string_view> site,
+                                                                 const Instant& now) const;
 
  private:
   bool refuse_reload(std::string why, const Instant& now);

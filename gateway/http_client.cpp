@@ -68,7 +68,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 std::variant<HttpAnswer, HttpFailure> http_get(const std::filesystem::path& socket, std::string_view target,
                                                std::chrono::milliseconds patience) {
   if (socket.native().size() >= sizeof(sockaddr_un{}.sun_path)) {
-    return HttpFailure{.not_running = false, .text = socket.string() + " is too long a name for a socket"};
+    return HttpFailure{.text = socket.string() + " is too long a name for a socket"};
   }
   asio::io_context loop;
   const auto exchange = std::make_shared<Exchange>(loop, target, patience);
@@ -80,10 +80,10 @@ std::variant<HttpAnswer, HttpFailure> http_get(const std::filesystem::path& sock
   if (absent) {
     return HttpFailure{
         .not_running = true,
+        .refused = false,
         .text = fmt::format("the daemon is not running: nobody listens on {}", socket.string())};
   }
   return HttpFailure{
-      .not_running = false,
       .text = fmt::format("cannot {} {}: {}", exchange->attempt, socket.string(), exchange->error.message())};
 }
 

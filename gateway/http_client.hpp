@@ -17,6 +17,7 @@ struct HttpAnswer {
 /// Why there is no answer; `not_running`: nobody listens on the socket.
 struct HttpFailure {
   bool not_running = false;
+  bool refused = false;  ///< the answer was that the question makes no sense
   std::string text;
 };
 

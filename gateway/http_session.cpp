@@ -141,11 +141,15 @@ void HttpSession::write(ApiResponse answer, bool keep_alive) {
   response_.set("X-Content-Type-Options", "nosniff");
   if (!answer.allow.empty()) response_.set(http::field::allow, answer.allow);
   response_.keep_alive(keep_alive);
-  response_.content_length(answer.body.size());
-  if (!head_only) response_.body() = std::move(answer.body);
+  std::vector<SharedText> parts;
+  if (!answer.body.empty()) parts.push_back(std::make_shared<const std::string>(std::move(answer.body)));
+  for (SharedText& part : answer.more) parts.push_back(std::move(part));
+  response_.content_length(SharedBody::size(parts));
+  if (!head_only) response_.body() = std::move(parts);
   stream_.expires_after(limits_.write_time);
   http::async_write(stream_, response_,
                     [self = shared_from_this(), keep_alive](ErrorCode error, std::size_t) {
+                      self->response_.body().clear();  // a quiet connection keeps no recording in memory
                       if (error) return self->end();
                       keep_alive ? self->await_request() : self->linger();
                     });

@@ -13,6 +13,7 @@
 #include <boost/beast/http.hpp>
 
 #include "gateway/http_server.hpp"
+#include "gateway/shared_body.hpp"
 
 namespace weir::gateway {
 
@@ -64,7 +65,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   boost::beast::basic_stream<boost::asio::generic::stream_protocol> stream_;
   boost::beast::flat_buffer buffer_;
   std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
-  boost::beast::http::response<boost::beast::http::string_body> response_;
+  boost::beast::http::response<SharedBody> response_;
   std::size_t discarded_ = 0;
   std::uint64_t turn_ = 0;
   Phase phase_ = Phase::idle;

@@ -14,6 +14,7 @@ class ControllerLaw final : public RateLaw {
     controller_.set_limits(limits, now);
   }
   const RateDecision& decision() const override { return controller_.decision(); }
+  std::string state() const override { return controller_.state(); }
 
  private:
   SiteController controller_;

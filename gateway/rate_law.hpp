@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "estimator/controller.hpp"
 
@@ -19,6 +20,8 @@ class RateLaw {
   virtual const RateDecision& step(const ControlInput& input, TimePoint now) = 0;
   virtual void set_limits(const ControlLimits& limits, TimePoint now) = 0;
   [[nodiscard]] virtual const RateDecision& decision() const = 0;
+  /// For the recording (SiteController::state).
+  [[nodiscard]] virtual std::string state() const = 0;
 };
 
 using MakeRateLaw =

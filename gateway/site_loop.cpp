@@ -48,6 +48,7 @@ struct SiteLoop::Site {
   std::unique_ptr<RateLaw> law;
   Rate in_force;
   History history;
+  DecisionLog decisions;
 
   RateMeter sent;      ///< from the shaper's counters: all protocols, also what the tap does not see
   RateMeter received;  ///< from the capture
@@ -84,6 +85,8 @@ std::vector<Rate> SiteLoop::rates_for(const Policy& policy,
 
 void SiteLoop::take_over(const Policy& policy, std::span<const Rate> in_force, const Instant& now) {
   std::vector<std::unique_ptr<Site>> next;
+  std::vector<std::string> names;
+  recorder_.set_bound(policy.recording.bytes());
   for (std::size_t i = 0; i < policy.sites.size(); ++i) {
     const SitePolicy& wanted = policy.sites[i];
     const auto known =
@@ -91,23 +94,38 @@ void SiteLoop::take_over(const Policy& policy, std::span<const Rate> in_force, c
     std::unique_ptr<Site> site;
     if (known != sites_.end()) {
       site = std::move(*known);
-      site->law->set_limits(limits_of(wanted), now.steady);
+      change_limits(*site, limits_of(wanted), now);
       // A site that does not adapt goes to its start rate, whatever the law had come to.
       if (!wanted.rate.adapt && site->law->decision().rate != in_force[i])
-        site->law = make_law_(limits_of(wanted), in_force[i], now.steady);
+        make_law(*site, limits_of(wanted), in_force[i], now);
     } else {
       site = std::make_unique<Site>();
       site->name = wanted.name;
-      site->law = make_law_(limits_of(wanted), in_force[i], now.steady);
+      make_law(*site, limits_of(wanted), in_force[i], now);
     }
     site->policy = policy.classes_of(wanted).name;
     site->limits = limits_of(wanted);
     site->in_force = in_force[i];
     site->sent.reset();
+    names.push_back(site->name);
     next.push_back(std::move(site));
   }
   sites_ = std::move(next);
+  recorder_.keep_only(names);
   fault_.reset();
+}
+
+void SiteLoop::change_limits(Site& site, const ControlLimits& limits, const Instant& now) {
+  recorder_.before_step(site.name, now.steady, [&] { return site.law->state(); });
+  site.law->set_limits(limits, now.steady);
+  recorder_.limits_changed(site.name, limits, site.law->decision(), now.steady);
+  site.decisions.note(site.law->decision(), now.wall);
+}
+
+void SiteLoop::make_law(Site& site, const ControlLimits& limits, Rate start, const Instant& now) {
+  site.law = make_law_(limits, start, now.steady);
+  recorder_.start(site.name, limits, start, now.steady);
+  site.decisions.begin(site.law->decision(), now.wall);
 }
 
 void SiteLoop::rates_written(std::span<const Rate> in_force) {
@@ -156,7 +174,10 @@ void SiteLoop::step(Site& site, const SiteMeasurement& outbound, const SiteMeasu
   };
   const Rate rate_before = site.law->decision().rate;
   const ControlState state_before = site.law->decision().state;
+  recorder_.before_step(site.name, now.steady, [&] { return site.law->state(); });
   const RateDecision& decision = site.law->step(input, now.steady);
+  recorder_.tick(site.name, input, decision, now.steady);
+  site.decisions.note(decision, now.wall);
 
   site.received_total += inbound.sent;
   site.received.read(site.received_total, now.steady);
@@ -295,9 +316,19 @@ std::vector<SiteStatus> SiteLoop::site_status(TimePoint now) const {
   return all;
 }
 
-const History* SiteLoop::history_of(std::string_view name) const {
+const SiteLoop::Site* SiteLoop::find(std::string_view name) const {
   const auto found = std::ranges::find_if(sites_, [&](const auto& s) { return s->name == name; });
-  return found == sites_.end() ? nullptr : &(*found)->history;
+  return found == sites_.end() ? nullptr : found->get();
+}
+
+const History* SiteLoop::history_of(std::string_view name) const {
+  const Site* site = find(name);
+  return site == nullptr ? nullptr : &site->history;
+}
+
+const DecisionLog* SiteLoop::decisions_of(std::string_view name) const {
+  const Site* site = find(name);
+  return site == nullptr ? nullptr : &site->decisions;
 }
 
 }  // namespace weir::gateway

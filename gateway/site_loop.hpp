@@ -3,7 +3,8 @@
 ///   TickResult -+-> ControlInput per site -> RateLaw::step -> wanted rates -+-> Port::set_rates (one batch,
 ///   if any counters ---+   (S and backlog)                                         |    differs from what is
 ///   in force)
-///                                                                           +-> events, history, status
+///                                                                           +-> events, history, status,
+///                                                                               decisions, recording
 ///
 /// Knows no socket and no clock. Not thread-safe: the daemon's loop owns it. Never throws because of the
 /// kernel: a refused batch is remembered and tried again at the next tick, unreadable counters hold the
@@ -19,6 +20,8 @@
 
 #include "config/policy.hpp"
 #include "estimator/estimator.hpp"
+#include "gateway/control_recorder.hpp"
+#include "gateway/decision_log.hpp"
 #include "gateway/event_log.hpp"
 #include "gateway/history.hpp"
 #include "gateway/port.hpp"
@@ -53,6 +56,9 @@ class SiteLoop {
   [[nodiscard]] std::vector<SiteStatus> site_status(TimePoint now) const;
   /// nullptr: no such site.
   [[nodiscard]] const History* history_of(std::string_view site) const;
+  /// nullptr: no such site.
+  [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const;
+  [[nodiscard]] const ControlRecorder& recorder() const { return recorder_; }
   /// What the kernel refuses at present; nullopt: everything wanted is in force.
   [[nodiscard]] const std::optional<shaper::KernelFault>& fault() const { return fault_; }
   /// Why the port's counters could not be read at the last tick; nullopt: they could.
@@ -63,6 +69,9 @@ class SiteLoop {
 
  private:
   struct Site;
+  void change_limits(Site& site, const ControlLimits& limits, const Instant& now);
+  void make_law(Site& site, const ControlLimits& limits, Rate start, const Instant& now);
+  [[nodiscard]] const Site* find(std::string_view name) const;
   [[nodiscard]] bool read_counters(Port& port, TimePoint now);
   void step(Site& site, const SiteMeasurement& outbound, const SiteMeasurement& inbound, const Instant& now);
   void write_changed_rates(Port& port, const Instant& now);
@@ -70,6 +79,7 @@ class SiteLoop {
 
   MakeRateLaw make_law_;
   EventLog& events_;
+  ControlRecorder recorder_{0};  ///< its bound comes with the policy
   std::vector<std::unique_ptr<Site>> sites_;
   std::optional<shaper::KernelFault> fault_;
   std::optional<std::string> unreadable_;

@@ -50,6 +50,7 @@ policies:
       - {name: replication, match: [{source: 10.1.50.0/24}, {dscp: cs1}], guarantee: 10%, ceiling: 90%, priority: 3}
       - {name: rest, default: true, guarantee: 20%, priority: 2}
 api: {socket: /run/weir/weir.sock, listen: "127.0.0.1:8440"}
+recording: {mebibytes: 0}
 )";
 
 TEST(Policy, TheFullExampleMeansWhatItSays) {
@@ -90,6 +91,7 @@ TEST(Policy, TheFullExampleMeansWhatItSays) {
   site.rate = {.floor = Rate::mbps(45), .ceiling = Rate::mbps(600), .start = Rate::mbps(45), .adapt = true};
   site.class_set = 0;
   expected.sites = {site};
+  expected.recording = {.mebibytes = 0};
   expected.api = {.socket = "/run/weir/weir.sock",
                   .listen = TcpEndpoint{.address = IpAddress::parse("127.0.0.1").value(), .port = 8440}};
 
@@ -119,6 +121,7 @@ TEST(Policy, EverythingLeftOutHasItsDefault) {
   EXPECT_TRUE(policy.sites[0].rate.adapt);
   EXPECT_EQ(policy.control, (BuiltInClass{.guarantee = Share{0.02}, .ceiling = Share{1.0}}));
   EXPECT_EQ(policy.elsewhere, (BuiltInClass{.guarantee = Share{0.01}, .ceiling = Share{1.0}}));
+  EXPECT_EQ(policy.recording.bytes(), 32U << 20U);
   EXPECT_EQ(policy.api.socket, "/run/weir/weir.sock");
   EXPECT_FALSE(policy.api.listen.has_value());
 

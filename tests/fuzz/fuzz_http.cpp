@@ -15,14 +15,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const History history;
   GatewayStatus status;
   status.sites.emplace_back().name = "dc-coast";
+  static const DecisionLog decisions;
+  static const ControlRecorder recorder(1'000'000);
   const ApiView view{
-      .status = status, .classes = {}, .events = events, .history_of = [](std::string_view site) {
-        return site == "dc-coast" ? &history : nullptr;
-      }};
+      .status = status,
+      .classes = {},
+      .events = events,
+      .history_of = [](std::string_view site) { return site == "dc-coast" ? &history : nullptr; },
+      .decisions_of = [](std::string_view site) { return site == "dc-coast" ? &decisions : nullptr; },
+      .recording_of =
+          [](std::optional<std::string_view> site) { return std::optional(recorder.recording({}, site)); }};
   const std::string_view target(reinterpret_cast<const char*>(data), size);
   const ApiResponse response = respond({.method = "GET", .target = target}, view);
   if (response.status < 200 || response.status > 599) std::abort();
   if (response.content_type.find("json") == std::string::npos) return 0;
+  if (response.content_type == "application/jsonl") return 0;  // a document a line
   boost::system::error_code malformed;
   boost::json::parse(response.body, malformed);
   if (malformed) std::abort();

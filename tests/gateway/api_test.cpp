@@ -20,6 +20,8 @@ namespace json = boost::json;
 struct ApiTest : testing::Test {
   EventLog events;
   History history;
+  DecisionLog decisions;
+  ControlRecorder recorder{1'000'000};
   std::vector<ClassStatus> classes;
   GatewayStatus status;
 
@@ -74,8 +76,15 @@ struct ApiTest : testing::Test {
   }
   ApiView view() {
     return {
-        .status = status, .classes = classes, .events = events, .history_of = [this](std::string_view name) {
-          return name == "dc coast/1" ? &history : nullptr;
+        .status = status,
+        .classes = classes,
+        .events = events,
+        .history_of = [this](std::string_view name) { return name == "dc coast/1" ? &history : nullptr; },
+        .decisions_of = [this](std::string_view name) { return name == "dc coast/1" ? &decisions : nullptr; },
+        .recording_of =
+            [this](std::optional<std::string_view> site) -> std::optional<std::vector<SharedText>> {
+          if (!recorder.is_on()) return std::nullopt;
+          return recorder.recording({.version = "9.9", .interface = "wan0"}, site);
         }};
   }
   ApiResponse get(std::string_view target, std::string_view method = "GET") {
@@ -97,6 +106,56 @@ struct ApiTest : testing::Test {
     EXPECT_FALSE(document.at("detail").as_string().empty());
   }
 };
+
+TEST_F(ApiTest, DecisionsComeOldestFirstWithTheirNumbers) {
+  RateDecision d;
+  d.rate = Rate::mbps(60);
+  d.reason = "60.0 Mbit/s: where it started";
+  decisions.begin(d, at(1).wall);
+  d.rate = Rate::mbps(46);
+  d.state = ControlState::verify;
+  d.mode = PathMode::policer;
+  d.reason = "46.0 Mbit/s, -23 %: lost";
+  decisions.note(d, at(2).wall);
+  const json::value all = body("/v1/sites/dc%20coast%2F1/decisions");
+  EXPECT_EQ(all.at("site").as_string(), "dc coast/1");
+  ASSERT_EQ(all.at("decisions").as_array().size(), 2U);
+  const json::value& last = all.at("decisions").as_array()[1];
+  EXPECT_EQ(last.at("time").as_string(), "2023-11-14T22:13:22.000Z");
+  EXPECT_EQ(last.at("from_bps").to_number<std::uint64_t>(), 60'000'000U);
+  EXPECT_EQ(last.at("to_bps").to_number<std::uint64_t>(), 46'000'000U);
+  EXPECT_EQ(last.at("state_before").as_string(), "hold");
+  EXPECT_EQ(last.at("state").as_string(), "verify");
+  EXPECT_EQ(last.at("mode").as_string(), "policer");
+  EXPECT_EQ(last.at("reason").as_string(), "46.0 Mbit/s, -23 %: lost");
+  const json::value one = body("/v1/sites/dc%20coast%2F1/decisions?limit=1");
+  ASSERT_EQ(one.at("decisions").as_array().size(), 1U);
+  EXPECT_EQ(one.at("decisions").as_array()[0], last);
+  expect_problem("/v1/sites/moon/decisions", 404);
+  for (const char* wrong : {"limit=0", "limit=201", "limit=x", "n=5"})
+    expect_problem("/v1/sites/dc%20coast%2F1/decisions?" + std::string(wrong), 400);
+}
+
+TEST_F(ApiTest, ARecordingIsLinesOfJsonWithHeaderAndEnd) {
+  recorder.start("hills", {.floor = Rate::mbps(1), .ceiling = Rate::mbps(9)}, Rate::mbps(5), at(0).steady);
+  for (const auto& [target, lines] :
+       std::map<std::string, std::ptrdiff_t>{{"/v1/recording", 3},
+                                             {"/v1/sites/hills/recording", 3},
+                                             {"/v1/sites/dc%20coast%2F1/recording", 2}}) {
+    const ApiResponse response = get(target);
+    EXPECT_EQ(response.status, 200U) << target;
+    EXPECT_EQ(response.content_type, "application/jsonl");
+    std::string text = response.body;
+    for (const SharedText& part : response.more) text += *part;
+    EXPECT_EQ(std::ranges::count(text, '\n'), lines) << text;
+    EXPECT_TRUE(text.starts_with("{\"weir_recording\":1,")) << text;
+    EXPECT_TRUE(text.ends_with("{\"end\":" + std::to_string(lines - 1) + "}\n")) << text;
+  }
+  expect_problem("/v1/sites/moon/recording", 404);
+  expect_problem("/v1/recording?site=hills", 400);
+  recorder.set_bound(0);
+  expect_problem("/v1/recording", 404);
+}
 
 TEST_F(ApiTest, ASiteHasEveryPromisedField) {
   const json::value site = body("/v1/sites/dc%20coast%2F1");

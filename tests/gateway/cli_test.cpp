@@ -5,28 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include "run_weir.hpp"
 #include "scratch_folder.hpp"
 
 namespace weir::gateway::test {
 namespace {
-
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string complaint;
-};
-
-Outcome weir(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "weir");
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  const int code = run_command_line(static_cast<int>(argv.size()), argv.data());
-  return {.code = code,
-          .out = testing::internal::GetCapturedStdout(),
-          .complaint = testing::internal::GetCapturedStderr()};
-}
 
 TEST(CommandLine, TheVersionIsThatOfTheProject) {
   const Outcome outcome = weir({"--version"});
@@ -38,7 +21,8 @@ TEST(CommandLine, HelpNamesTheExitCodesAndEverySubcommandHasAnExample) {
   const Outcome all = weir({"--help"});
   EXPECT_EQ(all.code, kExitOk);
   EXPECT_NE(all.out.find("Exit codes:"), std::string::npos);
-  for (const std::string command : {"run", "check", "apply", "plan", "clear", "observe", "status"}) {
+  for (const std::string command :
+       {"run", "check", "apply", "plan", "clear", "observe", "status", "why", "record", "replay"}) {
     EXPECT_NE(all.out.find("  " + command), std::string::npos) << command;
     const Outcome one = weir({command, "--help"});
     EXPECT_EQ(one.code, kExitOk) << command;
@@ -65,7 +49,12 @@ TEST(CommandLine, WrongUseIsTwo) {
       {"observe", "--interface", "wan0", "--workers", "2"},
       {"observe", "--interface", "wan0", "--inside", "10.1.0.0/16", "--workers", "100000"},
       {"observe", "--read", "x", "--flows", "--most-flows", "0"},
-      {"status", "--nonsense"}};
+      {"status", "--nonsense"},
+      {"why"},
+      {"why", "dc-coast", "-n", "0"},
+      {"why", "dc-coast", "-n", "201"},
+      {"record"},
+      {"replay"}};
   for (const auto& arguments : wrong) {
     const Outcome outcome = weir(arguments);
     EXPECT_EQ(outcome.code, kExitUsage) << testing::PrintToString(arguments);

@@ -123,6 +123,7 @@ class ScriptedLaw final : public RateLaw {
     current_.rate = std::clamp(current_.rate, limits.floor, limits.ceiling);
   }
   const RateDecision& decision() const override { return current_; }
+  std::string state() const override { return "scripted"; }
   void begin_at(const ControlLimits& limits, Rate start) {
     ++script_.made;
     script_.limits = limits;

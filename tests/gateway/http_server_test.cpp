@@ -119,6 +119,12 @@ struct HttpServerTest : testing::Test {
         [this](const ApiRequest& request) {
           ++asked;
           if (request.target == "/big") return ApiResponse{.body = std::string(64U << 20U, 'x'), .allow = {}};
+          if (request.target == "/parts") {
+            const auto part = std::make_shared<const std::string>(8U << 20U, 'p');
+            return ApiResponse{.body = "first,",
+                               .more = {part, part, std::make_shared<const std::string>(",last")},
+                               .allow = {}};
+          }
           if (request.target == "/throws") throw std::runtime_error("out of luck");
           return ApiResponse{.body = std::string(request.method) + " " + std::string(request.target),
                              .allow = {}};
@@ -192,6 +198,26 @@ TEST_F(HttpServerTest, HeadHasTheLengthButNoBody) {
   EXPECT_TRUE(response.ends_with("\r\n\r\n"));
   client.send(kGet);
   EXPECT_TRUE(client.response().ends_with("GET /a")) << "the connection goes on in step";
+}
+
+TEST_F(HttpServerTest, AnAnswerInPartsArrivesWholeAndTheConnectionIsKept) {
+  start();
+  RawClient client = RawClient::unix_socket(socket);
+  client.send("HEAD /parts HTTP/1.1\r\nHost: weir\r\n\r\n");
+  client.send(
+      "GET /parts HTTP/1.1\r\nHost: weir\r\n\r\nGET /a HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n");
+  const auto all = client.until_closed();
+  ASSERT_TRUE(all);
+  const std::size_t size = (16U << 20U) + 11;
+  const std::string length = "Content-Length: " + std::to_string(size) + "\r\n";
+  const std::size_t head = all->find(length);
+  ASSERT_NE(head, std::string::npos);
+  ASSERT_NE(all->find(length, head + 1), std::string::npos);
+  const std::size_t begin = all->find("first,");
+  ASSERT_NE(begin, std::string::npos);
+  EXPECT_EQ(all->substr(begin + 6, 16U << 20U), std::string(16U << 20U, 'p'));
+  EXPECT_EQ(all->substr(begin + size - 5, 14), ",lastHTTP/1.1 ");
+  EXPECT_TRUE(all->ends_with("GET /a"));
 }
 
 TEST_F(HttpServerTest, CloseAndOldVersionsEndTheConnection) {

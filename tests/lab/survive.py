@@ -151,6 +151,28 @@ def check_narrowed_path(scene: Scene) -> None:
     bulk.stop()
 
 
+def check_recording(scene: Scene) -> None:
+    """What the daemon was told and decided meanwhile, run again by a process that has only the file."""
+    weir, name = scene.weir, scene.lab.far_site().name
+    file = scene.lab.run_dir / "weir.jsonl"
+    recorded = weir.command("record", str(file), "--socket", str(weir.socket), port_options=False)
+    scene.checks.check("weir record saves the controller's past", recorded.returncode == 0,
+                       (recorded.stderr or recorded.stdout).strip())
+    replayed = weir.command("replay", str(file), port_options=False)
+    decided = replayed.stdout.splitlines()
+    scene.checks.check("weir replay decides all of it the same", replayed.returncode == 0
+                       and decided[-1].endswith("all decisions as recorded") and len(decided) > 2,
+                       (replayed.stderr or decided[-1]).strip())
+    why = weir.command("why", name, "--socket", str(weir.socket), port_options=False)
+    lines = why.stdout.splitlines()
+    last = weir.api.json(f"/v1/sites/{name}/decisions?limit=200")["decisions"]
+    changes = [line for line in last if line["from_bps"] != line["to_bps"]]
+    scene.checks.check("each change of rate that weir why knows is in the replay", changes
+                       and all(any(d["reason"] in line for line in decided) for d in changes), f"{len(changes)} changes")
+    scene.checks.check("weir why begins with the present", why.returncode == 0 and lines[0].startswith(f"{name}: "),
+                       (why.stderr or lines[0]).strip())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
@@ -169,6 +191,7 @@ def main() -> int:
         checks.check("the provider dropped nothing", provider.read().drops == 0)
         check_sessions(scene, list(scene.hellos), "under full load")
         check_narrowed_path(scene)
+        check_recording(scene)
     return checks.exit_code()
 
 

@@ -1,0 +1,324 @@
+// The other way of control_record.cpp: an untrusted line to what it says.
+#include <algorithm>
+#include <concepts>
+#include <limits>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+
+#include "estimator/control_record.hpp"
+#include "estimator/state_text.hpp"
+
+namespace weir {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::uint32_t kMostSegments = 1U << 24U;  ///< of a cohort: 2 Tbit/s
+
+/// Reads members and elements; the first fault is kept, and after it all reads give defaults.
+class LineReader {
+ public:
+  [[nodiscard]] bool ok() const { return why_.empty(); }
+  [[nodiscard]] std::string why() const { return why_; }
+  void blame(std::string why) {
+    if (ok()) why_ = std::move(why);
+  }
+
+  const json::object& object(const json::value& from, std::string_view name) {
+    static const json::object kNone;
+    if (const json::object* found = from.if_object()) return *found;
+    blame(fmt::format("'{}' is not an object", name));
+    return kNone;
+  }
+  const json::object& object(const json::object& from, std::string_view name) {
+    return object(needed(from, name), name);
+  }
+  const json::array& array(const json::value& from, std::string_view name) {
+    static const json::array kNone;
+    if (const json::array* found = from.if_array()) return *found;
+    blame(fmt::format("'{}' is not an array", name));
+    return kNone;
+  }
+
+  template <std::integral T>
+  void get(const json::value& from, std::string_view name, T& into, T least = std::numeric_limits<T>::min(),
+           T most = std::numeric_limits<T>::max()) {
+    if constexpr (std::same_as<T, bool>) {
+      if (!from.is_bool()) return blame(fmt::format("'{}' is neither true nor false", name));
+      into = from.get_bool();
+    } else {
+      if (!from.is_int64() && !from.is_uint64())
+        return blame(fmt::format("'{}' is not a whole number", name));
+      boost::system::error_code out_of_range;
+      const T number = from.to_number<T>(out_of_range);
+      if (out_of_range || number < least || number > most)
+        return blame(fmt::format("'{}' is out of range", name));
+      into = number;
+    }
+  }
+  void get(const json::value& from, std::string_view name, Rate& into) {
+    std::uint64_t bps = 0;
+    get(from, name, bps, std::uint64_t{0}, control::kMostBps);
+    into = Rate::bps(bps);
+  }
+  void get(const json::value& from, std::string_view name, Bytes& into) {
+    std::uint64_t count = 0;
+    get(from, name, count, std::uint64_t{0}, control::kMostBytes);
+    into = Bytes(count);
+  }
+  void get(const json::value& from, std::string_view name, Duration& into) {
+    std::int64_t ns = 0;
+    get(from, name, ns);
+    if (!control::in_range(Duration(ns))) return blame(fmt::format("'{}' is out of range", name));
+    into = Duration(ns);
+  }
+  void get(const json::value& from, std::string_view name, TimePoint& into) {
+    std::int64_t ns = 0;
+    get(from, name, ns);
+    if (!control::in_range(TimePoint(Duration(ns)))) return blame(fmt::format("'{}' is out of range", name));
+    into = TimePoint(Duration(ns));
+  }
+  void get(const json::value& from, std::string_view name, std::string& into) {
+    const json::string* found = from.if_string();
+    if (found == nullptr) return blame(fmt::format("'{}' is not a string", name));
+    into.assign(found->data(), found->size());
+  }
+  template <class T>
+  requires std::same_as<T, ControlState> || std::same_as<T, PathMode>
+  void get(const json::value& from, std::string_view name, T& into) {
+    std::string word;
+    get(from, name, word);
+    constexpr int kKinds = 5;
+    for (int i = 0; i < kKinds; ++i) {
+      if (to_string(static_cast<T>(i)) == word) {
+        into = static_cast<T>(i);
+        return;
+      }
+    }
+    blame(fmt::format("'{}' is no {} that is known", word, name));
+  }
+  template <class T>
+  void get(const json::object& from, std::string_view name, T& into) {
+    get(needed(from, name), name, into);
+  }
+  template <class T>
+  void get(const json::object& from, std::string_view name, std::optional<T>& into) {
+    if (const json::value* found = from.if_contains(name)) get(*found, name, into.emplace());
+  }
+  template <class T>
+  void get_if_there(const json::object& from, std::string_view name, T& into) {
+    if (const json::value* found = from.if_contains(name)) get(*found, name, into);
+  }
+  /// An array of exactly these.
+  template <class... T>
+  void get_all(const json::value& from, std::string_view name, T&... into) {
+    const json::array& elements = array(from, name);
+    if (elements.size() != sizeof...(T)) {
+      return blame(fmt::format("'{}' has {} elements, not {}", name, elements.size(), sizeof...(T)));
+    }
+    std::size_t i = 0;
+    (get(elements[i++], name, into), ...);
+  }
+
+ private:
+  const json::value& needed(const json::object& from, std::string_view name) {
+    static const json::value kNone;
+    if (const json::value* found = from.if_contains(name)) return *found;
+    blame(fmt::format("it has no '{}'", name));
+    return kNone;
+  }
+
+  std::string why_;
+};
+
+void read_limits(LineReader& r, const json::object& from, TimePoint& now, ControlLimits& limits) {
+  r.get(from, "now", now);
+  r.get(from, "floor", limits.floor);
+  r.get(from, "ceiling", limits.ceiling);
+  r.get(from, "adapt", limits.adapt);
+}
+
+RecordedDecision read_decision(LineReader& r, const json::object& line) {
+  RecordedDecision d;
+  json::value decided;
+  if (const json::value* found = line.if_contains("decided")) decided = *found;
+  const json::array& elements = r.array(decided, "decided");
+  if (elements.size() < 3 || elements.size() > 4) {
+    r.blame("'decided' has neither three nor four elements");
+    return d;
+  }
+  r.get(elements[0], "rate", d.rate);
+  r.get(elements[1], "state", d.state);
+  r.get(elements[2], "mode", d.mode);
+  if (elements.size() == 4) r.get(elements[3], "reason", d.reason.emplace());
+  return d;
+}
+
+std::vector<Slot> read_slots(LineReader& r, const json::value& from) {
+  const json::array& elements = r.array(from, "slots");
+  std::uint32_t size = 0;
+  if (elements.empty()) r.blame("'slots' does not say how many there are");
+  if (!r.ok()) return {};
+  r.get(elements[0], "slots", size, 1U, static_cast<std::uint32_t>(kSlotsPerCohort));
+  std::vector<Slot> slots(size);
+  std::size_t next = 0;
+  for (std::size_t i = 1; i < elements.size() && r.ok(); ++i) {
+    const json::array& element = r.array(elements[i], "slots");
+    if (element.size() != 3 && element.size() != 5) {
+      r.blame("a slot has neither three nor five elements");
+      break;
+    }
+    std::uint32_t gap = 0;
+    r.get(element[0], "slots", gap, 0U, static_cast<std::uint32_t>(kSlotsPerCohort));
+    next += gap;
+    if (next >= slots.size()) {
+      r.blame("'slots' holds more of them than it says");
+      break;
+    }
+    Slot& slot = slots[next++];
+    r.get(element[1], "slots", slot.bytes);
+    r.get(element[2], "slots", slot.sent);
+    slot.delivered = slot.sent;
+    if (element.size() == 5) {
+      r.get(element[3], "slots", slot.delivered);
+      r.get(element[4], "slots", slot.lost);
+    }
+  }
+  return slots;
+}
+
+Cohort read_cohort(LineReader& r, const json::value& from) {
+  Cohort c;
+  const json::object& line = r.object(from, "mature");
+  r.get(line, "begin", c.begin);
+  r.get(line, "segments", c.segments);
+  r.get_if_there(line, "beyond", c.lost_beyond);
+  r.get_if_there(line, "before", c.lost_before);
+  r.get(line, "sent", c.sent);
+  r.get_if_there(line, "one_in", c.one_in);
+  if (const json::value* slots = line.if_contains("slots")) c.slots = read_slots(r, *slots);
+  if (std::max({c.segments, c.lost_beyond, c.lost_before}) > kMostSegments)
+    r.blame("a cohort has more segments than a path can carry");
+  return c;
+}
+
+void read_measurement(LineReader& r, const json::object& from, SiteMeasurement& m) {
+  r.get(from, "at", m.at);
+  r.get(from, "interval", m.interval);
+  if (r.ok() && m.interval < control::kLeastTick) r.blame("'interval' is out of range");
+  r.get_if_there(from, "valid", m.valid);
+  r.get(from, "sent", m.sent);
+  r.get(from, "tcp", m.sent_tcp);
+  r.get_if_there(from, "one_in", m.one_in);
+  if (const json::value* mature = from.if_contains("mature")) {
+    const json::array& cohorts = r.array(*mature, "mature");
+    if (cohorts.size() > control::kMostRemembered) r.blame("'mature' has too many cohorts");
+    for (std::size_t i = 0; i < cohorts.size() && r.ok(); ++i) m.mature.push_back(read_cohort(r, cohorts[i]));
+  }
+  if (const json::value* found = from.if_contains("delivered")) {
+    Delivery& d = m.delivered.emplace();
+    r.get_all(*found, "delivered", d.rate, d.over);
+  }
+  r.get(from, "delivered_bytes", m.delivered_bytes);
+  if (const json::value* found = from.if_contains("queue")) {
+    QueueDelay& q = m.queue.emplace();
+    r.get_all(*found, "queue", q.q, q.p10, q.p90, q.samples, q.flows, q.sent_from, q.sent_to);
+  }
+  if (const json::value* found = from.if_contains("queue_by_way")) {
+    QueueByWay& q = m.queue_by_way.emplace();
+    r.get_all(*found, "queue_by_way", q.forward, q.reverse, q.within, q.samples);
+  }
+  if (const json::value* found = from.if_contains("rtt")) {
+    RttSummary& rtt = m.rtt.emplace();
+    r.get_all(*found, "rtt", rtt.base, rtt.p50, rtt.p95, rtt.samples);
+  }
+  r.get_if_there(from, "ece", m.ece_echoes);
+  r.get_if_there(from, "flows", m.flows);
+  r.get(from, "last_ack", m.last_ack);
+  r.get(from, "unanswered_since", m.unanswered_since);
+}
+
+RecordLine read_header(LineReader& r, const json::object& line) {
+  RecordingHeader header;
+  r.get(line, "weir_recording", header.format);
+  if (r.ok() && header.format != kRecordingFormat) {
+    r.blame(
+        fmt::format("it is of format {}, and this program reads format {}", header.format, kRecordingFormat));
+  }
+  r.get(line, "version", header.version);
+  r.get(line, "interface", header.interface);
+  r.get(line, "wall_ns", header.wall_ns);
+  r.get(line, "steady_ns", header.steady);
+  return header;
+}
+
+RecordLine read_segment(LineReader& r, const json::object& line) {
+  std::string site;
+  r.get(line, "site", site);
+  constexpr std::size_t kLongestName = 256;  // the policy's are at most 63
+  if (site.empty() || site.size() > kLongestName) r.blame("'site' is no name");
+  if (line.contains("start")) {
+    RecordedStart start{.site = std::move(site), .now = {}, .limits = {}, .rate = {}};
+    const json::object& from = r.object(line, "start");
+    read_limits(r, from, start.now, start.limits);
+    r.get(from, "rate", start.rate);
+    return start;
+  }
+  RecordedCheckpoint checkpoint{.site = std::move(site), .now = {}, .steps = 0, .state = {}};
+  const json::object& from = r.object(line, "checkpoint");
+  r.get(from, "now", checkpoint.now);
+  r.get(from, "steps", checkpoint.steps);
+  r.get(from, "state", checkpoint.state);
+  return checkpoint;
+}
+
+RecordLine read_tick(LineReader& r, const json::object& line) {
+  RecordedTick tick;
+  const json::object& from = r.object(line, "tick");
+  r.get(from, "now", tick.now);
+  r.get(from, "sent", tick.input.sent);
+  r.get_if_there(from, "backlogged", tick.input.backlogged);
+  read_measurement(r, r.object(line, "measured"), tick.input.measured);
+  tick.decided = read_decision(r, line);
+  return tick;
+}
+
+RecordLine read_line(LineReader& r, const json::object& line) {
+  if (line.contains("tick")) return read_tick(r, line);
+  if (line.contains("site")) return read_segment(r, line);
+  if (line.contains("limits")) {
+    RecordedLimits change;
+    read_limits(r, r.object(line, "limits"), change.now, change.limits);
+    change.decided = read_decision(r, line);
+    return change;
+  }
+  if (line.contains("weir_recording")) return read_header(r, line);
+  if (line.contains("end")) {
+    RecordingEnd end;
+    r.get(line, "end", end.lines);
+    return end;
+  }
+  r.blame("it is no line of a recording");
+  return RecordingEnd{};
+}
+
+}  // namespace
+
+std::variant<RecordLine, BadRecordLine> parse_record_line(std::string_view line) {
+  if (line.size() > kLongestRecordLine)
+    return BadRecordLine{fmt::format("it is longer than {} bytes", kLongestRecordLine)};
+  boost::system::error_code malformed;
+  const json::value parsed = json::parse(json::string_view(line.data(), line.size()), malformed);
+  if (malformed) return BadRecordLine{"it is not JSON"};
+  const json::object* object = parsed.if_object();
+  if (object == nullptr) return BadRecordLine{"it is not a JSON object"};
+  LineReader reader;
+  RecordLine found = read_line(reader, *object);
+  if (!reader.ok()) return BadRecordLine{reader.why()};
+  return found;
+}
+
+}  // namespace weir

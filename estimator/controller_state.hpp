@@ -1,0 +1,83 @@
+/// What a SiteController remembers, member by member: SiteController::state and ::from_state.
+///
+/// The last part of controller.cpp, where the types listed here are known; included there and nowhere else. A
+/// member that is added to one of them is added to its list, and kStateVersion counts up.
+#pragma once
+
+#include "estimator/control_constants.hpp"
+#include "estimator/controller.hpp"
+#include "estimator/state_fields.hpp"
+#include "estimator/state_text.hpp"
+
+namespace weir {
+namespace {
+
+/// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
+constexpr std::uint32_t kStateVersion = 1;
+
+template <class A>
+void list(A& archive, Hold& hold) {
+  auto& [next_probe] = hold;
+  archive(next_probe);
+}
+template <class A>
+void list(A& archive, Drain& drain) {
+  auto& [capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait] = drain;
+  archive(capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait);
+}
+template <class A>
+void list(A& archive, Verify& verify) {
+  auto& [before, loss_before, cuts] = verify;
+  archive(before, loss_before, cuts);
+}
+template <class A>
+void list(A& archive, Probe& probe) {
+  auto& [run_start, clean, step] = probe;
+  archive(run_start, clean, step);
+  archive.require(step < kProbeSteps.size());
+}
+template <class A>
+void list(A& archive, Settle& settle) {
+  auto& [run_start, clean, tried, from, until] = settle;
+  archive(run_start, clean, tried, from, until);
+}
+template <class A>
+void list(A& archive, Outage& outage) {
+  auto& [since] = outage;
+  archive(since);
+}
+template <class A, class Impl>
+void list_all(A& archive, Impl& impl) {
+  auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
+         doubted, foreign_until, last_tcp, base, probe_wait, high_ticks, noise_mean, noise_variance,
+         quiet_segments, quiet_losses, jitter] = impl;
+  archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
+          doubted, foreign_until, last_tcp, base, probe_wait, high_ticks, noise_mean, noise_variance,
+          quiet_segments, quiet_losses, jitter);
+  // In milliseconds, and made into durations.
+  constexpr double kMostNoise = 1e9;
+  archive.require(noise_mean <= kMostNoise && noise_mean >= -kMostNoise && noise_variance >= 0 &&
+                  noise_variance <= kMostNoise);
+}
+
+}  // namespace
+
+std::string SiteController::state() const {
+  control::StateWriter writer;
+  writer(kStateVersion);
+  list_all(writer, *impl_);
+  return writer.take();
+}
+
+std::optional<SiteController> SiteController::from_state(std::string_view text) {
+  control::StateReader reader(text);
+  std::uint32_t version = 0;
+  reader(version);
+  reader.require(version == kStateVersion);
+  SiteController controller({}, Rate(), TimePoint());
+  list_all(reader, *controller.impl_);
+  if (!reader.done()) return std::nullopt;
+  return controller;
+}
+
+}  // namespace weir

@@ -1,0 +1,41 @@
+#include "gateway/cli_answer.hpp"
+
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include <boost/json.hpp>
+#include <boost/url/encode.hpp>
+#include <boost/url/rfc/unreserved_chars.hpp>
+
+#include "gateway/cli.hpp"
+#include "gateway/json_view.hpp"
+
+namespace weir::gateway {
+
+namespace json = boost::json;
+
+std::variant<std::string, HttpFailure> body_of(const std::filesystem::path& socket, std::string_view target,
+                                               std::chrono::milliseconds patience) {
+  auto got = http_get(socket, target, patience);
+  if (auto* failure = std::get_if<HttpFailure>(&got)) return std::move(*failure);
+  auto& answer = std::get<HttpAnswer>(got);
+  if (answer.status == 200) return std::move(answer.body);
+  boost::system::error_code malformed;
+  const json::value problem = json::parse(answer.body, malformed);
+  const std::string detail = malformed ? "-" : text(at(problem, {"detail"}));
+  return HttpFailure{.refused = answer.status >= 400 && answer.status < 500,
+                     .text = detail == "-" ? fmt::format("{} answered {}", target, answer.status) : detail};
+}
+
+int complain(const HttpFailure& failure) {
+  fmt::print(stderr, "weir: {}\n", failure.text);
+  if (failure.not_running) return kExitNotRunning;
+  return failure.refused ? kExitPolicy : kExitSystem;
+}
+
+std::string site_target(std::string_view site, std::string_view below) {
+  return fmt::format("/v1/sites/{}{}", boost::urls::encode(site, boost::urls::unreserved_chars), below);
+}
+
+}  // namespace weir::gateway
