@@ -1,16 +1,14 @@
-/// What a SiteController remembers, member by member: SiteController::state and ::from_state.
-///
-/// The last part of controller.cpp, where the types listed here are known; included there and nowhere else. A
-/// member that is added to one of them is added to its list, and kStateVersion counts up.
-#pragma once
-
+// What a SiteController remembers, member by member: SiteController::state and ::from_state. A member that is
+// added to one of the types listed here is added to its list, and kStateVersion counts up.
 #include "estimator/control_constants.hpp"
-#include "estimator/controller.hpp"
+#include "estimator/controller_impl.hpp"
 #include "estimator/state_fields.hpp"
 #include "estimator/state_text.hpp"
 
 namespace weir {
-namespace {
+namespace control {
+
+// Found by their arguments, which an unnamed namespace would prevent.
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
 constexpr std::uint32_t kStateVersion = 1;
@@ -46,11 +44,11 @@ void list(A& archive, Outage& outage) {
   auto& [since] = outage;
   archive(since);
 }
-template <class A, class Impl>
-void list_all(A& archive, Impl& impl) {
+template <class A>
+void list(A& archive, Controller& controller) {
   auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
          doubted, foreign_until, last_tcp, base, probe_wait, high_ticks, noise_mean, noise_variance,
-         quiet_segments, quiet_losses, jitter] = impl;
+         quiet_segments, quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
           doubted, foreign_until, last_tcp, base, probe_wait, high_ticks, noise_mean, noise_variance,
           quiet_segments, quiet_losses, jitter);
@@ -60,12 +58,12 @@ void list_all(A& archive, Impl& impl) {
                   noise_variance <= kMostNoise);
 }
 
-}  // namespace
+}  // namespace control
 
 std::string SiteController::state() const {
   control::StateWriter writer;
-  writer(kStateVersion);
-  list_all(writer, *impl_);
+  writer(control::kStateVersion);
+  writer(static_cast<control::Controller&>(*impl_));
   return writer.take();
 }
 
@@ -73,9 +71,9 @@ std::optional<SiteController> SiteController::from_state(std::string_view text) 
   control::StateReader reader(text);
   std::uint32_t version = 0;
   reader(version);
-  reader.require(version == kStateVersion);
+  reader.require(version == control::kStateVersion);
   SiteController controller({}, Rate(), TimePoint());
-  list_all(reader, *controller.impl_);
+  reader(static_cast<control::Controller&>(*controller.impl_));
   if (!reader.done()) return std::nullopt;
   return controller;
 }

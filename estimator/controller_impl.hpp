@@ -1,0 +1,160 @@
+/// The inside of a SiteController: its states and what it remembers. Internal to the controller's own files:
+/// controller.cpp (what one tick teaches, HOLD, OUTAGE), controller_loss.cpp (the loss evidence, VERIFY),
+/// controller_queue.cpp (the delay evidence, DRAIN), controller_probe.cpp (PROBE), controller_state.cpp (all
+/// of it as text).
+#pragma once
+
+#include <string_view>
+#include <variant>
+
+#include "estimator/control_constants.hpp"
+#include "estimator/control_window.hpp"
+#include "estimator/controller.hpp"
+#include "estimator/known_capacity.hpp"
+#include "estimator/loss_test.hpp"
+
+namespace weir {
+namespace control {
+
+/// The rate stands; the loss test and the delay test listen; with demand a probe starts at `next_probe`.
+struct Hold {
+  TimePoint next_probe;
+};
+/// The rate is under the capacity until the provider's queue is predicted to be empty.
+struct Drain {
+  Capacity capacity;
+  bool known = false;  ///< from before; false: measured while the queue stood
+  Duration queue_before{};
+  TimePoint empty_at{};
+  Rate before;                 ///< to go back to if the queue does not answer
+  double least = kDrainLeast;  ///< share of C to go down to at the most
+  int ineffective = 0;         ///< drains in a row that did less than half of what they should
+  Duration probe_wait;         ///< from the end of the drain to the next probe
+};
+/// The rate was cut for loss: did the loss answer?
+struct Verify {
+  Rate before;
+  double loss_before;
+  int cuts;
+};
+/// The rate is raised a step; clean rounds follow one another at once.
+struct Probe {
+  Rate run_start;
+  Rate clean;        ///< rate of the last round without evidence
+  std::size_t step;  ///< of kProbeSteps, the next one
+};
+/// A probe met loss: back at a clean rate, waiting for the rest of what it sent, which measures the capacity.
+struct Settle {
+  Rate run_start;
+  Rate clean;      ///< rate of the last round without evidence
+  Rate tried;      ///< rate of the lossy round
+  TimePoint from;  ///< send times of the lossy round
+  TimePoint until;
+};
+/// No ACK from any remote: nothing is evidence until one comes.
+struct Outage {
+  TimePoint since;
+};
+using State = std::variant<Hold, Drain, Verify, Probe, Settle, Outage>;
+
+/// Everything but the public face: its members are one site's memory, its functions what may become of them.
+struct Controller {
+  Controller(ControlLimits l, Rate start, TimePoint now);
+
+  // ---- what one tick teaches, whatever the state ----
+
+  void step(const ControlInput& input, TimePoint now);
+  void judge_silence(const SiteMeasurement& m, TimePoint now);
+  void in_hold(Hold& s, const SiteMeasurement& m, TimePoint now);
+  void in_outage(Outage& s, const SiteMeasurement& m, TimePoint now);
+  void hold(TimePoint next_probe);
+  void start_afresh(TimePoint from);
+  /// Sets the rate within the limits, says why, and starts the evidence afresh.
+  void change_rate(Rate target, std::string_view why, TimePoint now);
+  void learn_capacity(const Capacity& c, PathMode how);
+  /// +-20 %, so that the boxes of a path do not probe in step. A fixed linear congruence: replay gives the
+  /// same waits.
+  Duration jittered(Duration d);
+  void show(TimePoint now);
+
+  // ---- loss ----
+
+  /// Cohorts sent at today's rate only: what was sent before the last change answers to another rate.
+  void weigh_losses(const SiteMeasurement& m);
+  void cut_for_loss(Rate before, int cuts, TimePoint now);
+  /// A path that stood still for a moment drops the burst that follows, and a burst of somebody else's may
+  /// hit a site that sends little: once that is no news, unless it contradicts what is known while our rate
+  /// is what limits us. A limit that did move shows the same again.
+  [[nodiscard]] bool is_doubtful(const Capacity& measured, TimePoint now);
+  void in_verify(Verify& s, const SiteMeasurement& m, TimePoint now);
+  /// What a probe may lose without a meaning. No more than the loss test itself takes for harmless: on a slow
+  /// path it needs seconds to see congestion, and these must not teach that it is usual.
+  [[nodiscard]] double usual_loss() const;
+
+  // ---- queueing delay ----
+
+  void weigh_queue(const ControlInput& input, TimePoint now);
+  void start_drain(Rate before, const SiteMeasurement& m, TimePoint now);
+  /// More than a rate so near the known capacity can have made: the path has changed or stood still for a
+  /// moment.
+  [[nodiscard]] bool queue_is_sudden(const SiteMeasurement& m) const;
+  /// Which of the two it was, this one tick cannot tell, and the drain will. A gentle one is right for both.
+  void drain_sudden_queue(Rate before, Duration next_probe, const SiteMeasurement& m, TimePoint now);
+  void drain(Drain s, const SiteMeasurement& m, TimePoint now);
+  void in_drain(Drain& s, const SiteMeasurement& m, TimePoint now);
+  /// We are held at our rate and all of it is delivered, and still the queue stands: our packets are not what
+  /// fills it.
+  [[nodiscard]] bool queue_is_foreign(TimePoint now) const;
+  [[nodiscard]] Duration q_bound(Duration least, double of_base, double sigmas) const;
+
+  // ---- probing ----
+
+  void start_probe(TimePoint now);
+  void raise(Probe& s, TimePoint now);
+  void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);
+  void end_probe_clean(Probe& s, std::string_view why, TimePoint now);
+  void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now);
+  void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
+  void in_settle(Settle& s, TimePoint now);
+  /// 2, then 8 s while probes find nothing; from the beginning once one gained something.
+  Duration wait_after_run(Rate start, Rate end);
+
+  // ---- bounds of the queueing delay ----
+
+  [[nodiscard]] bool fresh_queue(const SiteMeasurement& m) const {
+    return m.queue && m.queue->sent_from >= fresh_from;
+  }
+  [[nodiscard]] bool queue_stands() const { return high_ticks >= kQueueTicks; }
+  [[nodiscard]] Duration q_high() const { return q_bound(kQueueHigh, kQueueHighOfBase, 4); }
+  [[nodiscard]] Duration q_target() const { return q_bound(kQueueTarget, kQueueTargetOfBase, 1); }
+  [[nodiscard]] Duration q_clean() const { return q_bound(kQueueClean, kQueueCleanOfBase, 2); }
+  [[nodiscard]] Duration q_probe() const { return q_bound(kQueueProbe, kQueueProbeOfBase, 3); }
+
+  ControlLimits limits;
+  State state;
+  RateDecision decision;
+  ControlWindow window;
+  LossTest loss_test;
+  KnownCapacity capacity;
+  PathMode mode = PathMode::unknown;
+  TimePoint fresh_from;      ///< of the last change of rate: evidence was sent after it
+  TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
+  TimePoint queue_since;     ///< first tick of the delay evidence that stands
+  TimePoint doubted;         ///< loss evidence that did not contradict the known capacity came last
+  TimePoint foreign_until;   ///< the queue is not ours: do not yield to it until then
+  TimePoint last_tcp;
+  Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
+  Duration probe_wait = kProbeWaitLeast;
+  int high_ticks = 0;
+  double noise_mean = 0, noise_variance = 0;    ///< of q in quiet times, ms and ms^2
+  double quiet_segments = 0, quiet_losses = 0;  ///< of HOLD, forgotten over ~20 s
+  std::uint64_t jitter = 1;
+};
+
+}  // namespace control
+
+struct SiteController::Impl : control::Controller {
+  using Controller::Controller;
+};
+
+}  // namespace weir

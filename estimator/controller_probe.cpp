@@ -1,0 +1,141 @@
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "estimator/controller_impl.hpp"
+
+namespace weir::control {
+
+void Controller::start_probe(TimePoint now) {
+  state = Probe{decision.rate, decision.rate, 0};
+  raise(std::get<Probe>(state), now);
+}
+
+void Controller::raise(Probe& s, TimePoint now) {
+  Rate next = s.clean * (1.0 + kProbeSteps[s.step]);
+  s.step = std::min(s.step + 1, kProbeSteps.size() - 1);
+  // The last capacity measured may still hold: go just past it first, and on in small steps.
+  if (const auto& known = capacity.value()) {
+    const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
+    if (s.clean < past && next > past) {
+      next = std::max(past, s.clean * kLeastStep);
+      s.step = 0;
+    }
+  }
+  change_rate(
+      next,
+      fmt::format("probing: the site has more to send and {:.1f} Mbit/s went through clean", s.clean.mbps()),
+      now);
+}
+
+void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
+  if (fresh_queue(m) && m.queue->q > q_probe()) return end_probe_on_queue(s, m, now);
+  const LossCount count = window.loss(fresh_from, now);
+  if (count.beyond > 0 &&
+      poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds) {
+    return end_probe_on_loss(s, count, now);
+  }
+  if (m.one_in > 1) {
+    change_rate(s.run_start, "the capture cannot keep up: what it does not see says nothing", now);
+    return hold(now + kProbeWaitMost);
+  }
+  const Duration round = std::max<Duration>(kProbeRound, 3 * base);
+  const auto mature = window.mature_until();
+  const bool judged = mature && *mature >= fresh_from + round;
+  const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kProbeUsed;
+  // A queue that has begun to grow decides by itself soon; another step on top of it would only deepen it.
+  const bool growing = fresh_queue(m) && m.queue->q > q_clean();
+  if (used && !growing) {
+    s.clean = decision.rate;
+    if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
+    return raise(s, now);
+  }
+  if (now - fresh_from > std::max<Duration>(kProbePatience, 6 * base)) {
+    if (used) return end_probe_clean(s, "a little queue stays, without growing or going away", now);
+    s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
+    return end_probe_clean(s, "the site does not send more", now);
+  }
+}
+
+void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) {
+  const Rate clean = s.clean;
+  change_rate(clean, why, now);
+  probe_wait = kProbeWaitLeast;
+  hold(now + kProbeWaitFirst);
+}
+
+void Controller::end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
+  if (queue_is_sudden(m)) return drain_sudden_queue(s.run_start, kProbeWaitLeast, m, now);
+  const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
+  auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
+  if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
+  // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
+  // noisy.
+  measured = capacity.refined(*measured, now);
+  measured->rate = std::clamp(measured->rate, s.run_start, decision.rate);
+  // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
+  learn_capacity(*measured, PathMode::buffer);
+  const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
+  drain(Drain{.capacity = *measured,
+              .before = s.run_start,
+              .least = near ? kDrainGently : kDrainLeast,
+              .probe_wait = wait},
+        m, now);
+}
+
+void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
+  const Settle settle{s.run_start, s.clean, decision.rate, fresh_from, now};
+  change_rate(
+      s.clean,
+      fmt::format("the probe met loss: {} of {} segments beyond this box", count.beyond, count.segments),
+      now);
+  doubted = now;  // loss that goes on after it needs no second opinion
+  state = settle;
+}
+
+void Controller::in_settle(Settle& s, TimePoint now) {
+  const auto mature = window.mature_until();
+  const bool all = mature && *mature >= s.until;
+  if (!all && now - s.until < 3 * base + Duration(kOutageLeast)) return;
+  auto measured = window.policed_capacity(s.from, s.until);
+  // From where the losses began: the path may have changed late in a long round.
+  const LossCount count = window.loss(window.first_loss(s.from).value_or(s.from), s.until);
+  if (measured && measured->rate * (1.0 + measured->relative_error) < s.run_start * kFallen &&
+      count.ratio() > kFallenLoss) {
+    learn_capacity(*measured, PathMode::policer);
+    change_rate(
+        std::max(measured->rate * kGain, limits.floor),
+        fmt::format("{:.2f} % of {} segments of the probe were lost: the path now carries {:.1f} Mbit/s",
+                    100 * count.ratio(), count.segments, measured->rate.mbps()),
+        now);
+    state = Verify{s.run_start, count.ratio(), 1};
+    return;
+  }
+  // Unless the losses tell what the path carries, the last clean round does; a full bucket may have
+  // flattered it.
+  Rate target = std::max(s.run_start, s.clean * kGain);
+  if (measured && measured->relative_error > kSettleError) measured.reset();
+  if (measured) {
+    learn_capacity(*measured, PathMode::policer);
+    target = std::clamp(measured->rate * kGain, s.run_start, s.tried);
+  }
+  const Duration wait = wait_after_run(s.run_start, target);
+  change_rate(target,
+              measured ? fmt::format("the path dropped what exceeded {:.1f} Mbit/s", measured->rate.mbps())
+                       : std::string("the probe met loss"),
+              now);
+  hold(now + wait);
+}
+
+Duration Controller::wait_after_run(Rate start, Rate end) {
+  if (end >= start * kProbeGained) {
+    probe_wait = kProbeWaitLeast;
+    return kProbeWaitFirst;
+  }
+  const Duration wait = jittered(probe_wait);
+  probe_wait = kProbeWaitMost;
+  return wait;
+}
+
+}  // namespace weir::control
