@@ -18,7 +18,9 @@ inline constexpr double kGain = 0.98;
 inline constexpr double kHarmlessLoss = 0.0005;
 inline constexpr double kCongestionLoss = 0.004;  ///< p1 - p0 at the least
 inline constexpr double kLossThreshold = 9.2;     ///< L at which to act: ln(10^4)
-inline constexpr double kInitialDispersion = 10;  ///< phi before it is learnt: losses come in bursts
+inline constexpr double kInitialDispersion = 10;  ///< phi before anything is known: losses come in bursts
+inline constexpr Duration kLossEvent = 10ms;      ///< losses within it are one event
+inline constexpr double kLossEventMemory = 0.98;  ///< a cohort: five seconds
 inline constexpr Duration kDispersionWindow = 60s;
 inline constexpr double kDispersionLosses = 20;  ///< fewer say nothing about Var/mean
 inline constexpr Duration kFloorLifetime = 10min;
@@ -41,7 +43,8 @@ inline constexpr double kQueueHighOfBase = 0.08;
 inline constexpr double kQueueTargetOfBase = 0.03;
 inline constexpr double kQueueProbeOfBase = 0.04;
 inline constexpr double kQueueCleanOfBase = 0.02;
-inline constexpr int kQueueTicks = 3;  ///< consecutive fresh ticks above q_hi before it is evidence
+inline constexpr double kNoiseMemory = 0.05;  ///< weight of a quiet tick
+inline constexpr int kQueueTicks = 3;         ///< consecutive fresh ticks above q_hi before it is evidence
 inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as much as a tick above q_hi
 
 // --- drain ---
@@ -50,10 +53,21 @@ inline constexpr double kDrainLeast = 0.5;
 /// Where the capacity is known and the queue no surprise there is no haste: the rate stays within a tenth.
 inline constexpr double kDrainGently = 0.945;
 inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
-inline constexpr int kDrainAttempts = 2;      ///< ineffective ones before the queue counts as somebody else's
-inline constexpr Duration kForeignQueuePause = 60s;
-inline constexpr double kHeld = 0.9;           ///< S / r from which our rate is what limits us
-inline constexpr double kAllDelivered = 1.04;  ///< D / S within 4 % of one: the path carries what we send
+inline constexpr double kHeld = 0.9;          ///< S / r from which our rate is what limits us
+
+// --- somebody else's queue, a longer route, the way back ---
+inline constexpr double kAllDelivered = 1.08;  ///< D / S so near one: the path carries what we send
+inline constexpr double kContrast = 0.85;  ///< S / C at the most at which a queue of ours would have to fall
+inline constexpr double kContrastStep = 0.7;         ///< of S: the second rate that has to show it
+inline constexpr Duration kForeignPauseLeast = 10s;  ///< until it is tried again, then twice as long
+inline constexpr Duration kForeignPauseMost = 60s;
+inline constexpr Duration kForeignMeasured = 1s;  ///< of D, before it is tried again
+inline constexpr double kForeignTried = 0.75;     ///< share of D to go down to then
+inline constexpr int kForeignGoneTicks = 5;
+inline constexpr Duration kRouteSpread = 3ms;  ///< of q over kRouteTime at the most: no queue stands so still
+inline constexpr Duration kRouteTime = 2s;
+inline constexpr std::uint32_t kSplitSamples = 8;  ///< from which the way out of q is told from the way back
+inline constexpr Duration kSplitWithin = 4ms;      ///< the error at which it is not
 
 // --- what is known of the capacity ---
 inline constexpr double kTickSpread = 0.04;           ///< of D over one tick, at the least
@@ -78,6 +92,7 @@ inline constexpr double kMostLoss = 0.99;  ///< that a ratio is compared with: i
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
 inline constexpr double kProbePast = 1.02;  ///< of the known capacity and its error: where a run slows down
 inline constexpr double kLeastStep = 1.01;
+inline constexpr double kProbeMostFirst = 1.16;      ///< towards a capacity that is known badly
 inline constexpr Duration kQueueOfSmallStep = 25ms;  ///< the first two make 8 ms a tick, seen within two
 inline constexpr double kProbeNear = 1.08;           ///< of the known capacity: the first two steps
 inline constexpr Duration kProbeRound = 400ms;       ///< of sending, or 3 RTT

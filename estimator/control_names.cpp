@@ -15,6 +15,8 @@ std::string_view to_string(ControlState state) {
       return "probe";
     case ControlState::outage:
       return "outage";
+    case ControlState::contend:
+      return "contend";
   }
   return "?";
 }

@@ -22,13 +22,13 @@ Capacity pool(const std::vector<double>& rates, double mean, TimePoint measured)
 
 }  // namespace
 
-void ControlWindow::add(const ControlInput& input, TimePoint now) {
+void ControlWindow::add(const ControlInput& input, const std::optional<QueueDelay>& queue, TimePoint now) {
   const SiteMeasurement& m = input.measured;
   ticks_.push_back({.begin = m.at - m.interval,
                     .end = m.at,
                     .sent = input.sent.in(m.interval),
                     .delivered = m.valid ? m.delivered_bytes : std::nullopt,
-                    .queue = m.valid && m.queue ? std::optional(m.queue->q) : std::nullopt,
+                    .queue = m.valid && queue ? std::optional(queue->q) : std::nullopt,
                     .backlogged = input.backlogged});
   if (m.valid) cohorts_.insert(cohorts_.end(), m.mature.begin(), m.mature.end());
   while (!ticks_.empty() && ticks_.front().end < now - kMemory) ticks_.pop_front();

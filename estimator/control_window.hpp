@@ -34,7 +34,8 @@ class ControlWindow {
   friend struct StateFields;
 
  public:
-  void add(const ControlInput& input, TimePoint now);
+  /// `queue`: what of the input's is on the way out.
+  void add(const ControlInput& input, const std::optional<QueueDelay>& queue, TimePoint now);
   /// The path fell silent: what was sent around it says nothing.
   void forget_cohorts() { cohorts_.clear(); }
 

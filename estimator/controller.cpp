@@ -12,8 +12,9 @@ namespace control {
 namespace {
 
 ControlState kind_of(const State& state) {
-  constexpr std::array kinds = {ControlState::hold,  ControlState::drain, ControlState::verify,
-                                ControlState::probe, ControlState::probe, ControlState::outage};
+  constexpr std::array kinds = {ControlState::hold,   ControlState::drain, ControlState::verify,
+                                ControlState::probe,  ControlState::probe, ControlState::outage,
+                                ControlState::contend};
   return kinds[state.index()];
 }
 
@@ -39,7 +40,8 @@ Controller::Controller(ControlLimits l, Rate start, TimePoint now)
 void Controller::step(const ControlInput& input, TimePoint now) {
   decision.changed = false;
   const SiteMeasurement& m = input.measured;
-  window.add(input, now);
+  take_queue(m);
+  window.add(input, queue, now);
   loss_test.expire(now);
   if (m.rtt) base = m.rtt->base;
   if (m.sent_tcp.count() > 0 || m.sent.count() == 0) last_tcp = now;
@@ -47,9 +49,10 @@ void Controller::step(const ControlInput& input, TimePoint now) {
     judge_silence(m, now);
     weigh_losses(m);
     weigh_queue(input, now);
-    std::visit(Overloaded{[&](Hold& s) { in_hold(s, m, now); }, [&](Drain& s) { in_drain(s, m, now); },
+    std::visit(Overloaded{[&](Hold& s) { in_hold(s, m, now); }, [&](Drain& s) { in_drain(s, now); },
                           [&](Verify& s) { in_verify(s, m, now); }, [&](Probe& s) { in_probe(s, m, now); },
-                          [&](Settle& s) { in_settle(s, now); }, [&](Outage& s) { in_outage(s, m, now); }},
+                          [&](Settle& s) { in_settle(s, now); }, [&](Outage& s) { in_outage(s, m, now); },
+                          [&](Contend& s) { in_contend(s, m, now); }},
                state);
   }
   show(now);
@@ -69,9 +72,9 @@ void Controller::judge_silence(const SiteMeasurement& m, TimePoint now) {
 }
 
 void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
-  if (queue_stands() && now >= foreign_until) return start_drain(decision.rate, m, now);
-  if (high_ticks > 0 && now >= foreign_until && limits.adapt && queue_is_sudden(m))
-    return drain_sudden_queue(decision.rate, kProbeWaitFirst, m, now);
+  if (queue_stands()) return start_drain(decision.rate, now);
+  if (high_ticks > 0 && limits.adapt && queue_is_sudden())
+    return drain_sudden_queue(decision.rate, kProbeWaitFirst, now);
   if (loss_test.fires()) return cut_for_loss(decision.rate, 0, now);
   if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe || m.one_in > 1) return;
   if (now - fresh_from < kDemandWindow || loss_test.evidence() > kLossThreshold / 2 || high_ticks > 0) return;

@@ -15,7 +15,8 @@
 
 namespace weir {
 
-enum class ControlState : std::uint8_t { hold, drain, verify, probe, outage };
+/// contend: the provider's queue is somebody else's, the rate does not yield to it.
+enum class ControlState : std::uint8_t { hold, drain, verify, probe, outage, contend };
 /// What kind of limit the path shows: from where loss sits relative to queueing delay.
 enum class PathMode : std::uint8_t { unknown, policer, buffer, lossy, blind };
 

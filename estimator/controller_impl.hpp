@@ -30,6 +30,21 @@ struct Drain {
   double least = kDrainLeast;  ///< share of C to go down to at the most
   int ineffective = 0;         ///< drains in a row that did less than half of what they should
   Duration probe_wait;         ///< from the end of the drain to the next probe
+  /// The first of the queue that was sent at this rate: from there on it has to fall.
+  std::optional<Duration> first_queue{};
+  TimePoint first_sent{};
+  int unmoved = 0;   ///< rates at which the queue did not fall while all that was sent came through
+  Duration pause{};  ///< how long the same queue was not yielded to before; 0: it was not
+};
+/// The provider's queue is somebody else's: no rate of ours would empty it, so our flows take their share of
+/// it as they would without a shaper. Neither it nor the loss in it is evidence.
+struct Contend {
+  TimePoint until;  ///< then it is tried again
+  Duration pause;
+  int empty_ticks = 0;  ///< in a row without a queue
+  Duration least{};     ///< of the queue since `steady_since`
+  Duration most{};
+  TimePoint steady_since{};
 };
 /// The rate was cut for loss: did the loss answer?
 struct Verify {
@@ -55,7 +70,7 @@ struct Settle {
 struct Outage {
   TimePoint since;
 };
-using State = std::variant<Hold, Drain, Verify, Probe, Settle, Outage>;
+using State = std::variant<Hold, Drain, Verify, Probe, Settle, Outage, Contend>;
 
 /// Everything but the public face: its members are one site's memory, its functions what may become of them.
 struct Controller {
@@ -94,17 +109,23 @@ struct Controller {
   // ---- queueing delay ----
 
   void weigh_queue(const ControlInput& input, TimePoint now);
-  void start_drain(Rate before, const SiteMeasurement& m, TimePoint now);
+  void learn_noise(bool high);
+  void start_drain(Rate before, TimePoint now);
   /// More than a rate so near the known capacity can have made: the path has changed or stood still for a
   /// moment.
-  [[nodiscard]] bool queue_is_sudden(const SiteMeasurement& m) const;
+  [[nodiscard]] bool queue_is_sudden() const;
   /// Which of the two it was, this one tick cannot tell, and the drain will. A gentle one is right for both.
-  void drain_sudden_queue(Rate before, Duration next_probe, const SiteMeasurement& m, TimePoint now);
-  void drain(Drain s, const SiteMeasurement& m, TimePoint now);
-  void in_drain(Drain& s, const SiteMeasurement& m, TimePoint now);
-  /// We are held at our rate and all of it is delivered, and still the queue stands: our packets are not what
-  /// fills it.
-  [[nodiscard]] bool queue_is_foreign(TimePoint now) const;
+  void drain_sudden_queue(Rate before, Duration next_probe, TimePoint now);
+  void drain(Drain s, TimePoint now);
+  void in_drain(Drain& s, TimePoint now);
+  /// What we send comes through, it is less than what the path carried, and the queue does not fall: our
+  /// packets are not what fills it. (Or the path carries just what we send now; so two rates have to show
+  /// it.)
+  [[nodiscard]] bool is_unmoved(const Drain& s) const;
+  void answer_unmoved(Drain s, TimePoint now);
+  void in_contend(Contend& s, const SiteMeasurement& m, TimePoint now);
+  /// The tick's queue as far as it is on the way out, less what a longer route adds.
+  void take_queue(const SiteMeasurement& m);
   [[nodiscard]] Duration q_bound(Duration least, double of_base, double sigmas) const;
 
   // ---- probing ----
@@ -113,7 +134,7 @@ struct Controller {
   void raise(Probe& s, TimePoint now);
   void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);
   void end_probe_clean(Probe& s, std::string_view why, TimePoint now);
-  void end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now);
+  void end_probe_on_queue(Probe& s, TimePoint now);
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
   void in_settle(Settle& s, TimePoint now);
   /// 2, then 8 s while probes find nothing; from the beginning once one gained something.
@@ -121,9 +142,7 @@ struct Controller {
 
   // ---- bounds of the queueing delay ----
 
-  [[nodiscard]] bool fresh_queue(const SiteMeasurement& m) const {
-    return m.queue && m.queue->sent_from >= fresh_from;
-  }
+  [[nodiscard]] bool fresh_queue() const { return queue && queue->sent_from >= fresh_from; }
   [[nodiscard]] bool queue_stands() const { return high_ticks >= kQueueTicks; }
   [[nodiscard]] Duration q_high() const { return q_bound(kQueueHigh, kQueueHighOfBase, 4); }
   [[nodiscard]] Duration q_target() const { return q_bound(kQueueTarget, kQueueTargetOfBase, 1); }
@@ -141,12 +160,15 @@ struct Controller {
   TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
   TimePoint queue_since;     ///< first tick of the delay evidence that stands
   TimePoint doubted;         ///< loss evidence that did not contradict the known capacity came last
-  TimePoint foreign_until;   ///< the queue is not ours: do not yield to it until then
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
   Duration probe_wait = kProbeWaitLeast;
   int high_ticks = 0;
-  double noise_mean = 0, noise_variance = 0;    ///< of q in quiet times, ms and ms^2
+  std::optional<QueueDelay> queue;            ///< of the present tick, see take_queue
+  Duration route{};                           ///< by which the route has become longer than the flows' bases
+  int short_ticks = 0;                        ///< in a row whose queue was less than that
+  double noise_mean = 0, noise_variance = 0;  ///< of q in quiet times, ms and ms^2
+  std::optional<double> quiet_queue;          ///< q of the tick before, if that was quiet, ms
   double quiet_segments = 0, quiet_losses = 0;  ///< of HOLD, forgotten over ~20 s
   std::uint64_t jitter = 1;
 };

@@ -7,11 +7,29 @@
 
 namespace weir::control {
 
+namespace {
+
+/// Losses that come within kLossEvent of one another are one event.
+std::uint64_t loss_events(const Cohort& cohort) {
+  if (cohort.slots.empty()) return cohort.lost_beyond > 0 ? 1 : 0;
+  constexpr std::size_t kApart = kLossEvent / kSlotLength;
+  std::uint64_t events = 0;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < cohort.slots.size(); ++i) {
+    if (cohort.slots[i].lost == 0 || i < next) continue;
+    ++events;
+    next = i + kApart;
+  }
+  return std::max<std::uint64_t>(events, cohort.lost_beyond > 0 ? 1 : 0);
+}
+
+}  // namespace
+
 void Controller::weigh_losses(const SiteMeasurement& m) {
   for (const Cohort& c : m.mature) {
     if (c.begin < fresh_from || c.segments == 0) continue;
     if (loss_test.evidence() == 0.0) evidence_since = c.begin;
-    loss_test.add(c.lost_beyond, c.segments);
+    loss_test.add(c.lost_beyond, c.segments, loss_events(c));
     if (std::holds_alternative<Hold>(state) && loss_test.evidence() < kLossThreshold / 2) {
       loss_test.learn(c.lost_beyond, c.segments, c.begin);
       quiet_segments = quiet_segments * 0.995 + static_cast<double>(c.segments);
@@ -53,7 +71,7 @@ bool Controller::is_doubtful(const Capacity& measured, TimePoint now) {
 }
 
 void Controller::in_verify(Verify& s, const SiteMeasurement& m, TimePoint now) {
-  if (queue_stands()) return start_drain(s.before, m, now);
+  if (queue_stands()) return start_drain(s.before, now);
   const LossCount count = window.loss(fresh_from, now);
   const double p0 = loss_test.harmless();
   const double p1 = std::clamp(s.loss_before, std::min(2 * p0, kMostLoss), kMostLoss);
@@ -68,10 +86,14 @@ void Controller::in_verify(Verify& s, const SiteMeasurement& m, TimePoint now) {
   }
   if (odds < -kVerifyOdds) return hold(now + kProbeWaitFirst);
   if (odds < kVerifyOdds && !late) return;
+  // A limit that went on falling: what passes after a loss is less than what is sent. Loss that comes by
+  // chance hides no limit.
+  const auto limit = window.policed_capacity(fresh_from, now);
+  const bool falls = limit && limit->rate < window.sent(fresh_from, now) * (1.0 - count.ratio() / 2);
   const double remaining =
       (count.ratio() - loss_test.floor()) / std::max(1e-9, s.loss_before - loss_test.floor());
   // Less than before, or more than any path loses by itself: not down far enough yet.
-  const bool helped = remaining < kVerifyHelped || count.ratio() > kMostHarmless;
+  const bool helped = remaining < kVerifyHelped || count.ratio() > kMostHarmless || falls;
   if (helped && s.cuts < kMostCuts) {
     if (loss_test.fires()) return cut_for_loss(s.before, s.cuts, now);
     if (late && remaining < kVerifyHelped) return hold(now + kProbeWaitFirst);

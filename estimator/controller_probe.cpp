@@ -14,9 +14,13 @@ void Controller::start_probe(TimePoint now) {
 
 void Controller::raise(Probe& s, TimePoint now) {
   Rate next = s.clean * (1.0 + kProbeSteps[s.step]);
+  const bool first = s.clean == s.run_start;
   s.step = std::min(s.step + 1, kProbeSteps.size() - 1);
   // The last capacity measured may still hold: go just past it first, and on in small steps.
   if (const auto& known = capacity.value()) {
+    // A capacity that is not known well is as likely a little more: there at once.
+    if (first)
+      next = std::max(next, std::min(known->rate * (1.0 + known->relative_error), s.clean * kProbeMostFirst));
     const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
     if (s.clean < past && next > past) {
       next = std::max(past, s.clean * kLeastStep);
@@ -30,7 +34,7 @@ void Controller::raise(Probe& s, TimePoint now) {
 }
 
 void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
-  if (fresh_queue(m) && m.queue->q > q_probe()) return end_probe_on_queue(s, m, now);
+  if (fresh_queue() && queue->q > q_probe()) return end_probe_on_queue(s, now);
   const LossCount count = window.loss(fresh_from, now);
   if (count.beyond > 0 &&
       poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds) {
@@ -45,7 +49,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
   const bool judged = mature && *mature >= fresh_from + round;
   const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kProbeUsed;
   // A queue that has begun to grow decides by itself soon; another step on top of it would only deepen it.
-  const bool growing = fresh_queue(m) && m.queue->q > q_clean();
+  const bool growing = fresh_queue() && queue->q > q_clean();
   if (used && !growing) {
     s.clean = decision.rate;
     if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
@@ -65,10 +69,10 @@ void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) 
   hold(now + kProbeWaitFirst);
 }
 
-void Controller::end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoint now) {
-  if (queue_is_sudden(m)) return drain_sudden_queue(s.run_start, kProbeWaitLeast, m, now);
+void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
+  if (queue_is_sudden()) return drain_sudden_queue(s.run_start, kProbeWaitLeast, now);
   const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
-  auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), m.queue->q / 2));
+  auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), queue->q / 2));
   if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
   // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
   // noisy.
@@ -81,7 +85,7 @@ void Controller::end_probe_on_queue(Probe& s, const SiteMeasurement& m, TimePoin
               .before = s.run_start,
               .least = near ? kDrainGently : kDrainLeast,
               .probe_wait = wait},
-        m, now);
+        now);
 }
 
 void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {

@@ -7,11 +7,24 @@
 
 namespace weir::control {
 
+void Controller::take_queue(const SiteMeasurement& m) {
+  queue = m.queue;
+  if (!queue) return;
+  if (m.queue_by_way && m.queue_by_way->samples >= kSplitSamples && m.queue_by_way->within <= kSplitWithin)
+    queue->q = std::min(queue->q, m.queue_by_way->forward + m.queue_by_way->within);
+  short_ticks = queue->q < route ? short_ticks + 1 : 0;
+  if (short_ticks >= kQueueTicks) route = queue->q < kQueueTarget ? Duration::zero() : queue->q;
+  queue->q = std::max(queue->q - route, Duration::zero());
+}
+
 void Controller::weigh_queue(const ControlInput& input, TimePoint now) {
   const SiteMeasurement& m = input.measured;
   const bool marked = m.ece_echoes >= kMarksPerTick;
-  if (!fresh_queue(m) && !marked) return;
-  const bool high = marked || m.queue->q > q_high();
+  if (!fresh_queue() && !marked) {
+    quiet_queue.reset();
+    return;
+  }
+  const bool high = marked || queue->q > q_high();
   // Below the floor the queue cannot be ours to drain: no rate we may set would shorten it.
   const bool ours = input.backlogged || window.sent(now - kDemandWindow, now) >= limits.floor;
   if (high && ours) {
@@ -19,14 +32,22 @@ void Controller::weigh_queue(const ControlInput& input, TimePoint now) {
   } else {
     high_ticks = 0;
   }
-  if (!high && m.queue && std::holds_alternative<Hold>(state)) {
-    const double q = milliseconds(m.queue->q);
-    noise_mean += 0.05 * (q - noise_mean);
-    noise_variance += 0.05 * ((q - noise_mean) * (q - noise_mean) - noise_variance);
-  }
+  learn_noise(high);
 }
 
-void Controller::start_drain(Rate before, const SiteMeasurement& m, TimePoint now) {
+void Controller::learn_noise(bool high) {
+  if (high || !queue || !std::holds_alternative<Hold>(state)) return quiet_queue.reset();
+  // A queue that creeps up is no noise: only what changes from tick to tick is, and no more than a little of
+  // what stays.
+  const double q = milliseconds(queue->q);
+  const double most = std::max(milliseconds(kQueueHigh), milliseconds(base) * kQueueHighOfBase);
+  noise_mean += kNoiseMemory * (std::min(q, most) - noise_mean);
+  if (quiet_queue)
+    noise_variance += kNoiseMemory * ((q - *quiet_queue) * (q - *quiet_queue) / 2 - noise_variance);
+  quiet_queue = q;
+}
+
+void Controller::start_drain(Rate before, TimePoint now) {
   auto measured = window.buffered_capacity(queue_since, q_target());
   high_ticks = 0;
   if (!measured) return;
@@ -41,32 +62,31 @@ void Controller::start_drain(Rate before, const SiteMeasurement& m, TimePoint no
               .before = before,
               .least = expected ? kDrainGently : kDrainLeast,
               .probe_wait = kProbeWaitFirst},
-        m, now);
+        now);
 }
 
-bool Controller::queue_is_sudden(const SiteMeasurement& m) const {
-  if (!capacity.value() || !fresh_queue(m)) return false;
+bool Controller::queue_is_sudden() const {
+  if (!capacity.value() || !fresh_queue()) return false;
   const double share = decision.rate / capacity.value()->rate;
-  return share >= kHeld && share <= kProbeNear && m.queue->q > std::max(kQueueOfSmallStep, q_high());
+  return share >= kHeld && share <= kProbeNear && queue->q > std::max(kQueueOfSmallStep, q_high());
 }
 
-void Controller::drain_sudden_queue(Rate before, Duration next_probe, const SiteMeasurement& m,
-                                    TimePoint now) {
+void Controller::drain_sudden_queue(Rate before, Duration next_probe, TimePoint now) {
   high_ticks = 0;
   drain(Drain{.capacity = *capacity.value(),
               .known = true,
               .before = before,
               .least = kDrainGently,
               .probe_wait = next_probe},
-        m, now);
+        now);
 }
 
-void Controller::drain(Drain s, const SiteMeasurement& m, TimePoint now) {
+void Controller::drain(Drain s, TimePoint now) {
   const Capacity& c = s.capacity;
   // The samples are old by the time their ACKs took: the queue went on changing at our rate against C
   // since.
-  Duration q = m.queue ? m.queue->q : q_high();
-  const Duration age = m.queue ? now - m.queue->sent_to : base;
+  Duration q = queue ? queue->q : q_high();
+  const Duration age = queue ? now - queue->sent_to : base;
   const double growth = (decision.rate / c.rate) - 1.0;
   if (std::isfinite(growth)) q = std::max(q, from_seconds(seconds(q) + std::min(growth, 1.0) * seconds(age)));
   const double time = std::max(seconds(kDrainTime), 2 * seconds(base));
@@ -79,33 +99,34 @@ void Controller::drain(Drain s, const SiteMeasurement& m, TimePoint now) {
                           s.known ? "was known to carry" : "meanwhile delivered", c.rate.mbps()),
               now);
   const double fall = std::max(0.02, 1.0 - decision.rate / c.rate);  // of queue time per second
+  s.first_queue.reset();
   s.queue_before = q;
   s.empty_at = now + from_seconds(std::min(seconds(q) / fall, 5.0));
   state = s;
 }
 
-void Controller::in_drain(Drain& s, const SiteMeasurement& m, TimePoint now) {
-  const bool answered = m.queue && m.queue->sent_from >= s.empty_at;
+void Controller::in_drain(Drain& s, TimePoint now) {
+  if (fresh_queue() && !s.first_queue) {
+    s.first_queue = queue->q;
+    s.first_sent = queue->sent_to;
+  }
+  if (is_unmoved(s)) return answer_unmoved(s, now);
+  const bool answered = queue && queue->sent_from >= s.empty_at;
   const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;
   // Sent at the new rate and still waiting longer: what was seen of the queue was only its beginning.
-  const bool worse = fresh_queue(m) && m.queue->q > s.queue_before + q_high();
+  const bool worse = fresh_queue() && queue->q > s.queue_before + q_high();
   if (!answered && !worse && !overdue) return;
-  if (!worse && (!answered || m.queue->q < q_high())) {
+  if (!worse && (!answered || queue->q < q_high())) {
     change_rate(s.capacity.rate * kGain, "the provider's queue has drained", now);
     return hold(now + s.probe_wait);
   }
   // While the queue stands, what comes out is the capacity; weighed with what is known, as far as they
   // agree.
   const auto measured = window.buffered_capacity(fresh_from, q_target());
-  const bool effective = !worse && m.queue->q < s.queue_before / 2;
+  const bool effective = !worse && queue->q < s.queue_before / 2;
   Drain again = s;
   again.known = false;
   again.ineffective = effective ? 0 : s.ineffective + 1;
-  if (again.ineffective > kDrainAttempts && queue_is_foreign(now)) {
-    foreign_until = now + kForeignQueuePause;
-    change_rate(s.before, "the provider's queue does not answer to our rate: it is somebody else's", now);
-    return hold(now + kProbeWaitMost);
-  }
   const bool expected = !measured || capacity.agrees(*measured, now);
   if (measured) again.capacity.rate = std::min(capacity.refined(*measured, now).rate, s.capacity.rate);
   // Of a queue that was no surprise the first measure may have been too young: it was still growing.
@@ -115,14 +136,73 @@ void Controller::in_drain(Drain& s, const SiteMeasurement& m, TimePoint now) {
   if (again.ineffective > patience && decision.rate > limits.floor)
     again.capacity.rate = again.capacity.rate * kDrainShrink;
   learn_capacity(again.capacity, PathMode::buffer);
-  drain(again, m, now);
+  drain(again, now);
 }
 
-bool Controller::queue_is_foreign(TimePoint now) const {
-  const auto delivered = window.delivered(fresh_from + base);
+bool Controller::is_unmoved(const Drain& s) const {
+  if (!fresh_queue() || !s.first_queue) return false;
+  const Rate sent = window.sent(fresh_from, queue->sent_to);
+  const double share = sent / s.capacity.rate;
+  if (share > kContrast) return false;
+  const Duration expected = from_seconds((1.0 - share) * seconds(queue->sent_to - s.first_sent));
+  if (expected < std::max(*s.first_queue / 4, q_high() / 2)) return false;
+  if (*s.first_queue - queue->q > expected / 3) return false;
+  const auto delivered = window.delivered(fresh_from + base + queue->q);
+  return delivered && *delivered <= sent * kAllDelivered && *delivered >= sent * (2 - kAllDelivered);
+}
+
+void Controller::answer_unmoved(Drain s, TimePoint now) {
   const Rate sent = window.sent(fresh_from, now);
-  return delivered && sent >= decision.rate * kHeld && *delivered <= sent * kAllDelivered &&
-         *delivered >= sent * (2 - kAllDelivered);
+  if (++s.unmoved < 2 && decision.rate > limits.floor) {
+    s.capacity.rate = std::min(s.capacity.rate, sent * (1.0 / kContrast));
+    change_rate(sent * kContrastStep, "the provider's queue did not fall as ours would: once more, lower",
+                now);
+    s.first_queue.reset();
+    s.empty_at = now + s.queue_before + base;
+    state = s;
+    return;
+  }
+  const Duration pause = std::clamp<Duration>(2 * s.pause, kForeignPauseLeast, kForeignPauseMost);
+  change_rate(s.before, "the provider's queue does not answer to our rate: it is somebody else's", now);
+  mode = PathMode::buffer;
+  state = Contend{.until = now + pause, .pause = pause, .steady_since = now};
+}
+
+void Controller::in_contend(Contend& s, const SiteMeasurement& m, TimePoint now) {
+  high_ticks = 0;
+  if (!fresh_queue()) return;
+  s.empty_ticks = queue->q < q_high() ? s.empty_ticks + 1 : 0;
+  if (s.empty_ticks >= kForeignGoneTicks) {
+    start_afresh(now);
+    decision.reason =
+        fmt::format("{:.1f} Mbit/s: somebody else's queue at the provider is gone", decision.rate.mbps());
+    return hold(now + kProbeWaitFirst);
+  }
+  if (s.most == Duration::zero()) s.least = s.most = queue->q, s.steady_since = now;
+  s.least = std::min(s.least, queue->q);
+  s.most = std::max(s.most, queue->q);
+  if (s.most - s.least > kRouteSpread) {
+    s.least = s.most = queue->q;
+    s.steady_since = now;
+  }
+  // A queue breathes and drops; a longer route does neither.
+  if (now - s.steady_since >= kRouteTime &&
+      window.loss(s.steady_since, now).ratio() <= loss_test.harmless()) {
+    route += s.least;
+    start_afresh(now);
+    decision.reason = fmt::format("{:.1f} Mbit/s: the route has become {:.0f} ms longer",
+                                  decision.rate.mbps(), milliseconds(route));
+    return hold(now + kProbeWaitFirst);
+  }
+  if (now < s.until || m.one_in > 1) return;
+  const auto measured = window.buffered_capacity(now - kForeignMeasured, q_target());
+  if (!measured) return;
+  drain(Drain{.capacity = *measured,
+              .before = decision.rate,
+              .least = kForeignTried,
+              .probe_wait = kProbeWaitFirst,
+              .pause = s.pause},
+        now);
 }
 
 Duration Controller::q_bound(Duration least, double of_base, double sigmas) const {

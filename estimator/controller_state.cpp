@@ -11,7 +11,7 @@ namespace control {
 // Found by their arguments, which an unnamed namespace would prevent.
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 1;
+constexpr std::uint32_t kStateVersion = 2;
 
 template <class A>
 void list(A& archive, Hold& hold) {
@@ -20,8 +20,11 @@ void list(A& archive, Hold& hold) {
 }
 template <class A>
 void list(A& archive, Drain& drain) {
-  auto& [capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait] = drain;
-  archive(capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait);
+  auto& [capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait, first_queue,
+         first_sent, unmoved, pause] = drain;
+  archive(capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait, first_queue,
+          first_sent, unmoved, pause);
+  archive.require(unmoved >= 0 && unmoved <= 2 && pause >= Duration::zero() && pause <= kForeignPauseMost);
 }
 template <class A>
 void list(A& archive, Verify& verify) {
@@ -45,13 +48,22 @@ void list(A& archive, Outage& outage) {
   archive(since);
 }
 template <class A>
+void list(A& archive, Contend& contend) {
+  auto& [until, pause, empty_ticks, least, most, steady_since] = contend;
+  archive(until, pause, empty_ticks, least, most, steady_since);
+  archive.require(pause >= Duration::zero() && pause <= kForeignPauseMost && empty_ticks >= 0 &&
+                  empty_ticks <= kForeignGoneTicks);
+}
+template <class A>
 void list(A& archive, Controller& controller) {
-  auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
-         doubted, foreign_until, last_tcp, base, probe_wait, high_ticks, noise_mean, noise_variance,
-         quiet_segments, quiet_losses, jitter] = controller;
+  // `queue` is of one tick: the next one begins with its own.
+  [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from,
+                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, high_ticks, queue,
+                          route, short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments,
+                          quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
-          doubted, foreign_until, last_tcp, base, probe_wait, high_ticks, noise_mean, noise_variance,
-          quiet_segments, quiet_losses, jitter);
+          doubted, last_tcp, base, probe_wait, high_ticks, route, short_ticks, noise_mean, noise_variance,
+          quiet_queue, quiet_segments, quiet_losses, jitter);
   // In milliseconds, and made into durations.
   constexpr double kMostNoise = 1e9;
   archive.require(noise_mean <= kMostNoise && noise_mean >= -kMostNoise && noise_variance >= 0 &&

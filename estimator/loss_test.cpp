@@ -30,19 +30,24 @@ double poisson_tail(std::uint64_t k, double mean) {
   return std::max(0.0, 1.0 - below);
 }
 
-LossTest::LossTest() : dispersion_(kInitialDispersion) {}
-
 double LossTest::harmless() const {
   return std::max(floor_, kHarmlessLoss);
 }
 
-void LossTest::add(std::uint64_t lost, std::uint64_t segments) {
+double LossTest::dispersion() const {
+  return std::max(dispersion_, losses_ / events_);
+}
+
+void LossTest::add(std::uint64_t lost, std::uint64_t segments, std::uint64_t events) {
   const double p0 = std::min(harmless(), 0.5);
   const double p1 = std::min(p0 + std::max(kCongestionLoss, p0), 0.99);
   const auto k = static_cast<double>(std::min(lost, segments));
   const auto rest = static_cast<double>(segments) - k;
   const double step = k * std::log(p1 / p0) + rest * std::log((1 - p1) / (1 - p0));
-  evidence_ = std::max(0.0, evidence_ + step / dispersion_);
+  // What is forgotten goes back to the beginning: one event of ten.
+  losses_ = kInitialDispersion + kLossEventMemory * (losses_ - kInitialDispersion) + k;
+  events_ = 1.0 + kLossEventMemory * (events_ - 1.0) + static_cast<double>(std::min(events, lost));
+  evidence_ = std::max(0.0, evidence_ + step / dispersion());
 }
 
 void LossTest::learn(std::uint64_t lost, std::uint64_t segments, TimePoint now) {

@@ -4,9 +4,10 @@
 ///   L <- max(0, L + [k ln(p1/p0) + (n-k) ln((1-p1)/(1-p0))] / phi),   p0 = max(floor, 0.05 %), p1 = p0 +
 ///   max(0.4 %, p0)
 ///
-/// (A. Wald, "Sequential Analysis", 1947; the reflection at 0 makes it Page's CUSUM, 1954.) phi =
-/// Var(k)/mean(k) of quiet cohorts: a burst of ten losses is one event, not ten. Few packets cannot move L:
-/// silence is no evidence.
+/// (A. Wald, "Sequential Analysis", 1947; the reflection at 0 makes it Page's CUSUM, 1954.) phi is the larger
+/// of what quiet times taught, Var(k)/mean(k) of their cohorts, and of what the losses themselves show,
+/// losses per event (beginning with one event of ten): a burst of ten losses is one event, not ten. Few
+/// packets cannot move L: silence is no evidence.
 ///
 /// Pure; not thread-safe.
 #pragma once
@@ -14,6 +15,7 @@
 #include <cstdint>
 
 #include "config/units.hpp"
+#include "estimator/control_constants.hpp"
 
 namespace weir::control {
 
@@ -26,9 +28,8 @@ class LossTest {
   friend struct StateFields;
 
  public:
-  LossTest();
-  /// One fresh cohort: `lost` of `segments`.
-  void add(std::uint64_t lost, std::uint64_t segments);
+  /// One fresh cohort: `lost` of `segments`, in so many events.
+  void add(std::uint64_t lost, std::uint64_t segments, std::uint64_t events);
   /// A cohort of a quiet time (no evidence standing, no probe): teaches phi.
   void learn(std::uint64_t lost, std::uint64_t segments, TimePoint now);
   void restart() { evidence_ = 0.0; }
@@ -40,13 +41,14 @@ class LossTest {
   [[nodiscard]] double evidence() const { return evidence_; }
   [[nodiscard]] double floor() const { return floor_; }
   [[nodiscard]] double harmless() const;
-  [[nodiscard]] double dispersion() const { return dispersion_; }
+  [[nodiscard]] double dispersion() const;
 
  private:
   double evidence_ = 0.0;
   double floor_ = 0.0;
   TimePoint floor_learnt_;
-  double dispersion_;
+  double dispersion_ = 1.0;                            ///< learnt in quiet times; 1: not yet
+  double losses_ = kInitialDispersion, events_ = 1.0;  ///< recent ones, forgotten over seconds
 
   struct Quiet {
     TimePoint since;

@@ -26,9 +26,9 @@ struct StateFields {
   }
   template <class A>
   static void of(A& archive, LossTest& test) {
-    auto& [evidence, floor, floor_learnt, dispersion, quiet] = test;
-    archive(evidence, floor, floor_learnt, dispersion, quiet);
-    archive.require(floor >= 0 && floor <= 0.5 && dispersion >= 1);
+    auto& [evidence, floor, floor_learnt, dispersion, losses, events, quiet] = test;
+    archive(evidence, floor, floor_learnt, dispersion, losses, events, quiet);
+    archive.require(floor >= 0 && floor <= 0.5 && dispersion >= 1 && losses >= 0 && events >= 1);
   }
   template <class A>
   static void of(A& archive, LossTest::Quiet& quiet) {
@@ -58,7 +58,7 @@ namespace weir {
 
 // The last of each enumeration and one.
 constexpr std::uint32_t count_of(ControlState) {
-  return static_cast<std::uint32_t>(ControlState::outage) + 1;
+  return static_cast<std::uint32_t>(ControlState::contend) + 1;
 }
 constexpr std::uint32_t count_of(PathMode) {
   return static_cast<std::uint32_t>(PathMode::blind) + 1;
