@@ -127,7 +127,8 @@ struct Estimator::Impl {
       kFollowed = 1,  ///< TCP of a connection that is
       kFetched = 2,   ///< the memory of its connection is asked for, step by step
       kAgain = 4,     ///< its connection is that of the packet just before, in the same group
-      kUsual = 8,     ///< taken by parse_usual, with nothing special on it
+      kBegun = 8,     ///< taken by parse_usual: complete_usual is to come before the long way
+      kUsual = 16,    ///< ... with nothing special on it
     };
     std::uint8_t marks = 0;
     [[nodiscard]] bool is(Mark mark) const { return (marks & mark) != 0; }
@@ -159,8 +160,8 @@ struct Estimator::Impl {
   void collect(std::span<const Frame> frames);
   void step();
   void work_off();
-  void work_on(std::span<const Pending> items);
-  void work_on(const Pending& item);
+  void work_on(std::span<Pending> items);
+  void work_on(Pending& item);
   [[nodiscard]] bool take_usual(const PacketRecord& record, Flow& flow, End sender);
   void take_ip(const PacketRecord& record);
   void take_unsampled(const PacketRecord& record);

@@ -48,10 +48,10 @@ void Estimator::Impl::collect(std::span<const Frame> frames) {
     PacketRecord& record = item->record;
     ParseOutcome outcome = ParseOutcome::tcp;
     unsigned marks = 0;
-    if (parse_usual(frame, record)) [[likely]] {
-      find_ends_v4(record, item->key);
+    if (parse_usual(frame, record, item->key)) [[likely]] {
+      marks = Pending::kBegun;
       if (is_established(record)) [[likely]]
-        marks = Pending::kUsual;
+        marks |= Pending::kUsual;
     } else {
       outcome = parse_frame(frame, record);
       if (outcome == ParseOutcome::tcp) find_ends(record, item->key);
@@ -111,12 +111,12 @@ void Estimator::Impl::work_off() {
   work_on(group(0).first(std::exchange(pending, 0)));
 }
 
-void Estimator::Impl::work_on(std::span<const Pending> items) {
+void Estimator::Impl::work_on(std::span<Pending> items) {
   const bool by_rows = accounts && accounts->logs_flows();
   const auto usual = static_cast<Pending::Mark>(by_rows ? 0 : Pending::kUsual);
   Flow* flow = nullptr;  // of the packet before; nullptr: it was not worked on here
   std::uint64_t taken = 0;
-  for (const Pending& item : items) {
+  for (Pending& item : items) {
     if (item.is(usual)) [[likely]] {
       if (!item.is(Pending::kAgain) || flow == nullptr) flow = flows.likely(item.key, item.record.time);
       if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]] {
@@ -130,7 +130,8 @@ void Estimator::Impl::work_on(std::span<const Pending> items) {
   totals.tcp += taken;
 }
 
-void Estimator::Impl::work_on(const Pending& item) {
+void Estimator::Impl::work_on(Pending& item) {
+  if (item.is(Pending::kBegun)) complete_usual(item.key, item.record);
   switch (item.outcome) {
     case ParseOutcome::tcp:
       ++totals.tcp;
@@ -417,7 +418,7 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
     HalfFlow& half = flow.halves[owner];
     const Duration own = half.least_rtt().value_or(verdict.rtt);
     if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
-      half.set_base(bases.learn(record.source, verdict.rtt, own, record.time));
+      half.set_base(bases.learn(flows.address_of(flow, sender), verdict.rtt, own, record.time));
     const RttSample sample{.sent = verdict.sent,
                            .taken = record.time,
                            .rtt = verdict.rtt,
@@ -453,7 +454,8 @@ void Estimator::Impl::split_queue(const RttSample& sample, const PacketRecord& r
 void Estimator::Impl::reconsider_sides(const PacketRecord& record, Flow& flow, End sender,
                                        Duration answered_after) {
   const auto sender_nearer =
-      sides.host_answered(record.source, record.destination, answered_after, record.time);
+      sides.host_answered(flows.address_of(flow, sender), flows.address_of(flow, sender ^ 1U), answered_after,
+                          record.time);
   if (!sender_nearer) return;
   const bool first_end_inside = *sender_nearer == (sender == 0);
   if (first_end_inside != flow.source_inside()) retire(flow);

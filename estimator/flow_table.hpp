@@ -126,6 +126,8 @@ class FlowTable {
   template <typename Retire>
   void expire(TimePoint now, Retire&& retire);
 
+  [[nodiscard]] IpAddress address_of(const Flow& flow, End end);
+
   [[nodiscard]] std::size_t size() const { return flows_.size(); }
   [[nodiscard]] std::uint64_t evicted() const { return evicted_; }
   [[nodiscard]] TrackingPool& trackings() { return trackings_; }
