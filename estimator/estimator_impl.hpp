@@ -162,6 +162,7 @@ struct Estimator::Impl {
   void work_off();
   void work_on(std::span<Pending> items);
   void work_on(Pending& item);
+  void forget_found();
   [[nodiscard]] bool take_usual(const PacketRecord& record, Flow& flow, End sender);
   void take_ip(const PacketRecord& record);
   void take_unsampled(const PacketRecord& record);
@@ -173,8 +174,10 @@ struct Estimator::Impl {
     if (sender != flow.first_sender) flow.answered = true;
   }
   [[nodiscard]] Flow* reach_flow(const PacketRecord& record, const FlowKey& key);
-  [[nodiscard]] bool take_in_turn(const PacketRecord& record, Flow& flow, End sender);
-  [[nodiscard]] bool take_lone_ack(const PacketRecord& record, Flow& flow, End sender);
+  [[nodiscard]] bool take_in_turn(const PacketRecord& record, Flow& flow, End sender, HalfFlow& half,
+                                  const HalfFlow& peer);
+  [[nodiscard]] bool take_lone_ack(const PacketRecord& record, Flow& flow, End sender, const HalfFlow& half,
+                                   HalfFlow& peer);
   void take_any_tcp(const PacketRecord& record, Flow& flow, End sender);
   [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
     return {.trackings = flows.trackings(), .path = window_of(flow, end), .mss = flow.mss()};
@@ -190,6 +193,8 @@ struct Estimator::Impl {
   void take_syn(const Passing& packet);
   void take_ack(const Passing& packet, PathWindow& path);
   void take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner);
+  void use_any(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender,
+               PathWindow& path);
   void use(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender, PathWindow& path);
   void split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow, End sender,
                    PathWindow& path);

@@ -54,6 +54,7 @@ void Estimator::Impl::collect(std::span<const Frame> frames) {
         marks |= Pending::kUsual;
     } else {
       outcome = parse_frame(frame, record);
+      item->key.likely = nullptr;
       if (outcome == ParseOutcome::tcp) find_ends(record, item->key);
     }
     record.time = now.believed(frame.time);
@@ -85,14 +86,10 @@ void Estimator::Impl::step() {
     }
   }
   if (behind >= 2) {
-    for (Pending& item : group(2)) {
-      if (item.is(Pending::kFetched)) flows.prefetch_tracking(item.key, item.record.payload > 0);
-    }
+    for (const Pending& item : group(2)) flows.prefetch_tracking(item.key, item.record.payload > 0);
   }
   if (behind >= 3) {
-    for (const Pending& item : group(3)) {
-      if (item.is(Pending::kFetched)) flows.prefetch_ring(item.key, item.record.payload > 0);
-    }
+    for (const Pending& item : group(3)) flows.prefetch_ring(item.key, item.record.payload > 0);
   }
   if (behind >= kSteps - 1) {
     work_on(group(kSteps - 1));
@@ -131,6 +128,7 @@ void Estimator::Impl::work_on(std::span<Pending> items) {
 }
 
 void Estimator::Impl::work_on(Pending& item) {
+  const std::uint64_t removed = flows.removed();
   if (item.is(Pending::kBegun)) complete_usual(item.key, item.record);
   switch (item.outcome) {
     case ParseOutcome::tcp:
@@ -150,6 +148,14 @@ void Estimator::Impl::work_on(Pending& item) {
     case ParseOutcome::malformed:
       ++totals.malformed;
       break;
+  }
+  if (flows.removed() != removed) forget_found();
+}
+
+/// What keys on their way hold may be gone.
+void Estimator::Impl::forget_found() {
+  for (auto& some : groups) {
+    for (Pending& item : some) item.key.likely = nullptr;
   }
 }
 
@@ -218,18 +224,22 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
 [[gnu::always_inline]] inline bool Estimator::Impl::take_usual(const PacketRecord& record, Flow& flow,
                                                                End sender) {
   see(flow, record, sender);
-  return record.payload > 0 ? take_in_turn(record, flow, sender) : take_lone_ack(record, flow, sender);
+  HalfFlow* const first = flow.halves.data();
+  HalfFlow& half = first[sender];
+  HalfFlow& peer = first[1U - sender];
+  return record.payload > 0 ? take_in_turn(record, flow, sender, half, peer)
+                            : take_lone_ack(record, flow, sender, half, peer);
 }
 
 /// Nothing but the next bytes in their turn, marked as those before, with an acknowledgment that tells
 /// nothing.
 [[gnu::always_inline]] inline bool Estimator::Impl::take_in_turn(const PacketRecord& record, Flow& flow,
-                                                                 End sender) {
-  HalfFlow& half = flow.halves[sender];
+                                                                 End sender, HalfFlow& half,
+                                                                 const HalfFlow& peer) {
   const std::uint8_t dscp = half.dscp();
   if (dscp != record.traffic_class >> kEcnBits) [[unlikely]]
     return false;
-  if (!flow.halves[1U - sender].was_told_last(record.acknowledgment)) [[unlikely]]
+  if (!peer.was_told_last(record.acknowledgment)) [[unlikely]]
     return false;
   const OnWire wire = on_wire(record, flow.mss());
   const SequenceRange range{record.sequence, record.sequence + record.payload};
@@ -258,10 +268,10 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
 
 /// An acknowledgment of bytes sent once and never doubted.
 [[gnu::always_inline]] inline bool Estimator::Impl::take_lone_ack(const PacketRecord& record, Flow& flow,
-                                                                  End sender) {
-  HalfFlow& peer = flow.halves[1U - sender];
+                                                                  End sender, const HalfFlow& half,
+                                                                  HalfFlow& peer) {
   Tracking* const t = peer.asked_usually(record, flows.trackings());
-  if (t == nullptr || flow.halves[sender].classify_empty(record.sequence)) [[unlikely]]
+  if (t == nullptr || half.classify_empty(record.sequence)) [[unlikely]]
     return false;
 
   const std::uint32_t number = flow.path_of(sender);
@@ -270,7 +280,11 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   path.ack_seen(record.time);
   if (accounts) accounts->packet(false, flow.answered);
   const FlowWork work{.trackings = flows.trackings(), .path = path, .mss = flow.mss()};
-  use(peer.on_usual_ack(record, *t, work), record, flow, sender, path);
+  peer.on_usual_ack(
+      record, *t, work,
+      [&](const AckVerdict& verdict)
+          __attribute__((always_inline)) { use(verdict, record, flow, sender, path); },
+      [&](const AckVerdict& verdict) { use_any(verdict, record, flow, sender, path); });
   return true;
 }
 
@@ -394,7 +408,13 @@ void Estimator::Impl::take_ack(const Passing& packet, PathWindow& path) {
     path.unmarked_data_echoed();
   const AckVerdict verdict =
       half.on_ack(record, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
-  use(verdict, record, packet.flow, packet.sender, path);
+  use_any(verdict, record, packet.flow, packet.sender, path);
+}
+
+void Estimator::Impl::use_any(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender,
+                              PathWindow& path) {
+  if (verdict.undone.segments > 0) take_losses_back(verdict.undone, flow, sender ^ 1U);
+  use(verdict, record, flow, sender, path);
 }
 
 void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner) {
@@ -405,12 +425,9 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
   }
 }
 
-/// What an acknowledgment from `sender` tells of losses and distances; the data that it acknowledges went by
-/// `path`.
+/// What an acknowledgment from `sender` tells of distances; the data that it acknowledges went by `path`.
 [[gnu::always_inline]] inline void Estimator::Impl::use(const AckVerdict& verdict, const PacketRecord& record,
                                                         Flow& flow, End sender, PathWindow& path) {
-  if (verdict.undone.segments > 0) [[unlikely]]
-    take_losses_back(verdict.undone, flow, static_cast<End>(1U - sender));
   if (verdict.rtt > Duration::zero()) {
     // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or
     // others may have learnt more.

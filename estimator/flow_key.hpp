@@ -30,9 +30,8 @@ struct FlowKey {
   std::uint32_t ports = 0;
   std::uint32_t hash = 0;
   Family family = Family::v4;
-  End sender = 0;           ///< which end sent the packet
-  Flow* likely = nullptr;   ///< a flow under this hash
-  std::uint64_t as_of = 0;  ///< ... as long as so many were removed
+  End sender = 0;          ///< which end sent the packet
+  Flow* likely = nullptr;  ///< a flow under this hash, until one is removed
   [[nodiscard]] bool same_connection(const FlowKey& other) const {
     if (ports != other.ports || family != other.family) return false;
     return family == Family::v4 ? addresses[0] == other.addresses[0] : addresses == other.addresses;
@@ -62,12 +61,11 @@ struct FlowKey {
 /// source in the lower half, as they lie in the headers.
 [[gnu::always_inline]] inline void find_ends_v4(std::uint64_t addresses, std::uint32_t ports, FlowKey& key) {
   const std::uint64_t back = std::rotl(addresses, 32);
-  unsigned turned = addresses > back ? 1 : 0;
+  bool turned = addresses > back;
   if (addresses == back) [[unlikely]]
-    turned = ports > std::rotl(ports, 16) ? 1 : 0;
-  // Without a branch: nobody can foretell which way the next packet goes.
-  key.addresses[0] = std::rotl(addresses, static_cast<int>(turned * 32));
-  key.ports = std::rotl(ports, static_cast<int>(turned * 16));
+    turned = ports > std::rotl(ports, 16);
+  key.addresses[0] = std::rotl(addresses, turned ? 32 : 0);
+  key.ports = std::rotl(ports, turned ? 16 : 0);
   key.family = Family::v4;
   key.sender = static_cast<End>(turned);
   key.likely = nullptr;
