@@ -195,7 +195,8 @@ struct Estimator::Impl {
   void take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner);
   void use_any(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender,
                PathWindow& path);
-  void use(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender, PathWindow& path);
+  void use(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender, HalfFlow& half,
+           PathWindow& path);
   void split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow, End sender,
                    PathWindow& path);
   void take_empty(const Passing& packet);

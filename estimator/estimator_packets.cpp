@@ -283,7 +283,7 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   peer.on_usual_ack(
       record, *t, work,
       [&](const AckVerdict& verdict)
-          __attribute__((always_inline)) { use(verdict, record, flow, sender, path); },
+          __attribute__((always_inline)) { use(verdict, record, flow, sender, peer, path); },
       [&](const AckVerdict& verdict) { use_any(verdict, record, flow, sender, path); });
   return true;
 }
@@ -414,7 +414,7 @@ void Estimator::Impl::take_ack(const Passing& packet, PathWindow& path) {
 void Estimator::Impl::use_any(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender,
                               PathWindow& path) {
   if (verdict.undone.segments > 0) take_losses_back(verdict.undone, flow, sender ^ 1U);
-  use(verdict, record, flow, sender, path);
+  use(verdict, record, flow, sender, flow.halves[sender ^ 1U], path);
 }
 
 void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner) {
@@ -425,14 +425,14 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
   }
 }
 
-/// What an acknowledgment from `sender` tells of distances; the data that it acknowledges went by `path`.
+/// What an acknowledgment from `sender` tells of distances; the data that it acknowledges are those of `half`
+/// and went by `path`.
 [[gnu::always_inline]] inline void Estimator::Impl::use(const AckVerdict& verdict, const PacketRecord& record,
-                                                        Flow& flow, End sender, PathWindow& path) {
+                                                        Flow& flow, End sender, HalfFlow& half,
+                                                        PathWindow& path) {
   if (verdict.rtt > Duration::zero()) {
     // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or
     // others may have learnt more.
-    const auto owner = static_cast<End>(1U - sender);
-    HalfFlow& half = flow.halves[owner];
     const Duration own = half.least_rtt().value_or(verdict.rtt);
     if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
       half.set_base(bases.learn(flows.address_of(flow, sender), verdict.rtt, own, record.time));
@@ -444,9 +444,9 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
                            .flow = flow.number};
     path.rtt_sampled(sample);
     if (accounts) {
-      accounts->rtt_sampled(account_of(flow, owner), sample);
+      accounts->rtt_sampled(account_of(flow, sender ^ 1U), sample);
     } else {
-      rtt[flow.path_of(owner) & 1U].add(verdict.rtt);
+      rtt[flow.path_of(sender ^ 1U) & 1U].add(verdict.rtt);
     }
     if (path.queue_ways().asks_next()) split_queue(sample, record, flow, sender, path);
   }
