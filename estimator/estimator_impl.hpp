@@ -27,7 +27,8 @@ struct Estimator::Impl {
   explicit Impl(EstimatorSettings s)
       : settings(std::move(s)),
         sides(settings.sites, settings.inside),
-        flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed) {
+        flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed),
+        charged_as_it_is(settings.link_layer == LinkLayer{}) {
     windows.resize(2 * (settings.sites.size() + 1));
     if (settings.keep_accounts) {
       accounts =
@@ -38,6 +39,7 @@ struct Estimator::Impl {
   EstimatorSettings settings;
   Sides sides;
   FlowTable flows;
+  bool charged_as_it_is;  ///< the link layer adds nothing
   RemoteBases bases;
   RemoteClocks clocks;
   /// By number of the path; made with the first frame, since most sites of a large policy may be silent.
@@ -146,7 +148,7 @@ struct Estimator::Impl {
 
   /// The group that was filled so many steps before the newest.
   [[nodiscard]] std::span<Pending, kGroup> group(std::size_t before) {
-    return groups[(newest + kSteps - before) % kSteps];
+    return groups[newest >= before ? newest - before : newest + kSteps - before];
   }
 
   /// The addresses that decide a packet's site.

@@ -95,7 +95,7 @@ void Estimator::Impl::step() {
     work_on(group(kSteps - 1));
     --behind;
   }
-  newest = (newest + 1) % kSteps;
+  newest = newest + 1 < kSteps ? newest + 1 : 0;
   pending = 0;
   ++behind;
 }
@@ -337,7 +337,8 @@ void Estimator::Impl::tell_accounts(const Passing& packet) {
   const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
   if (record.payload <= each) [[likely]]
     return {.segments = record.payload > 0 ? 1U : 0U,
-            .charged = settings.link_layer.charged(record.frame_bytes)};
+            .charged = charged_as_it_is ? Bytes(record.frame_bytes)
+                                        : settings.link_layer.charged(record.frame_bytes)};
   const std::uint32_t count = (record.payload + each - 1) / each;
   const std::uint64_t bytes = record.frame_bytes + std::uint64_t{count - 1} * record.headers_bytes;
   return {.segments = count, .charged = settings.link_layer.charged(bytes, count)};
