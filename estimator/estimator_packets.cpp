@@ -471,9 +471,8 @@ void Estimator::Impl::split_queue(const RttSample& sample, const PacketRecord& r
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
 void Estimator::Impl::reconsider_sides(const PacketRecord& record, Flow& flow, End sender,
                                        Duration answered_after) {
-  const auto sender_nearer =
-      sides.host_answered(flows.address_of(flow, sender), flows.address_of(flow, sender ^ 1U), answered_after,
-                          record.time);
+  const auto sender_nearer = sides.host_answered(
+      flows.address_of(flow, sender), flows.address_of(flow, sender ^ 1U), answered_after, record.time);
   if (!sender_nearer) return;
   const bool first_end_inside = *sender_nearer == (sender == 0);
   if (first_end_inside != flow.source_inside()) retire(flow);

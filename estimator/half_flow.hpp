@@ -269,7 +269,11 @@ class HalfFlow {
                                   const CaptureGap& gap, Tracking& t, PathWindow& path);
   [[nodiscard]] SentAgain send_again(SequenceRange part, const Parts& parts, Duration timeout, Tracking& t,
                                      PathWindow& path);
-  static void split_at(SequenceNumber at, SegmentRing& ring);
+  /// The index of the first segment that ends behind `at`; it begins there, or the ring has no room for both
+  /// parts.
+  static std::size_t split_at(SequenceNumber at, SegmentRing& ring);
+  /// `at` lies within segment i. False: nothing was done.
+  static bool split(std::size_t i, SequenceNumber at, SegmentRing& ring);
 
   [[nodiscard]] AckVerdict go_on_with_ack(const PacketRecord& ack, const FlowWork& work,
                                           std::uint64_t charged, std::uint32_t bytes);
