@@ -15,21 +15,20 @@ class DurationSums {
  public:
   void add(Duration d, std::uint32_t weight = 1) {
     if (weight == 0) return;
-    least_ = histogram_.total() == 0 ? d : std::min(least_, d);
+    if (d < least_) least_ = d;
     histogram_.add(d, weight);
   }
   void merge(const DurationSums& other) {
-    if (other.histogram_.total() == 0) return;
-    least_ = histogram_.total() == 0 ? other.least_ : std::min(least_, other.least_);
+    least_ = std::min(least_, other.least_);
     histogram_.merge(other.histogram_);
   }
   /// Zero when nothing was added.
-  [[nodiscard]] Duration least() const { return least_; }
+  [[nodiscard]] Duration least() const { return histogram_.total() > 0 ? least_ : Duration::zero(); }
   [[nodiscard]] const DurationHistogram& histogram() const { return histogram_; }
 
  private:
   DurationHistogram histogram_;
-  Duration least_{};
+  Duration least_ = Duration::max();
 };
 
 }  // namespace weir

@@ -27,7 +27,8 @@ struct Estimator::Impl {
   explicit Impl(EstimatorSettings s)
       : settings(std::move(s)),
         sides(settings.sites, settings.inside),
-        flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed) {
+        flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed),
+        charged_as_it_is(settings.link_layer == LinkLayer{}) {
     windows.resize(2 * (settings.sites.size() + 1));
     if (settings.keep_accounts) {
       accounts =
@@ -38,6 +39,7 @@ struct Estimator::Impl {
   EstimatorSettings settings;
   Sides sides;
   FlowTable flows;
+  bool charged_as_it_is;  ///< the link layer adds nothing
   RemoteBases bases;
   RemoteClocks clocks;
   /// By number of the path; made with the first frame, since most sites of a large policy may be silent.
@@ -127,7 +129,8 @@ struct Estimator::Impl {
       kFollowed = 1,  ///< TCP of a connection that is
       kFetched = 2,   ///< the memory of its connection is asked for, step by step
       kAgain = 4,     ///< its connection is that of the packet just before, in the same group
-      kUsual = 8,     ///< taken by parse_usual, with nothing special on it
+      kBegun = 8,     ///< taken by parse_usual: complete_usual is to come before the long way
+      kUsual = 16,    ///< ... with nothing special on it
     };
     std::uint8_t marks = 0;
     [[nodiscard]] bool is(Mark mark) const { return (marks & mark) != 0; }
@@ -145,7 +148,7 @@ struct Estimator::Impl {
 
   /// The group that was filled so many steps before the newest.
   [[nodiscard]] std::span<Pending, kGroup> group(std::size_t before) {
-    return groups[(newest + kSteps - before) % kSteps];
+    return groups[newest >= before ? newest - before : newest + kSteps - before];
   }
 
   /// The addresses that decide a packet's site.
@@ -159,8 +162,9 @@ struct Estimator::Impl {
   void collect(std::span<const Frame> frames);
   void step();
   void work_off();
-  void work_on(std::span<const Pending> items);
-  void work_on(const Pending& item);
+  void work_on(std::span<Pending> items);
+  void work_on(Pending& item);
+  void forget_found();
   [[nodiscard]] bool take_usual(const PacketRecord& record, Flow& flow, End sender);
   void take_ip(const PacketRecord& record);
   void take_unsampled(const PacketRecord& record);
@@ -172,8 +176,10 @@ struct Estimator::Impl {
     if (sender != flow.first_sender) flow.answered = true;
   }
   [[nodiscard]] Flow* reach_flow(const PacketRecord& record, const FlowKey& key);
-  [[nodiscard]] bool take_in_turn(const PacketRecord& record, Flow& flow, End sender);
-  [[nodiscard]] bool take_lone_ack(const PacketRecord& record, Flow& flow, End sender);
+  [[nodiscard]] bool take_in_turn(const PacketRecord& record, Flow& flow, End sender, HalfFlow& half,
+                                  const HalfFlow& peer);
+  [[nodiscard]] bool take_lone_ack(const PacketRecord& record, Flow& flow, End sender, const HalfFlow& half,
+                                   HalfFlow& peer);
   void take_any_tcp(const PacketRecord& record, Flow& flow, End sender);
   [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
     return {.trackings = flows.trackings(), .path = window_of(flow, end), .mss = flow.mss()};
@@ -189,7 +195,10 @@ struct Estimator::Impl {
   void take_syn(const Passing& packet);
   void take_ack(const Passing& packet, PathWindow& path);
   void take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner);
-  void use(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender, PathWindow& path);
+  void use_any(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender,
+               PathWindow& path);
+  void use(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender, HalfFlow& half,
+           PathWindow& path);
   void split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow, End sender,
                    PathWindow& path);
   void take_empty(const Passing& packet);

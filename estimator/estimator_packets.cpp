@@ -48,12 +48,13 @@ void Estimator::Impl::collect(std::span<const Frame> frames) {
     PacketRecord& record = item->record;
     ParseOutcome outcome = ParseOutcome::tcp;
     unsigned marks = 0;
-    if (parse_usual(frame, record)) [[likely]] {
-      find_ends_v4(record, item->key);
+    if (parse_usual(frame, record, item->key)) [[likely]] {
+      marks = Pending::kBegun;
       if (is_established(record)) [[likely]]
-        marks = Pending::kUsual;
+        marks |= Pending::kUsual;
     } else {
       outcome = parse_frame(frame, record);
+      item->key.likely = nullptr;
       if (outcome == ParseOutcome::tcp) find_ends(record, item->key);
     }
     record.time = now.believed(frame.time);
@@ -85,20 +86,16 @@ void Estimator::Impl::step() {
     }
   }
   if (behind >= 2) {
-    for (Pending& item : group(2)) {
-      if (item.is(Pending::kFetched)) flows.prefetch_tracking(item.key, item.record.payload > 0);
-    }
+    for (const Pending& item : group(2)) flows.prefetch_tracking(item.key, item.record.payload > 0);
   }
   if (behind >= 3) {
-    for (const Pending& item : group(3)) {
-      if (item.is(Pending::kFetched)) flows.prefetch_ring(item.key, item.record.payload > 0);
-    }
+    for (const Pending& item : group(3)) flows.prefetch_ring(item.key, item.record.payload > 0);
   }
   if (behind >= kSteps - 1) {
     work_on(group(kSteps - 1));
     --behind;
   }
-  newest = (newest + 1) % kSteps;
+  newest = newest + 1 < kSteps ? newest + 1 : 0;
   pending = 0;
   ++behind;
 }
@@ -111,12 +108,12 @@ void Estimator::Impl::work_off() {
   work_on(group(0).first(std::exchange(pending, 0)));
 }
 
-void Estimator::Impl::work_on(std::span<const Pending> items) {
+void Estimator::Impl::work_on(std::span<Pending> items) {
   const bool by_rows = accounts && accounts->logs_flows();
   const auto usual = static_cast<Pending::Mark>(by_rows ? 0 : Pending::kUsual);
   Flow* flow = nullptr;  // of the packet before; nullptr: it was not worked on here
   std::uint64_t taken = 0;
-  for (const Pending& item : items) {
+  for (Pending& item : items) {
     if (item.is(usual)) [[likely]] {
       if (!item.is(Pending::kAgain) || flow == nullptr) flow = flows.likely(item.key, item.record.time);
       if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]] {
@@ -130,7 +127,9 @@ void Estimator::Impl::work_on(std::span<const Pending> items) {
   totals.tcp += taken;
 }
 
-void Estimator::Impl::work_on(const Pending& item) {
+void Estimator::Impl::work_on(Pending& item) {
+  const std::uint64_t removed = flows.removed();
+  if (item.is(Pending::kBegun)) complete_usual(item.key, item.record);
   switch (item.outcome) {
     case ParseOutcome::tcp:
       ++totals.tcp;
@@ -149,6 +148,14 @@ void Estimator::Impl::work_on(const Pending& item) {
     case ParseOutcome::malformed:
       ++totals.malformed;
       break;
+  }
+  if (flows.removed() != removed) forget_found();
+}
+
+/// What keys on their way hold may be gone.
+void Estimator::Impl::forget_found() {
+  for (auto& some : groups) {
+    for (Pending& item : some) item.key.likely = nullptr;
   }
 }
 
@@ -217,18 +224,22 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
 [[gnu::always_inline]] inline bool Estimator::Impl::take_usual(const PacketRecord& record, Flow& flow,
                                                                End sender) {
   see(flow, record, sender);
-  return record.payload > 0 ? take_in_turn(record, flow, sender) : take_lone_ack(record, flow, sender);
+  HalfFlow* const first = flow.halves.data();
+  HalfFlow& half = first[sender];
+  HalfFlow& peer = first[1U - sender];
+  return record.payload > 0 ? take_in_turn(record, flow, sender, half, peer)
+                            : take_lone_ack(record, flow, sender, half, peer);
 }
 
 /// Nothing but the next bytes in their turn, marked as those before, with an acknowledgment that tells
 /// nothing.
 [[gnu::always_inline]] inline bool Estimator::Impl::take_in_turn(const PacketRecord& record, Flow& flow,
-                                                                 End sender) {
-  HalfFlow& half = flow.halves[sender];
+                                                                 End sender, HalfFlow& half,
+                                                                 const HalfFlow& peer) {
   const std::uint8_t dscp = half.dscp();
   if (dscp != record.traffic_class >> kEcnBits) [[unlikely]]
     return false;
-  if (!flow.halves[1U - sender].was_told_last(record.acknowledgment)) [[unlikely]]
+  if (!peer.was_told_last(record.acknowledgment)) [[unlikely]]
     return false;
   const OnWire wire = on_wire(record, flow.mss());
   const SequenceRange range{record.sequence, record.sequence + record.payload};
@@ -257,10 +268,10 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
 
 /// An acknowledgment of bytes sent once and never doubted.
 [[gnu::always_inline]] inline bool Estimator::Impl::take_lone_ack(const PacketRecord& record, Flow& flow,
-                                                                  End sender) {
-  HalfFlow& peer = flow.halves[1U - sender];
+                                                                  End sender, const HalfFlow& half,
+                                                                  HalfFlow& peer) {
   Tracking* const t = peer.asked_usually(record, flows.trackings());
-  if (t == nullptr || flow.halves[sender].classify_empty(record.sequence)) [[unlikely]]
+  if (t == nullptr || half.classify_empty(record.sequence)) [[unlikely]]
     return false;
 
   const std::uint32_t number = flow.path_of(sender);
@@ -269,7 +280,11 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   path.ack_seen(record.time);
   if (accounts) accounts->packet(false, flow.answered);
   const FlowWork work{.trackings = flows.trackings(), .path = path, .mss = flow.mss()};
-  use(peer.on_usual_ack(record, *t, work), record, flow, sender, path);
+  peer.on_usual_ack(
+      record, *t, work,
+      [&](const AckVerdict& verdict)
+          __attribute__((always_inline)) { use(verdict, record, flow, sender, peer, path); },
+      [&](const AckVerdict& verdict) { use_any(verdict, record, flow, sender, path); });
   return true;
 }
 
@@ -322,7 +337,8 @@ void Estimator::Impl::tell_accounts(const Passing& packet) {
   const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
   if (record.payload <= each) [[likely]]
     return {.segments = record.payload > 0 ? 1U : 0U,
-            .charged = settings.link_layer.charged(record.frame_bytes)};
+            .charged = charged_as_it_is ? Bytes(record.frame_bytes)
+                                        : settings.link_layer.charged(record.frame_bytes)};
   const std::uint32_t count = (record.payload + each - 1) / each;
   const std::uint64_t bytes = record.frame_bytes + std::uint64_t{count - 1} * record.headers_bytes;
   return {.segments = count, .charged = settings.link_layer.charged(bytes, count)};
@@ -393,7 +409,13 @@ void Estimator::Impl::take_ack(const Passing& packet, PathWindow& path) {
     path.unmarked_data_echoed();
   const AckVerdict verdict =
       half.on_ack(record, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
-  use(verdict, record, packet.flow, packet.sender, path);
+  use_any(verdict, record, packet.flow, packet.sender, path);
+}
+
+void Estimator::Impl::use_any(const AckVerdict& verdict, const PacketRecord& record, Flow& flow, End sender,
+                              PathWindow& path) {
+  if (verdict.undone.segments > 0) take_losses_back(verdict.undone, flow, sender ^ 1U);
+  use(verdict, record, flow, sender, flow.halves[sender ^ 1U], path);
 }
 
 void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& flow, End owner) {
@@ -404,20 +426,17 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
   }
 }
 
-/// What an acknowledgment from `sender` tells of losses and distances; the data that it acknowledges went by
-/// `path`.
+/// What an acknowledgment from `sender` tells of distances; the data that it acknowledges are those of `half`
+/// and went by `path`.
 [[gnu::always_inline]] inline void Estimator::Impl::use(const AckVerdict& verdict, const PacketRecord& record,
-                                                        Flow& flow, End sender, PathWindow& path) {
-  if (verdict.undone.segments > 0) [[unlikely]]
-    take_losses_back(verdict.undone, flow, static_cast<End>(1U - sender));
+                                                        Flow& flow, End sender, HalfFlow& half,
+                                                        PathWindow& path) {
   if (verdict.rtt > Duration::zero()) {
     // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or
     // others may have learnt more.
-    const auto owner = static_cast<End>(1U - sender);
-    HalfFlow& half = flow.halves[owner];
     const Duration own = half.least_rtt().value_or(verdict.rtt);
     if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
-      half.set_base(bases.learn(record.source, verdict.rtt, own, record.time));
+      half.set_base(bases.learn(flows.address_of(flow, sender), verdict.rtt, own, record.time));
     const RttSample sample{.sent = verdict.sent,
                            .taken = record.time,
                            .rtt = verdict.rtt,
@@ -426,9 +445,9 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
                            .flow = flow.number};
     path.rtt_sampled(sample);
     if (accounts) {
-      accounts->rtt_sampled(account_of(flow, owner), sample);
+      accounts->rtt_sampled(account_of(flow, sender ^ 1U), sample);
     } else {
-      rtt[flow.path_of(owner) & 1U].add(verdict.rtt);
+      rtt[flow.path_of(sender ^ 1U) & 1U].add(verdict.rtt);
     }
     if (path.queue_ways().asks_next()) split_queue(sample, record, flow, sender, path);
   }
@@ -452,8 +471,8 @@ void Estimator::Impl::split_queue(const RttSample& sample, const PacketRecord& r
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.
 void Estimator::Impl::reconsider_sides(const PacketRecord& record, Flow& flow, End sender,
                                        Duration answered_after) {
-  const auto sender_nearer =
-      sides.host_answered(record.source, record.destination, answered_after, record.time);
+  const auto sender_nearer = sides.host_answered(
+      flows.address_of(flow, sender), flows.address_of(flow, sender ^ 1U), answered_after, record.time);
   if (!sender_nearer) return;
   const bool first_end_inside = *sender_nearer == (sender == 0);
   if (first_end_inside != flow.source_inside()) retire(flow);

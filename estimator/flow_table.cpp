@@ -1,5 +1,7 @@
 #include "estimator/flow_table.hpp"
 
+#include <cstring>
+
 #include <endian.h>
 
 namespace weir {
@@ -19,6 +21,13 @@ constexpr Duration kLeastIdle = 10s;
 std::uint32_t FlowTable::hash_of(const Flow& flow) {
   if (flow.is_v6) return hash_of_ends(pair_of(flow), flow.ports, Family::v6, seed_);
   return hash_of_ends({flow.addresses, 0, 0, 0}, flow.ports, Family::v4, seed_);
+}
+
+IpAddress FlowTable::address_of(const Flow& flow, End end) {
+  if (!flow.is_v6) return address_v4(flow.addresses, end);
+  std::array<std::uint8_t, 16> bytes{};
+  std::memcpy(bytes.data(), &pair_of(flow)[end * std::size_t{2}], sizeof bytes);
+  return IpAddress::from_v6(bytes);
 }
 
 Flow* FlowTable::create(const FlowKey& key) {
@@ -49,7 +58,8 @@ void FlowTable::remove(Number number) {
 bool FlowTable::follows(const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports) const {
   const std::uint64_t words = addresses[0] ^ addresses[1] ^ addresses[2] ^ addresses[3];
   const auto folded = static_cast<std::uint32_t>(words ^ words >> 32U);
-  return sample_.follows(be32toh(folded), (ports ^ ports >> 16U) & 0xffffU);
+  const auto both_ports = static_cast<std::uint16_t>(ports ^ ports >> 16U);
+  return sample_.follows(be32toh(htole32(folded)), be16toh(htole16(both_ports)));
 }
 
 bool FlowTable::follows_still(const Flow& flow) {

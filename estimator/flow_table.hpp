@@ -88,16 +88,17 @@ class FlowTable {
   }
 
   // -- a group of packets asks for its memory before it needs it: the index, the flow, what it has in flight,
-  //    and the end of that, each a step behind the other. What was found is good as long as no flow is
-  //    removed meanwhile (FlowKey::as_of). --
+  //    and the end of that, each a step behind the other. What was found (FlowKey::likely) is good until a
+  //    flow is removed: whoever holds keys has to forget it then. --
   [[gnu::always_inline]] void prefetch_index(const FlowKey& key) const { index_.prefetch(key.hash); }
   void prefetch_flow(FlowKey& key) {
     const Number number = index_.find(key.hash, [](Number) { return true; });
     if (number == FlowIndex::kNone) return;
     key.likely = &flows_[number];
-    key.as_of = removed_;
     prefetch_lines<2>(key.likely);
   }
+  /// So many flows have been.
+  [[nodiscard]] std::uint64_t removed() const { return removed_; }
   /// `data`: of the half that the sender's data belong to; else of the one that they acknowledge.
   [[gnu::always_inline]] void prefetch_tracking(const FlowKey& key, bool data) {
     if (const Tracking* t = likely_tracking(key, data)) prefetch_lines<2>(t);
@@ -108,7 +109,7 @@ class FlowTable {
   /// The flow that prefetch_flow found, unless it turned out to be another's or may be over; nullptr: ask
   /// find_or_create.
   [[nodiscard]] Flow* likely(const FlowKey& key, TimePoint now) {
-    if (key.likely == nullptr || key.as_of != removed_ || !is(*key.likely, key)) [[unlikely]]
+    if (key.likely == nullptr || !is(*key.likely, key)) [[unlikely]]
       return nullptr;
     if (key.likely->last_seen.before(now) > kClosedExpiry) [[unlikely]]
       return nullptr;
@@ -125,6 +126,8 @@ class FlowTable {
   /// Looks at a fiftieth of the slab each call, so that fifty calls see all of it; at a tenth after `follow`.
   template <typename Retire>
   void expire(TimePoint now, Retire&& retire);
+
+  [[nodiscard]] IpAddress address_of(const Flow& flow, End end);
 
   [[nodiscard]] std::size_t size() const { return flows_.size(); }
   [[nodiscard]] std::uint64_t evicted() const { return evicted_; }
@@ -151,8 +154,8 @@ class FlowTable {
   }
   /// What the likely flow has by now, or nothing: a flow's tracking number is good as long as the flow is.
   [[nodiscard, gnu::always_inline]] const Tracking* likely_tracking(const FlowKey& key, bool data) {
-    if (key.likely == nullptr || key.as_of != removed_) return nullptr;
-    const auto number = key.likely->halves[data ? key.sender : key.sender ^ 1U].tracking();
+    if (key.likely == nullptr) return nullptr;
+    const auto number = key.likely->halves[key.sender ^ (data ? 0U : 1U)].tracking();
     return number == TrackingPool::kNone ? nullptr : &trackings_[number];
   }
   [[nodiscard]] bool is(const Flow& flow, const FlowKey& key) {

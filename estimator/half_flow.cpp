@@ -356,22 +356,27 @@ void HalfFlow::keep_in_flight(std::size_t at, SequenceRange part, const Parts& p
 
 // -- bytes below H --
 
-void HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
+std::size_t HalfFlow::split_at(SequenceNumber at, SegmentRing& ring) {
   const std::size_t i = ring.first_ending_after(at);
-  if (i == ring.size() || !precedes(ring[i].range.begin, at)) return;
+  if (i == ring.size() || !precedes(ring[i].range.begin, at)) return i;
+  return split(i, at, ring) ? i + 1 : i;
+}
+
+bool HalfFlow::split(std::size_t i, SequenceNumber at, SegmentRing& ring) {
   SentSegment lower = ring[i];
   const std::uint32_t size = lower.range.size();
-  if (size == 0) return;
+  if (size == 0) return false;
   const std::uint32_t part = at - lower.range.begin;
   lower.range.end = at;
   lower.charged = static_cast<std::uint32_t>(std::uint64_t{lower.charged} * part / size);
   lower.segments = static_cast<std::uint16_t>(segments_in(part, lower.segments, size));
   const SentSegment before = ring[i];
-  if (!ring.insert(i, lower)) return;  // no room: the whole shares the fate of its upper part
+  if (!ring.insert(i, lower)) return false;  // no room: the whole shares the fate of its upper part
   SentSegment& upper = ring[i + 1];
   upper.range.begin = at;
   upper.charged = before.charged - lower.charged;
   upper.segments = static_cast<std::uint16_t>(before.segments - lower.segments);
+  return true;
 }
 
 /// Bytes that passed before pass again: what was acknowledged or SACKed in the meantime was sent again for
@@ -385,9 +390,8 @@ HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts,
   const TimePoint now = parts.whole.time;
   Trouble& trouble = t.in_trouble(nothing_doubted_below());
   SegmentRing& ring = t.ring;
-  split_at(open.begin, ring);
-  split_at(open.end, ring);
-  const std::size_t first = ring.first_ending_after(open.begin);
+  const std::size_t first = split_at(open.begin, ring);
+  static_cast<void>(split_at(open.end, ring));
   for (std::size_t i = first; i < ring.size() && precedes(ring[i].range.begin, open.end); ++i) {
     if (ring[i].is(SentSegment::kSacked)) continue;
     const Duration after = now - ring[i].sent;

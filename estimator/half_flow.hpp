@@ -136,8 +136,11 @@ class HalfFlow {
   /// it advances the number, and nothing of what is in flight was SACKed, overtaken or sent again. nullptr:
   /// it is another.
   [[nodiscard]] Tracking* asked_usually(const PacketRecord& ack, TrackingPool& trackings) const;
-  /// What on_ack does with it.
-  AckVerdict on_usual_ack(const PacketRecord& ack, Tracking& t, const FlowWork& work);
+  /// What on_ack does with it. One of the two is given the verdict: `tell` when no loss is taken back;
+  /// `tell_any` when the long way had to be taken after all, and there may be anything in it.
+  template <typename Tell, typename TellAny>
+  void on_usual_ack(const PacketRecord& ack, Tracking& t, const FlowWork& work, Tell&& tell,
+                    TellAny&& tell_any);
   /// An acknowledgment of this direction's data, seen travelling the other way.
   AckVerdict on_ack(const PacketRecord& ack, const FlowWork& work);
   /// A keep-alive or probe without payload: the byte below the last one acknowledged is repeated in the
@@ -266,7 +269,11 @@ class HalfFlow {
                                   const CaptureGap& gap, Tracking& t, PathWindow& path);
   [[nodiscard]] SentAgain send_again(SequenceRange part, const Parts& parts, Duration timeout, Tracking& t,
                                      PathWindow& path);
-  static void split_at(SequenceNumber at, SegmentRing& ring);
+  /// The index of the first segment that ends behind `at`; it begins there, or the ring has no room for both
+  /// parts.
+  static std::size_t split_at(SequenceNumber at, SegmentRing& ring);
+  /// `at` lies within segment i. False: nothing was done.
+  static bool split(std::size_t i, SequenceNumber at, SegmentRing& ring);
 
   [[nodiscard]] AckVerdict go_on_with_ack(const PacketRecord& ack, const FlowWork& work,
                                           std::uint64_t charged, std::uint32_t bytes);

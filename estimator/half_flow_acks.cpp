@@ -67,7 +67,7 @@ void HalfFlow::settle_troubled(SentSegment& segment, AckProgress& progress, Trac
 void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path) {
   SegmentRing& ring = t.ring;
   while (!ring.empty() && precedes(ring.front().range.begin, ack)) {
-    if (precedes(ack, ring.front().range.end)) split_at(ack, ring);
+    if (precedes(ack, ring.front().range.end)) static_cast<void>(split(0, ack, ring));
     SentSegment& segment = ring.front();
     if (precedes(ack, segment.range.end)) return;  // no room to split it: its upper part decides
     settle_delivered(segment, progress, t, path);
@@ -95,11 +95,11 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
     if (!sane) continue;
     trouble.sacked.add(block, [&](SequenceRange part) {
       any_new = true;
-      split_at(part.begin, ring);
-      split_at(part.end, ring);
-      for (std::size_t i = ring.first_ending_after(part.begin); i < ring.size(); ++i) {
+      // One search: thousands of segments may be in flight, and every ACK of an RTT be selective.
+      for (std::size_t i = split_at(part.begin, ring); i < ring.size(); ++i) {
+        if (!precedes(ring[i].range.begin, part.end)) break;
+        if (precedes(part.end, ring[i].range.end)) static_cast<void>(split(i, part.end, ring));
         SentSegment& segment = ring[i];
-        if (!precedes(segment.range.begin, part.end)) break;
         if (segment.is(SentSegment::kSacked)) continue;
         settle_delivered(segment, progress, t, path);
         // The first block holds the segment that made the receiver send this ACK, at once, unless that

@@ -114,41 +114,55 @@ inline void HalfFlow::raise_high(SequenceNumber to) {
   return &t;
 }
 
-[[gnu::always_inline]] inline AckVerdict HalfFlow::on_usual_ack(const PacketRecord& ack, Tracking& t,
-                                                                const FlowWork& work) {
+template <typename Tell, typename TellAny>
+[[gnu::always_inline]] inline void HalfFlow::on_usual_ack(const PacketRecord& ack, Tracking& t,
+                                                          const FlowWork& work, Tell&& tell,
+                                                          TellAny&& tell_any) {
   SegmentRing& ring = t.ring;
   PathWindow& path = work.path;
   const SequenceNumber number = ack.acknowledgment;
-  AckProgress progress{.now = ack.time, .advanced = true};
   last_ack_ = number;
+  // What lives through the loop stays in registers: scalars, told of once behind it.
+  std::uint64_t charged = 0;
+  std::uint32_t bytes = 0;
+  std::uint32_t segments = 0;
+  TimePoint newest = t.newest_delivered;
+  TimePoint sent;
+  SequenceNumber end = number - 1;
+  unsigned flags = 0;
   ring.pop_while([&](const SentSegment& segment) {
     const SequenceRange range = segment.range;
     if (precedes(number, range.end)) return false;
-    const unsigned flags = segment.flags;
-    if ((flags & ~unsigned{SentSegment::kFollowed}) != 0) [[unlikely]]
+    if ((segment.flags & ~unsigned{SentSegment::kFollowed}) != 0) [[unlikely]]
       return false;
-    const TimePoint sent = segment.sent;
-    progress.charged += segment.charged;
-    progress.bytes += range.end - range.begin;
-    t.newest_delivered = std::max(t.newest_delivered, sent);
-    path.segments_delivered(sent, segment.segments);
-    if (range.end == number && !was_sent_again_since(sent)) {
-      progress.timed = sent;
-      progress.immediate = flags != 0;
-      state_.sent_again = 0;  // all that is still in flight left later
-    }
+    flags = segment.flags;
+    end = range.end;
+    sent = segment.sent;
+    charged += segment.charged;
+    bytes += end - range.begin;
+    newest = sent > newest ? sent : newest;
+    segments += segment.segments;
+    path.count_delivered(sent, segment.segments);
     return true;
   });
+  t.newest_delivered = newest;
+  path.fates_told(segments);
   if (!ring.empty() && precedes(ring.front().range.begin, number)) [[unlikely]]
-    return go_on_with_ack(ack, work, progress.charged, progress.bytes);
-  if (ring.empty()) state_.sent_again = false;
-  if (progress.charged > 0 || ack.payload == 0) t.last_ack = ack.time;
-  if (progress.charged > 0) path.delivered(ack.time, Bytes(progress.charged));
-  rest_in_a_crowd(t, work.trackings);
+    return tell_any(go_on_with_ack(ack, work, charged, bytes));
 
+  AckProgress progress{.now = ack.time, .charged = charged, .bytes = bytes, .advanced = true};
+  if (end == number && !was_sent_again_since(sent)) {
+    progress.timed = sent;
+    progress.immediate = flags != 0;
+    state_.sent_again = 0;  // all that is still in flight left later
+  }
+  if (ring.empty()) state_.sent_again = false;
+  if (charged > 0 || ack.payload == 0) t.last_ack = ack.time;
+  if (charged > 0) path.delivered(ack.time, Bytes(charged));
+  rest_in_a_crowd(t, work.trackings);
   AckVerdict verdict;
   conclude(ack, progress, work.mss, verdict);
-  return verdict;
+  tell(verdict);
 }
 
 }  // namespace weir

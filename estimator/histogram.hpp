@@ -83,12 +83,14 @@ class DurationHistogram {
   static constexpr std::size_t kSteps = (kOctaves << kStepBits) + 1;
 
   [[nodiscard]] static std::size_t index_of(Duration d) {
-    const auto ns =
-        static_cast<std::uint64_t>(d.count() < (1 << kFirstOctave) ? (1 << kFirstOctave) : d.count());
-    const unsigned octave = static_cast<unsigned>(std::bit_width(ns)) - 1;
-    if (octave >= kFirstOctave + kOctaves) return kSteps - 1;
-    const std::uint64_t step = (ns >> (octave - kStepBits)) - (1U << kStepBits);
-    return ((octave - kFirstOctave) << kStepBits) + static_cast<std::size_t>(step);
+    constexpr std::int64_t kBehind = std::int64_t{1} << (kFirstOctave + kOctaves);
+    const std::int64_t ns = d.count() < (1 << kFirstOctave) ? (1 << kFirstOctave) : d.count();
+    if (ns >= kBehind) [[unlikely]]
+      return kSteps - 1;
+    const auto octave = static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(ns))) - 1;
+    // What is left of the value is its step, with the octave's own bit in front of it: one more octave.
+    constexpr std::size_t kInFront = (std::size_t{kFirstOctave} + 1) << kStepBits;
+    return (octave << kStepBits) + static_cast<std::size_t>(ns >> (octave - kStepBits)) - kInFront;
   }
   [[nodiscard]] static std::uint64_t low_edge(std::size_t index) {
     const unsigned octave = static_cast<unsigned>(index >> kStepBits) + kFirstOctave;

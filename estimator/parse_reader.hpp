@@ -37,6 +37,15 @@ class Header {
   [[nodiscard]] std::uint32_t u32() const {
     return be32toh((load<std::uint32_t, At>()));
   }
+  /// A field as it lies there, for words that are only compared, turned round and stored.
+  template <std::size_t At>
+  [[nodiscard]] std::uint32_t raw32() const {
+    return le32toh((load<std::uint32_t, At>()));
+  }
+  template <std::size_t At>
+  [[nodiscard]] std::uint64_t raw64() const {
+    return le64toh((load<std::uint64_t, At>()));
+  }
   /// The words are stored as a comparison will load them (words_of): it need not wait for the stores.
   template <std::size_t At>
   void copy_ip4(IpAddress& to) const {

@@ -86,8 +86,12 @@ void PathMeter::rtt_sampled(const RttSample& sample) {
 
   if (samples_skipped_ + 1 < sample_stride_) {
     ++samples_skipped_;
-    return;
+  } else {
+    keep(sample);
   }
+}
+
+void PathMeter::keep(const RttSample& sample) {
   samples_skipped_ = 0;
   if (samples_.size() >= kMostSamples) {  // keep every second one, from now on as well
     const std::size_t fresh_from = samples_.size() - samples_fresh_;

@@ -77,7 +77,12 @@ class PathWindow {
     if (const Place& p = reach(at); p.cohort) p.cohort->charged += charged;
   }
   void segments_delivered(TimePoint sent, std::uint32_t segments) {
-    in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+    fates_told(segments);
+    count_delivered(sent, segments);
+  }
+  /// The same in two steps, so that the first may be taken once for many.
+  void fates_told(std::uint32_t segments) { in_flight_ -= std::min<std::uint64_t>(in_flight_, segments); }
+  void count_delivered(TimePoint sent, std::uint32_t segments) {
     if (const Place& p = open(sent); p.cohort) {
       p.cohort->delivered += segments;
       add(p.slot->delivered, segments);

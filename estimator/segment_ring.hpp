@@ -67,7 +67,8 @@ class SegmentRing {
   /// Asks for the memory of the oldest two, or of the newest and the next that will be appended. They span
   /// two cache lines at most, but for those at the ring's seam.
   [[gnu::always_inline]] void prefetch_end(bool newest) const {
-    const std::uint32_t at = head_ + (newest ? size_ - 1 : 0);
+    const std::uint32_t at =
+        head_ + ((size_ - 1) & (0U - std::uint32_t{newest}));  // no branch: it takes turns
     const auto* first = reinterpret_cast<const char*>(&slots_[at & (capacity_ - 1)]);
     __builtin_prefetch(first, 1);
     __builtin_prefetch(first + 2 * sizeof(SentSegment) - 1, 1);

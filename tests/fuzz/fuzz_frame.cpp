@@ -31,9 +31,12 @@ void check(Frame frame, PacketRecord& used) {
   frame.bytes = copy;
   PacketRecord by_parts;
   PacketRecord at_a_look;
-  if (parse_usual(frame, at_a_look)) {
+  FlowKey key;
+  if (parse_usual(frame, at_a_look, key)) {
+    complete_usual(key, at_a_look);
     require(parse_frame(frame, by_parts) == ParseOutcome::tcp);
     require(at_a_look == by_parts);
+    require(key.same_connection(key_of(by_parts, 0)) && key.sender == key_of(by_parts, 0).sender);
   }
   const ParseOutcome outcome = parse_frame(frame, used);
   require(used.time == frame.time);
