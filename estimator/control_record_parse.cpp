@@ -208,7 +208,8 @@ Cohort read_cohort(LineReader& r, const json::value& from) {
 void read_measurement(LineReader& r, const json::object& from, SiteMeasurement& m) {
   r.get(from, "at", m.at);
   r.get(from, "interval", m.interval);
-  if (r.ok() && m.interval < control::kLeastTick) r.blame("'interval' is out of range");
+  if (r.ok() && (m.interval < control::kLeastTick || m.interval > control::kMostTick))
+    r.blame("'interval' is out of range");
   r.get_if_there(from, "valid", m.valid);
   r.get(from, "sent", m.sent);
   r.get(from, "tcp", m.sent_tcp);

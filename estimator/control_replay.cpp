@@ -131,6 +131,7 @@ ReplayOutcome ControlReplay::compare(RecordedDecision& recorded, Rate rate_befor
       .state_before = state_before,
       .decided = &here,
       .recorded = &recorded_,
+      .says_why = here.reason != reason_before,
       .is_news = here.rate != rate_before || here.state != state_before || here.reason != reason_before,
       .same = here.rate == recorded_.rate && here.state == recorded_.state && here.mode == recorded_.mode &&
               here.reason == recorded_.reason,

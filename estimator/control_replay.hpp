@@ -25,6 +25,7 @@ struct ReplayStep {
   ControlState state_before = ControlState::hold;
   const RateDecision* decided = nullptr;       ///< here; until the next line
   const RecordedDecision* recorded = nullptr;  ///< then, its reason filled in; until the next line
+  bool says_why = false;                       ///< its reason is another than before the step
   bool is_news = false;                        ///< rate, state or reason differ from the step before
   bool same = true;                            ///< decided as recorded
 };

@@ -35,6 +35,7 @@ inline constexpr TimePoint kMostTime{
     Duration(std::int64_t{1} << 60U)};                            ///< 36 years; also the least, negated
 inline constexpr Duration kMostDuration{std::int64_t{1} << 53U};  ///< 104 days
 inline constexpr Duration kLeastTick = std::chrono::milliseconds(1);
+inline constexpr Duration kMostTick = std::chrono::hours(24);
 inline constexpr std::uint64_t kMostBps = 1'000'000'000'000'000;
 inline constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 50U;
 inline constexpr double kMostNumber = 1e15;

@@ -17,6 +17,7 @@
 #include "gateway/cli.hpp"
 #include "gateway/cli_answer.hpp"
 #include "gateway/clock.hpp"
+#include "gateway/decision_log.hpp"
 #include "gateway/json_text.hpp"
 #include "gateway/json_view.hpp"
 
@@ -101,8 +102,9 @@ class ReplayPage {
       fmt::print("{}\n", to_text(line));
       return;
     }
-    fmt::print("{}  {}  {:.1f} Mbit/s  {:<6}  {}\n", iso_utc(wall(step.now)), printable(*step.site),
-               d.rate.mbps(), to_string(d.state), printable(d.reason));
+    fmt::print("{}  {}  {:>8} -> {:<8}  {:<6}  {}\n", iso_utc(wall(step.now)), printable(*step.site),
+               rate(step.rate_before.bps()), rate(d.rate.bps()), to_string(d.state),
+               printable(because(sentence(d, step.state_before, step.says_why))));
   }
 
   [[nodiscard]] int differs(const ReplayStep& step) const {

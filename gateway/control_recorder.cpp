@@ -13,6 +13,8 @@ constexpr Duration kSegment = std::chrono::seconds(60);
 constexpr Duration kLeastSegment = std::chrono::seconds(10);
 /// What segments that are being written may take together, as a share of the bound.
 constexpr std::uint64_t kShareOfOpen = 4;
+/// A string, its counters and the pointer to it.
+constexpr std::uint64_t kBesidesText = 96;
 constexpr std::size_t kBlock = std::size_t{64} << 10U;
 
 }  // namespace
@@ -104,11 +106,15 @@ void ControlRecorder::account(Segment& segment, std::size_t before) {
   ++segment.lines;
   segment.bytes += grown;
   size_ += grown;
-  if (segment.open.size() >= kBlock) {
-    segment.open.shrink_to_fit();
-    segment.full.push_back(std::make_shared<const std::string>(std::exchange(segment.open, {})));
-  }
+  if (segment.open.size() >= kBlock) complete_block(segment);
   make_room();
+}
+
+void ControlRecorder::complete_block(Segment& segment) {
+  segment.open.shrink_to_fit();
+  segment.complete.push_back(std::make_shared<const std::string>(std::exchange(segment.open, {})));
+  segment.bytes += kBesidesText;
+  size_ += kBesidesText;
 }
 
 void ControlRecorder::make_room() {
@@ -125,13 +131,17 @@ void ControlRecorder::make_room() {
 }
 
 std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header,
-                                                   std::optional<std::string_view> site) const {
+                                                   std::optional<std::string_view> site) {
   std::vector<SharedText> parts;
   std::string text;
   append_line(text, header);
   parts.push_back(std::make_shared<const std::string>(std::move(text)));
   std::uint64_t lines = 1;
 
+  for (const auto& segment : segments_) {
+    if ((!site || segment->site == *site) && !segment->open.empty()) complete_block(*segment);
+  }
+  make_room();
   // Site by site, in the order in which they first stand there.
   std::vector<std::string_view> sites;
   std::unordered_map<std::string_view, std::vector<const Segment*>> of;
@@ -143,8 +153,7 @@ std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header
   }
   for (const std::string_view name : sites) {
     for (const Segment* segment : of[name]) {
-      parts.insert(parts.end(), segment->full.begin(), segment->full.end());
-      if (!segment->open.empty()) parts.push_back(std::make_shared<const std::string>(segment->open));
+      parts.insert(parts.end(), segment->complete.begin(), segment->complete.end());
       lines += segment->lines;
     }
   }

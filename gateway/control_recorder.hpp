@@ -6,7 +6,7 @@
 ///             segments; over the bound the oldest goes, whole: what is left begins with a checkpoint
 ///
 /// Pure (the instant is an argument). Not thread-safe: the loop owns it. What was handed out stays valid
-/// whatever happens here: full blocks of text are shared, not copied.
+/// whatever happens here: blocks of text that are complete are shared, not copied.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ using SharedText = std::shared_ptr<const std::string>;
 
 class ControlRecorder {
  public:
-  /// The text of all segments together; 0: nothing is kept.
+  /// What all segments together may take; 0: nothing is kept.
   explicit ControlRecorder(std::uint64_t most_bytes) : most_(most_bytes) {}
 
   /// A smaller bound lets go of the oldest at once.
@@ -47,15 +47,16 @@ class ControlRecorder {
   void tick(const std::string& site, const ControlInput& input, const RateDecision& decided, TimePoint now);
 
   /// The recording of one site, or of all: `header`, then site by site what is held, and the closing line.
+  /// Completes the blocks that are being filled, so that any number of answers share one text.
   [[nodiscard]] std::vector<SharedText> recording(const RecordingHeader& header,
-                                                  std::optional<std::string_view> site = std::nullopt) const;
-  /// Bytes of text held.
+                                                  std::optional<std::string_view> site = std::nullopt);
+  /// Bytes held: of text, and for each block what it takes besides.
   [[nodiscard]] std::uint64_t size() const { return size_; }
 
  private:
   struct Segment {
     std::string site;
-    std::vector<SharedText> full;
+    std::vector<SharedText> complete;
     std::string open;  ///< the block that is being filled
     std::uint64_t lines = 0;
     std::uint64_t bytes = 0;
@@ -69,6 +70,7 @@ class ControlRecorder {
   void begin_segment(const std::string& site, Track& track, TimePoint now);
   /// What was appended to the segment's open block since it had `before` bytes is one line more.
   void account(Segment& segment, std::size_t before);
+  void complete_block(Segment& segment);
   [[nodiscard]] bool is_due(const Track& track, TimePoint now) const;
   [[nodiscard]] static std::optional<std::string_view> news(Track& track, const std::string& reason);
   void make_room();

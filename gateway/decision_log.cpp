@@ -7,6 +7,17 @@
 
 namespace weir::gateway {
 
+std::string sentence(const RateDecision& decided, ControlState state_before, bool says_why) {
+  if (says_why) return decided.reason;
+  return fmt::format("{:.1f} Mbit/s stands: {} is over, now {}", decided.rate.mbps(), to_string(state_before),
+                     to_string(decided.state));
+}
+
+std::string because(std::string_view sentence) {
+  const std::size_t colon = sentence.find(": ");
+  return std::string(colon == std::string_view::npos ? sentence : sentence.substr(colon + 2));
+}
+
 void DecisionLog::begin(const RateDecision& first, WallTime at) {
   add({.at = at,
        .from = first.rate,
@@ -20,11 +31,7 @@ void DecisionLog::begin(const RateDecision& first, WallTime at) {
 
 void DecisionLog::note(const RateDecision& decided, WallTime at) {
   if (decided.rate == rate_ && decided.state == state_) return;
-  // The controller's sentence is about the rate; that only the state changed it says of an outage alone.
-  std::string reason = decided.reason != reason_ || decided.rate != rate_
-                           ? decided.reason
-                           : fmt::format("{:.1f} Mbit/s stands: {} is over, now {}", decided.rate.mbps(),
-                                         to_string(state_), to_string(decided.state));
+  std::string reason = sentence(decided, state_, decided.reason != reason_ || decided.rate != rate_);
   add({.at = at,
        .from = rate_,
        .to = decided.rate,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "estimator/controller.hpp"
@@ -24,6 +25,12 @@ struct Decision {
   PathMode mode = PathMode::unknown;
   std::string reason;  ///< one sentence that begins with the rate
 };
+
+/// Why a step ended where it did: the controller's own sentence, unless only the state changed and that
+/// sentence is still about what came before (`says_why`: it is a new one).
+[[nodiscard]] std::string sentence(const RateDecision& decided, ControlState state_before, bool says_why);
+/// The same without the rate that it begins with: "46.1 Mbit/s, -31 %: so and so" -> "so and so".
+[[nodiscard]] std::string because(std::string_view sentence);
 
 class DecisionLog {
  public:

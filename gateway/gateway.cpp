@@ -334,7 +334,7 @@ GatewayStatus Gateway::status(const Instant& now) const {
 }
 
 std::optional<std::vector<SharedText>> Gateway::recording(std::optional<std::string_view> site,
-                                                          const Instant& now) const {
+                                                          const Instant& now) {
   if (!loop_.recorder().is_on()) return std::nullopt;
   const auto unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now.wall.time_since_epoch());
   return loop_.recorder().recording({.version = settings_.version,

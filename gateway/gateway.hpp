@@ -75,7 +75,7 @@ class Gateway {
   }
   /// Of one site, or of all; nullopt: the policy keeps none.
   [[nodiscard]] std::optional<std::vector<SharedText>> recording(std::optional<std::string_view> site,
-                                                                 const Instant& now) const;
+                                                                 const Instant& now);
 
  private:
   bool refuse_reload(std::string why, const Instant& now);

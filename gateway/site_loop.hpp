@@ -58,7 +58,7 @@ class SiteLoop {
   [[nodiscard]] const History* history_of(std::string_view site) const;
   /// nullptr: no such site.
   [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const;
-  [[nodiscard]] const ControlRecorder& recorder() const { return recorder_; }
+  [[nodiscard]] ControlRecorder& recorder() { return recorder_; }
   /// What the kernel refuses at present; nullopt: everything wanted is in force.
   [[nodiscard]] const std::optional<shaper::KernelFault>& fault() const { return fault_; }
   /// Why the port's counters could not be read at the last tick; nullopt: they could.

@@ -7,23 +7,13 @@
 
 #include <boost/json.hpp>
 
+#include "gateway/decision_log.hpp"
 #include "gateway/json_view.hpp"
 
 namespace weir::gateway {
 namespace {
 
 namespace json = boost::json;
-
-std::string mbit(const json::value& bps) {
-  return shown(bps, [](double v) { return fmt::format("{:.1f}", v / 1e6); });
-}
-
-/// Without the rate that the sentence begins with, which stands beside it: "46.1 Mbit/s, -31 %: so and so".
-std::string because(const json::value& reason) {
-  std::string sentence = text(reason);
-  const std::size_t colon = sentence.find(": ");
-  return colon == std::string::npos ? sentence : sentence.substr(colon + 2);
-}
 
 /// "2025-03-01 11:59:48": milliseconds and zone would only be in the way; the head of the column says UTC.
 std::string short_time(const json::value& iso) {
@@ -37,11 +27,12 @@ std::string short_time(const json::value& iso) {
 
 std::string headline(const json::value& site) {
   const std::string state = text(at(site, {"state"}));
-  std::string line = fmt::format("{}: {} Mbit/s, {}", text(at(site, {"name"})),
-                                 mbit(at(site, {"shaped_bps"})), text(at(site, {"mode"})));
+  const std::string mode = text(at(site, {"mode"}));
+  std::string line = fmt::format("{}: {}bit/s, {}", text(at(site, {"name"})), rate(at(site, {"shaped_bps"})),
+                                 mode == "unknown" ? "limit unknown" : mode);
   if (state != "hold") line += ", " + state;
   return fmt::format("{}; last change {} ago: {}\n", line, time_span(at(site, {"since_s"})),
-                     because(at(site, {"reason"})));
+                     because(text(at(site, {"reason"}))));
 }
 
 std::string change(const json::value& decision) {
@@ -65,11 +56,11 @@ std::string render_why(const json::value& site, const json::value& decisions) {
     out += "DEGRADED  " + text(at(d, {"text"})) + "\n";
   const json::array& all = list(at(decisions, {"decisions"}));
   if (all.empty()) return out;
-  constexpr std::string_view kRow = "{:<19}  {:>7} -> {:<7}  {:>6}  {:<16}  {}\n";
-  out += "\n" + fmt::format(fmt::runtime(kRow), "TIME (UTC)", "FROM", "Mbit/s", "BY", "STATE", "WHY");
+  constexpr std::string_view kRow = "{:<19}  {:>8} -> {:<8}  {:>6}  {:<16}  {}\n";
+  out += "\n" + fmt::format(fmt::runtime(kRow), "TIME (UTC)", "FROM", "TO", "BY", "STATE", "WHY");
   for (const json::value& d : std::views::reverse(all)) {
-    out += fmt::format(fmt::runtime(kRow), short_time(at(d, {"time"})), mbit(at(d, {"from_bps"})),
-                       mbit(at(d, {"to_bps"})), change(d), states(d), because(at(d, {"reason"})));
+    out += fmt::format(fmt::runtime(kRow), short_time(at(d, {"time"})), rate(at(d, {"from_bps"})),
+                       rate(at(d, {"to_bps"})), change(d), states(d), because(text(at(d, {"reason"}))));
   }
   return out;
 }

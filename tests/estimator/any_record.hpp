@@ -58,7 +58,7 @@ class Any {
   ControlInput input() {
     SiteMeasurement m;
     m.at = time();
-    m.interval = control::kLeastTick + Duration(up_to(control::kMostDuration.count() / 2));
+    m.interval = control::kLeastTick + Duration(up_to((control::kMostTick - control::kLeastTick).count()));
     m.valid = !one_in(4);
     m.sent = bytes();
     m.sent_tcp = bytes();

@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   GatewayStatus status;
   status.sites.emplace_back().name = "dc-coast";
   static const DecisionLog decisions;
-  static const ControlRecorder recorder(1'000'000);
+  static ControlRecorder recorder(1'000'000);
   const ApiView view{
       .status = status,
       .classes = {},

@@ -168,7 +168,7 @@ def check_recording(scene: Scene) -> None:
     last = weir.api.json(f"/v1/sites/{name}/decisions?limit=200")["decisions"]
     changes = [line for line in last if line["from_bps"] != line["to_bps"]]
     scene.checks.check("each change of rate that weir why knows is in the replay", changes
-                       and all(any(d["reason"] in line for line in decided) for d in changes), f"{len(changes)} changes")
+                       and all(any(d["reason"].split(": ", 1)[1] in line for line in decided) for d in changes), f"{len(changes)} changes")
     scene.checks.check("weir why begins with the present", why.returncode == 0 and lines[0].startswith(f"{name}: "),
                        (why.stderr or lines[0]).strip())
 
