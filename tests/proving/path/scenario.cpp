@@ -271,6 +271,24 @@ class Reader {
 
 }  // namespace
 
+Rate available(const Scenario& scenario, std::size_t site, TimePoint now) {
+  Rate least = scenario.sites[site].ceiling;
+  for (const ScenarioLink& link : scenario.links) {
+    if (link.back || (link.site && *link.site != site) ||
+        std::holds_alternative<Unlimited>(link.settings.limit))
+      continue;
+    Rate left = Rate::bps(static_cast<std::uint64_t>(std::max(link.settings.capacity.at(now), 0.0)));
+    for (const Load& load : scenario.loads) {
+      const Duration t = now.time_since_epoch();
+      const bool active = t >= load.from && (!load.until || t < *load.until);
+      if (!link.site && load.foreign && load.kind == Load::Kind::udp && load.way == Load::Way::out && active)
+        left = left - load.rate * load.flows;
+    }
+    least = std::min(least, left);
+  }
+  return std::max(least, scenario.sites[site].floor);
+}
+
 Scenario scaled(Scenario scenario, double factor) {
   for (SiteSetup& s : scenario.sites) {
     for (Rate* r : {&s.floor, &s.ceiling, &s.start, &s.contract}) *r = *r * factor;

@@ -74,6 +74,9 @@ struct Scenario {
   std::vector<BoxEvent> events;
 };
 
+/// What a site may have at an instant: the least of its links, less the UDP of others on shared ones, within
+/// floor and ceiling.
+[[nodiscard]] Rate available(const Scenario& scenario, std::size_t site, TimePoint now);
 /// The same with every rate times `factor`; lengths, delays, numbers of flows and sizes in bytes stay.
 [[nodiscard]] Scenario scaled(Scenario scenario, double factor);
 [[nodiscard]] Scenario parse_scenario(std::string_view text, std::string_view file);

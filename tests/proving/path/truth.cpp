@@ -67,31 +67,14 @@ LinkScore score_link(const Scenario& scenario, const Truth& truth, std::size_t l
   return s;
 }
 
-/// What the site may have at a bin: the least of its links, less what others are sure to take.
-double available(const Scenario& scenario, const Truth& truth, std::size_t site, std::size_t bin) {
-  double least = static_cast<double>(scenario.sites[site].ceiling.bps());
-  for (std::size_t l = 0; l < scenario.links.size(); ++l) {
-    const ScenarioLink& link = scenario.links[l];
-    if (!uses(link, site) || std::holds_alternative<Unlimited>(link.settings.limit)) continue;
-    double left = truth.links[l][bin].capacity_bps;
-    if (!link.site) {
-      for (const Load& load : scenario.loads) {
-        const Duration t = static_cast<std::int64_t>(bin) * kBin;
-        const bool active = t >= load.from && (!load.until || t < *load.until);
-        if (load.foreign && load.kind == Load::Kind::udp && active)
-          left -= static_cast<double>(load.rate.bps()) * load.flows;
-      }
-    }
-    least = std::min(least, left);
-  }
-  return std::max(least, static_cast<double>(scenario.sites[site].floor.bps()));
-}
-
 std::vector<Settling> settlings(const Scenario& scenario, const Truth& truth, std::size_t site) {
   const std::vector<SiteBin>& bins = truth.sites[site];
   if (bins.empty()) return {};
   std::vector<double> limit(bins.size());
-  for (std::size_t b = 0; b < bins.size(); ++b) limit[b] = available(scenario, truth, site, b);
+  for (std::size_t b = 0; b < bins.size(); ++b) {
+    limit[b] =
+        static_cast<double>(available(scenario, site, TimePoint(static_cast<std::int64_t>(b) * kBin)).bps());
+  }
   std::vector<Settling> found;
   std::vector<std::size_t> jumps{0};
   for (std::size_t b = 1; b < bins.size(); ++b) {
