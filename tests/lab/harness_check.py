@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from netlab import Buffer, FarSite, Lab, Policer, WireDelay, Spec, reap_leftover
 from netlab.namespace import NETNS_DIR, PREFIX, RUN_DIR, need_root
 from netlab.report import Checks
 from netlab.topology import REST, REST6
-from netlab.traffic import Bulk, Hellos, Requests, RoutingSession, Stream
+from netlab.traffic import Bulk, Hellos, Requests, RoutingSession, Stream, cpu_seconds
 
 FULL_PAYLOAD = 1472  # UDP payload of a full frame: 1514 bytes from the Ethernet header on
 
@@ -83,11 +82,6 @@ def check_delay(checks: Checks) -> None:
         checks.check("wire: 100 Mbit/s and more of full frames without a drop",
                      result.received_bytes * 8 / 5 >= 100e6 and lost == 0,
                      f"{result.goodput_bps / 1e6:.0f} Mbit/s for {seconds:.1f} s, {lost} lost, {cpu:.0%} of a core")
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def check_sessions_notice(checks: Checks) -> None:
