@@ -290,8 +290,8 @@ int run_program(Options& o) {
   if (o.emulator.near.empty() || o.emulator.far.empty())
     throw std::invalid_argument("--near and --far are needed");
   read_prefixes(o, scenario, o.emulator);
+  std::vector<char> room(1 << 20);  // outlives the stream that writes through it
   std::ofstream drops;
-  std::vector<char> room(1 << 20);
   if (!o.drops.empty()) {
     drops.rdbuf()->pubsetbuf(room.data(), static_cast<std::streamsize>(room.size()));
     drops.open(o.drops);
@@ -301,6 +301,8 @@ int run_program(Options& o) {
   emulator.set_delays(from_ms(o.out_ms), from_ms(o.back_ms));
   wake_up_on_time();
   run(emulator, scenario, from_seconds(o.grain_us / 1e6));
+  drops.flush();
+  if (!o.drops.empty() && !drops) throw std::runtime_error("cannot write " + o.drops);
   close_account(emulator, scenario, o);
   return 0;
 }
