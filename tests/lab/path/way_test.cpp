@@ -201,6 +201,21 @@ TEST(WayOfThePath, EveryFrameIsHandedOutOnceAndTheBinsCountThemAll) {
   EXPECT_FALSE(truth.sites[1][100].demand);
 }
 
+TEST(WayOfThePath, ABinHasTheQueueOfItsOwnEndHoweverLateItIsAsked) {
+  Scenario s = two_sites();
+  s.links = {
+      {.name = "path",
+       .settings = {.capacity = Schedule(8e6), .limit = Buffer{.depth = Bytes(100'000), .aqm = DropTail{}}}}};
+  Way way(s, false, kPlaces, {}, 1);
+  for (std::uint32_t i = 0; i < 100; ++i) way.arrive(of_site(i, 0), at(0s));  // 100 ms
+  way.run_until(at(1s));
+  proving::Truth truth;
+  way.add_to(truth);
+  for (std::size_t b = 0; b < 12; ++b)
+    EXPECT_NEAR(truth.links[0][b].queue_ms, b < 10 ? 90.0 - 10.0 * static_cast<double>(b) : 0.0, 1e-3);
+  EXPECT_EQ(truth.links[0][5].forwarded_bytes, 10'000U);
+}
+
 TEST(LatenessOfThePath, KeepsTheWorstAndItsPercentiles) {
   Lateness late;
   EXPECT_EQ(late.quantile(0.99), 0us);

@@ -214,8 +214,6 @@ void Link::start_service(TimePoint now, std::vector<Outcome>& out) {
     return;
   }
   red_idle_since_ = now;
-  codel_.above_since.reset();
-  codel_.dropping = false;
 }
 
 }  // namespace weir::proving
