@@ -17,7 +17,8 @@ ORACLE_SHARE = 0.98  # of what the site may have: a queue that is never quite fe
 
 
 def policy_text(lab: PathLab, start_bps: dict[str, float], adapt: bool) -> str:
-    """The scenario's sites with two classes: what is measured, and the rest. No link-layer overhead, as in the path."""
+    """The scenario's sites with two classes: what is measured, first and without a ceiling as in the simulator's box, and
+    the rest. No link-layer overhead, as in the path."""
     described = lab.description["sites"]
     sites = "".join(f"""\
   - name: {s["name"]}
@@ -33,7 +34,7 @@ sites:
 {sites}policies:
   site:
     classes:
-      - {{name: priority, match: [{{dscp: ef}}], guarantee: 5%, priority: 0}}
+      - {{name: priority, match: [{{dscp: ef}}], guarantee: 10%, ceiling: 100%, priority: 0}}
       - {{name: rest, default: true, guarantee: 50%, priority: 2}}
 api: {{socket: {api_socket(lab)}}}
 """
