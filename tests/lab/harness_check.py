@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from netlab import Buffer, FarSite, Lab, Policer, RelayDelay, Spec, reap_leftovers, wait_until
+from netlab import Buffer, FarSite, Lab, Policer, WireDelay, Spec, reap_leftovers, wait_until
 from netlab.namespace import NETNS_DIR, PREFIX, RUN_DIR, need_root
 from netlab.report import Checks
 from netlab.topology import REST, REST6
-from netlab.traffic import Bulk, Hellos, Requests, RoutingSession, Stream
+from netlab.traffic import Bulk, Hellos, Requests, RoutingSession, Stream, cpu_seconds
 
 FULL_PAYLOAD = 1472  # UDP payload of a full frame: 1514 bytes from the Ethernet header on
 
@@ -68,26 +67,21 @@ def check_delay(checks: Checks) -> None:
             time.sleep(3)
             rtt = requests.read(begin, time.monotonic())["rtt_ms"]
             requests.stop()
-            checks.check(f"relay: 30 ms of delay from {source}", 30.0 <= rtt["min"] and rtt["p50"] <= 31.0,
+            checks.check(f"wire: 30 ms of delay from {source}", 30.0 <= rtt["min"] and rtt["p50"] <= 31.0,
                          f"min {rtt['min']:.2f}, p50 {rtt['p50']:.2f}, p99 {rtt['p99']:.2f} ms")
-        relay = lab.delay()
-        assert isinstance(relay, RelayDelay)
-        before, begin = relay.read()["a_to_b"], time.monotonic()
+        wire = lab.delay()
+        assert isinstance(wire, WireDelay)
+        before, begin = wire.read()["back"], time.monotonic()
         bulk = Bulk(lab, udp_bps=200e6, size=FULL_PAYLOAD, reverse=True, interval=1).start()
-        cpu_before, bulk_begin = cpu_seconds(relay.pid), time.monotonic()
+        cpu_before, bulk_begin = cpu_seconds(wire.pid), time.monotonic()
         time.sleep(5)
-        cpu = (cpu_seconds(relay.pid) - cpu_before) / (time.monotonic() - bulk_begin)
+        cpu = (cpu_seconds(wire.pid) - cpu_before) / (time.monotonic() - bulk_begin)
         result = bulk.stop()
-        after, seconds = relay.read()["a_to_b"], time.monotonic() - begin
+        after, seconds = wire.read()["back"], time.monotonic() - begin
         lost = sum(after[k] - before[k] for k in ("refused", "overrun", "oversized"))
-        checks.check("relay: 100 Mbit/s and more of full frames without a drop",
+        checks.check("wire: 100 Mbit/s and more of full frames without a drop",
                      result.received_bytes * 8 / 5 >= 100e6 and lost == 0,
                      f"{result.goodput_bps / 1e6:.0f} Mbit/s for {seconds:.1f} s, {lost} lost, {cpu:.0%} of a core")
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def check_sessions_notice(checks: Checks) -> None:

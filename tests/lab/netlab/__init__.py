@@ -8,7 +8,7 @@ Python's standard library only; needs root, iproute2, ethtool and util-linux. No
 and its directory under /run is touched, and both are gone afterwards, however the run ends.
 """
 
-from .delay import NetemDelay, NoDelay, RelayDelay  # noqa: F401
+from .delay import NetemDelay, NoDelay, WireDelay  # noqa: F401
 from .namespace import Namespace, Process, reap_leftovers, wait_until  # noqa: F401
 from .provider import Buffer, Policer, ProviderCounts, Unlimited  # noqa: F401
 from .topology import FarSite, Lab, Spec  # noqa: F401

@@ -1,7 +1,7 @@
 """Where the round trip's time is spent: always on the way back, so that capacity and delay do not mix.
 
 A delay is given the chain of the return path: the far site's namespace and its interface. `needs_wire` says whether it
-wants a namespace with two interfaces in between (the relay) or works on the far site's own egress (netem).
+wants a namespace with two interfaces in between (a user-space wire) or works on the far site's own egress (netem).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class NoDelay:
         pass
 
 
-class RelayDelay:
-    """The lab's user-space relay between wire's `far` and `near` interfaces; works on any kernel."""
+class WireDelay:
+    """lab_path without a scenario between wire's `far` and `near` interfaces; works on any kernel."""
     needs_wire = True
 
     def __init__(self, rtt_ms: float):
@@ -34,15 +34,15 @@ class RelayDelay:
     def start(self, far: Namespace, far_interface: str, wire: Namespace | None, spawn: Spawn) -> None:
         from .tools import lab_tool
         assert wire is not None
-        self._process: Process = spawn(wire, "relay", [str(lab_tool("lab_relay")), "--a", "far", "--b", "near",
-                                                       "--a-to-b-ms", repr(float(self.rtt_ms))], talk=True)
+        self._process: Process = spawn(wire, "wire", [str(lab_tool("lab_path")), "--near", "near", "--far", "far",
+                                                      "--back-ms", repr(float(self.rtt_ms))], talk=True)
 
     def set_rtt(self, rtt_ms: float) -> None:
-        self._process.ask(f"set a_to_b_ms={float(rtt_ms)!r}")
+        self._process.ask(f"set back_ms={float(rtt_ms)!r}")
         self.rtt_ms = rtt_ms
 
     def read(self) -> dict:
-        """Per direction: forwarded, bytes, refused, overrun, oversized, waiting, worst_lateness_us."""
+        """`out` and `back`: forwarded, bytes, refused, overrun, oversized, waiting, lateness; `void`."""
         return self._process.ask("read")
 
     @property

@@ -21,7 +21,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .delay import Delay, NoDelay, RelayDelay
+from .delay import Delay, NoDelay, WireDelay
 from .namespace import (RUN_DIR, LabError, Namespace, Process, SignalsHeld, cancel_exit_action, new_run_name,
                         on_every_exit, reap_leftovers, remove_run_directory)
 from .provider import Policer, Provider, Unlimited
@@ -41,7 +41,7 @@ class FarSite:
     number: int = 20
     provider: Provider = field(default_factory=Unlimited)
     rtt_ms: float = 0.0
-    delay: Delay | None = None  # None: the relay when rtt_ms > 0
+    delay: Delay | None = None  # None: a wire when rtt_ms > 0
 
     @property
     def subnets(self) -> list[str]:
@@ -57,7 +57,7 @@ class FarSite:
     def delay_or_default(self) -> Delay:
         if self.delay is not None:
             return self.delay
-        return RelayDelay(self.rtt_ms) if self.rtt_ms > 0 else NoDelay()
+        return WireDelay(self.rtt_ms) if self.rtt_ms > 0 else NoDelay()
 
 
 @dataclass

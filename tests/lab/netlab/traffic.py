@@ -31,6 +31,12 @@ def listens(process: Process, port: int, protocol: str = "tcp") -> bool:
     return False
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of the processors, system calls included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True)
 class BulkResult:
     """What iperf3 says at the end; byte counts are payload. `received_intervals`: (start, end, bytes) in seconds from

@@ -10,8 +10,8 @@ using namespace std::chrono_literals;
 constexpr double kRedWeight = 0.002;
 constexpr double kRedMost = 0.1;  // at the upper threshold; from there to twice it up to certainty
 constexpr std::uint32_t kMtu = 1514;
-/// How soon a stopped or a very slow link is looked at again.
-constexpr Duration kPoll = 10ms;
+/// What a link that has stopped for good is taken to need for the next packet.
+constexpr Duration kNever = 1h;
 
 template <class... F>
 struct Overloaded : F... {
@@ -32,7 +32,9 @@ double Link::bytes_of(const Depth& depth, TimePoint now) const {
 std::optional<Outcome> Link::offer(const Item& item, TimePoint now) {
   if (lost_at_random(item, now)) return Outcome{item, now, Fate::at_random};
   return std::visit(
-      Overloaded{[&](const Unlimited&) -> std::optional<Outcome> { return Outcome{item, now, Fate::forwarded}; },
+      Overloaded{[&](const Unlimited&) -> std::optional<Outcome> {
+                   return Outcome{item, now, Fate::forwarded};
+                 },
                  [&](const Policer& policer) -> std::optional<Outcome> {
                    return Outcome{item, now, passes(policer, item, now) ? Fate::forwarded : Fate::over_limit};
                  },
@@ -52,25 +54,43 @@ std::optional<Outcome> Link::offer(const Item& item, TimePoint now) {
 bool Link::lost_at_random(const Item& item, TimePoint now) {
   const RandomLoss& loss = settings_.loss;
   const double ratio = loss.ratio.at(now);
-  if (ratio <= 0.0 || (loss.below != 0 && item.bytes >= loss.below)) return false;
+  if (ratio <= 0.0) return in_burst_ = false;
+  if (loss.below != 0 && item.bytes >= loss.below) return false;
   std::uniform_real_distribution<double> unit(0.0, 1.0);
+  if (ratio >= 1.0) return in_burst_ = true;
   // Gilbert: a good state that loses nothing and a bad one that loses all, left with probability 1 / burst.
-  const double leaves_bad = 1.0 / std::max(1.0, loss.burst);
-  const double leaves_good = std::min(1.0, leaves_bad * ratio / std::max(1e-9, 1.0 - ratio));
+  // Runs are no shorter than chance alone makes them: with a burst of 1 every packet is a draw of its own.
+  const double leaves_bad = std::min(1.0 / std::max(1.0, loss.burst), 1.0 - ratio);
+  const double leaves_good = leaves_bad * ratio / (1.0 - ratio);
   in_burst_ = in_burst_ ? unit(random_) >= leaves_bad : unit(random_) < leaves_good;
   return in_burst_;
 }
 
-bool Link::passes(const Policer& policer, const Item& item, TimePoint now) {
-  const double most = 8.0 * bytes_of(policer.bucket, now);
+/// The bucket in bits; never less than a full packet, or none would ever pass.
+double Link::most_tokens(const Policer& policer, TimePoint now) const {
+  return 8.0 * std::max<double>(bytes_of(policer.bucket, now), kMtu);
+}
+
+/// From one jump of the capacity to the next: a bucket that is a length of time overflows at each one's own
+/// depth.
+void Link::fill(const Policer& policer, TimePoint now) {
   if (!bucket_begun_) {
-    tokens_ = most;
+    tokens_ = most_tokens(policer, now);
     bucket_begun_ = true;
   } else {
-    tokens_ += settings_.capacity.at(now) * seconds(now - filled_);
+    while (filled_ < now) {
+      const TimePoint end = std::min(now, settings_.capacity.next_jump(filled_).value_or(now));
+      tokens_ += settings_.capacity.over(filled_, end);
+      tokens_ = std::min(tokens_, most_tokens(policer, end - 1ns));
+      filled_ = end;
+    }
+    tokens_ = std::min(tokens_, most_tokens(policer, now));
   }
   filled_ = now;
-  tokens_ = std::min(tokens_, most);
+}
+
+bool Link::passes(const Policer& policer, const Item& item, TimePoint now) {
+  fill(policer, now);
   if (tokens_ < 8.0 * item.bytes) return false;
   tokens_ -= 8.0 * item.bytes;
   return true;
@@ -87,7 +107,7 @@ bool Link::red_hits(const Red& red, TimePoint now) {
   const double q = seconds(queue(now));
   if (queue_.empty()) {
     // The average falls as if small packets had come meanwhile, one every full packet's time.
-    const double packets = seconds(now - red_idle_since_) / seconds(capacity(now).time_for(Bytes(kMtu)));
+    const double packets = settings_.capacity.over(std::min(red_idle_since_, now), now) / (8.0 * kMtu);
     red_average_ *= std::pow(1.0 - kRedWeight, std::clamp(packets, 0.0, 1e6));
   } else {
     red_average_ += kRedWeight * (q - red_average_);
@@ -95,7 +115,7 @@ bool Link::red_hits(const Red& red, TimePoint now) {
   const double least = seconds(red.least);
   const double most = seconds(red.most);
   if (red_average_ < least) {
-    red_since_hit_ = 0;
+    red_since_hit_ = -1;
     return false;
   }
   double p = 1.0;
@@ -116,7 +136,7 @@ bool Link::red_hits(const Red& red, TimePoint now) {
 bool Link::codel_hits(const CoDel& codel, const Waiting& head, TimePoint now) {
   const Duration sojourn = now - head.since;
   bool over = false;
-  if (sojourn < codel.target || waiting_bytes_ <= kMtu) {
+  if (sojourn < codel.target || waiting_bytes_ - head.item.bytes <= kMtu) {
     codel_.above_since.reset();
   } else if (!codel_.above_since) {
     codel_.above_since = now;
@@ -146,30 +166,31 @@ bool Link::codel_hits(const CoDel& codel, const Waiting& head, TimePoint now) {
   return true;
 }
 
+Duration Link::queue(TimePoint now) const {
+  if (queue_.empty()) return Duration::zero();
+  const double behind_head = 8.0 * static_cast<double>(waiting_bytes_ - queue_.front().item.bytes);
+  const auto empty = settings_.capacity.reaches(served_until_, left_of_head_ + behind_head);
+  return empty ? std::max(*empty - now, Duration::zero()) : kNever;
+}
+
 std::optional<TimePoint> Link::next(TimePoint now) const {
   if (queue_.empty()) return std::nullopt;
-  const double capacity_now = settings_.capacity.at(now);
-  if (capacity_now <= 0.0) return now + kPoll;
-  const double wait = left_of_head_ / capacity_now;
-  const TimePoint at = served_until_ + from_seconds(std::min(wait, seconds(kPoll))) + 1ns;
-  return std::max(at, now);
+  return std::max(now, settings_.capacity.reaches(served_until_, left_of_head_).value_or(now + kNever));
 }
 
 void Link::advance(TimePoint now, std::vector<Outcome>& out) {
   while (!queue_.empty()) {
-    const double capacity_then = settings_.capacity.at(served_until_);
-    const double served = capacity_then * seconds(now - served_until_);
-    if (served < left_of_head_) {
-      left_of_head_ -= std::max(served, 0.0);
-      served_until_ = now;
-      return;
-    }
-    served_until_ += from_seconds(left_of_head_ / capacity_then);
-    const Item done = queue_.front().item;
+    const auto done = settings_.capacity.reaches(served_until_, left_of_head_);
+    if (!done || *done > now) return;
+    // What the rounded-up nanosecond serves beyond this packet is the next one's.
+    const double ahead = settings_.capacity.over(served_until_, *done) - left_of_head_;
+    served_until_ = *done;
+    const Item item = queue_.front().item;
     queue_.pop_front();
-    waiting_bytes_ -= done.bytes;
-    out.push_back({done, served_until_, Fate::forwarded});
+    waiting_bytes_ -= item.bytes;
+    out.push_back({item, served_until_, Fate::forwarded});
     start_service(served_until_, out);
+    left_of_head_ -= ahead;
   }
 }
 

@@ -1,11 +1,12 @@
-/// One bottleneck of a provider's path in one direction, packet by packet: what the simulator and the emulator for
-/// real packets both consist of, so that they cannot differ.
+/// One bottleneck of a provider's path in one direction, packet by packet: what the simulator and the
+/// emulator for real packets both consist of, so that they cannot differ.
 ///
-///   offer -> random loss -> limit: none | policer (token bucket) | buffer (FIFO with drop-tail, RED or CoDel) -> out
+///   offer -> random loss -> limit: none | policer (token bucket) | buffer (FIFO with drop-tail, RED or
+///   CoDel) -> out
 ///
 /// Pure: time is an argument and never goes back; random numbers come from the seed. Sizes are charged bytes
-/// (config/units.hpp). Not thread-safe. Sources: RED, Floyd and Jacobson 1993 with the gentle variant; CoDel, RFC 8289;
-/// bursts, Gilbert 1960.
+/// (config/units.hpp). Not thread-safe. Sources: RED, Floyd and Jacobson 1993 with the gentle variant; CoDel,
+/// RFC 8289; bursts, Gilbert 1960.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "config/units.hpp"
+
 #include "proving/path/schedule.hpp"
 
 namespace weir::proving {
@@ -35,7 +37,7 @@ struct Outcome {
   Fate fate{};
 };
 
-/// A length of time at the present capacity, or bytes.
+/// A length of time at the present capacity, or bytes; a buffer or bucket holds a full packet at least.
 using Depth = std::variant<Duration, Bytes>;
 
 struct Unlimited {};
@@ -58,9 +60,9 @@ struct Buffer {
 };
 
 struct RandomLoss {
-  Schedule ratio{};          ///< share of the packets
-  double burst = 1.0;        ///< mean length of the runs in which it comes
-  std::uint32_t below = 0;   ///< only packets of fewer bytes; 0: all
+  Schedule ratio{};         ///< share of the packets
+  double burst = 1.0;       ///< mean length of the runs in which it comes; 1: every packet by itself
+  std::uint32_t below = 0;  ///< only packets of fewer bytes; 0: all
 };
 
 struct LinkSettings {
@@ -73,9 +75,10 @@ class Link {
  public:
   Link(LinkSettings settings, std::uint64_t seed);
 
-  /// What becomes of it at once; nullopt: it waits in the buffer.
+  /// What becomes of it at once; nullopt: it waits in the buffer. What was due before `now` has to be taken
+  /// out by `advance` first, or it would count as still waiting.
   [[nodiscard]] std::optional<Outcome> offer(const Item& item, TimePoint now);
-  /// When to call `advance` next at the latest; nullopt: nothing waits.
+  /// When the next packet leaves if nothing else comes: the time for `advance`; nullopt: nothing waits.
   [[nodiscard]] std::optional<TimePoint> next(TimePoint now) const;
   /// What has left the buffer until `now`, appended to `out`.
   void advance(TimePoint now, std::vector<Outcome>& out);
@@ -83,8 +86,9 @@ class Link {
   [[nodiscard]] Rate capacity(TimePoint now) const {
     return Rate::bps(static_cast<std::uint64_t>(settings_.capacity.at(now)));
   }
-  /// What a packet that comes now would wait for.
-  [[nodiscard]] Duration queue(TimePoint now) const { return capacity(now).time_for(Bytes(waiting_bytes_)); }
+  /// What a packet that comes now would wait for, through all that the capacity is going to do meanwhile; an
+  /// hour when it stays at zero.
+  [[nodiscard]] Duration queue(TimePoint now) const;
   [[nodiscard]] const LinkSettings& settings() const { return settings_; }
 
  private:
@@ -93,6 +97,8 @@ class Link {
     TimePoint since;
   };
   [[nodiscard]] bool lost_at_random(const Item& item, TimePoint now);
+  [[nodiscard]] double most_tokens(const Policer& policer, TimePoint now) const;
+  void fill(const Policer& policer, TimePoint now);
   [[nodiscard]] bool passes(const Policer& policer, const Item& item, TimePoint now);
   [[nodiscard]] bool enters(const Buffer& buffer, const Item& item, TimePoint now);
   [[nodiscard]] bool red_hits(const Red& red, TimePoint now);
@@ -115,7 +121,7 @@ class Link {
 
   double red_average_ = 0.0;  ///< seconds
   TimePoint red_idle_since_;
-  int red_since_hit_ = 0;
+  int red_since_hit_ = -1;
   struct {
     std::optional<TimePoint> above_since;
     TimePoint next;

@@ -1,5 +1,5 @@
-/// A scenario of the proving ground: the path, what is sent over it, and how the box in front of it is set up.
-/// docs/PROVING.md describes the YAML.
+/// A scenario of the proving ground: the path, what is sent over it, and how the box in front of it is set
+/// up. docs/PROVING.md describes the YAML.
 ///
 /// Plain values. `load_scenario` throws std::runtime_error naming file, line and fault.
 #pragma once
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "config/units.hpp"
+
 #include "proving/path/link.hpp"
 
 namespace weir::proving {
@@ -29,8 +30,8 @@ struct Load {
   Rate rate;                         ///< udp: of each flow
   std::uint32_t frame = 1514;        ///< udp: bytes
   bool priority = false;             ///< udp: EF, measured
-  std::uint64_t bytes = 0;           ///< tcp: each connection ends after so many and the next begins; 0: never
-  Duration pause{};                  ///< tcp with bytes: mean time between the two
+  std::uint64_t bytes = 0;  ///< tcp: each connection ends after so many and the next begins; 0: never
+  Duration pause{};         ///< tcp with bytes: mean time between the two
   Duration rtt = std::chrono::milliseconds(30);
   Duration from{};
   std::optional<Duration> until;
@@ -40,7 +41,7 @@ struct ScenarioLink {
   std::string name;
   LinkSettings settings{};
   std::optional<std::size_t> site{};  ///< its own bottleneck; nullopt: all share it
-  bool back = false;                ///< on the way back
+  bool back = false;                  ///< on the way back
 };
 
 struct SiteSetup {
@@ -73,6 +74,9 @@ struct Scenario {
   std::vector<BoxEvent> events;
 };
 
+/// What a site may have at an instant: the least of its links, less the UDP of others on shared ones, within
+/// floor and ceiling.
+[[nodiscard]] Rate available(const Scenario& scenario, std::size_t site, TimePoint now);
 /// The same with every rate times `factor`; lengths, delays, numbers of flows and sizes in bytes stay.
 [[nodiscard]] Scenario scaled(Scenario scenario, double factor);
 [[nodiscard]] Scenario parse_scenario(std::string_view text, std::string_view file);

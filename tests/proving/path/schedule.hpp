@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,13 @@ class Schedule {
         std::upper_bound(steps_.begin(), steps_.end(), t, [](Duration v, const Step& s) { return v < s.at; });
     return after == steps_.begin() ? steps_.front().value : std::prev(after)->value;
   }
+  /// The value times seconds between two instants, exactly; `to` is not before `from`.
+  [[nodiscard]] double over(TimePoint from, TimePoint to) const;
+  /// The first nanosecond at which `over(from, .)` has come to `amount`; nullopt: the value stays zero before
+  /// that. For values that are not negative.
+  [[nodiscard]] std::optional<TimePoint> reaches(TimePoint from, double amount) const;
+  /// When the value jumps next; a sine never does.
+  [[nodiscard]] std::optional<TimePoint> next_jump(TimePoint after) const;
   /// The instants at which the value jumps, the start left out; empty for a sine.
   [[nodiscard]] std::vector<Step> jumps() const {
     return steps_.empty() ? std::vector<Step>{} : std::vector<Step>(steps_.begin() + 1, steps_.end());
@@ -61,6 +69,8 @@ class Schedule {
   }
 
  private:
+  [[nodiscard]] std::optional<TimePoint> sine_reaches(TimePoint from, double amount) const;
+
   std::vector<Step> steps_;
   Sine sine_;
   bool is_sine_ = false;

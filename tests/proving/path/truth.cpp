@@ -5,8 +5,9 @@
 #include <fstream>
 #include <stdexcept>
 
-#include <boost/json.hpp>
 #include <fmt/format.h>
+
+#include <boost/json.hpp>
 
 namespace weir::proving {
 namespace {
@@ -16,6 +17,7 @@ constexpr Duration kStays = std::chrono::seconds(1);
 constexpr double kBackOff = 0.95;
 constexpr Duration kBackOffMemory = std::chrono::seconds(10);
 constexpr Duration kBackOffApart = std::chrono::seconds(1);
+constexpr Duration kUnderWay = std::chrono::seconds(1);
 
 double quantile(std::vector<double> values, double q) {
   if (values.empty()) return 0.0;
@@ -65,30 +67,14 @@ LinkScore score_link(const Scenario& scenario, const Truth& truth, std::size_t l
   return s;
 }
 
-/// What the site may have at a bin: the least of its links, less what others are sure to take.
-double available(const Scenario& scenario, const Truth& truth, std::size_t site, std::size_t bin) {
-  double least = static_cast<double>(scenario.sites[site].ceiling.bps());
-  for (std::size_t l = 0; l < scenario.links.size(); ++l) {
-    const ScenarioLink& link = scenario.links[l];
-    if (!uses(link, site) || std::holds_alternative<Unlimited>(link.settings.limit)) continue;
-    double left = truth.links[l][bin].capacity_bps;
-    if (!link.site) {
-      for (const Load& load : scenario.loads) {
-        const Duration t = static_cast<std::int64_t>(bin) * kBin;
-        const bool active = t >= load.from && (!load.until || t < *load.until);
-        if (load.foreign && load.kind == Load::Kind::udp && active)
-          left -= static_cast<double>(load.rate.bps()) * load.flows;
-      }
-    }
-    least = std::min(least, left);
-  }
-  return std::max(least, static_cast<double>(scenario.sites[site].floor.bps()));
-}
-
 std::vector<Settling> settlings(const Scenario& scenario, const Truth& truth, std::size_t site) {
   const std::vector<SiteBin>& bins = truth.sites[site];
+  if (bins.empty()) return {};
   std::vector<double> limit(bins.size());
-  for (std::size_t b = 0; b < bins.size(); ++b) limit[b] = available(scenario, truth, site, b);
+  for (std::size_t b = 0; b < bins.size(); ++b) {
+    limit[b] =
+        static_cast<double>(available(scenario, site, TimePoint(static_cast<std::int64_t>(b) * kBin)).bps());
+  }
   std::vector<Settling> found;
   std::vector<std::size_t> jumps{0};
   for (std::size_t b = 1; b < bins.size(); ++b) {
@@ -98,7 +84,8 @@ std::vector<Settling> settlings(const Scenario& scenario, const Truth& truth, st
   for (std::size_t j = 0; j < jumps.size(); ++j) {
     const std::size_t end = j + 1 < jumps.size() ? jumps[j + 1] : bins.size();
     Settling s{.at = static_cast<std::int64_t>(jumps[j]) * kBin,
-               .from_bps = jumps[j] == 0 ? static_cast<double>(scenario.sites[site].start.bps()) : limit[jumps[j] - 1],
+               .from_bps = jumps[j] == 0 ? static_cast<double>(scenario.sites[site].start.bps())
+                                         : limit[jumps[j] - 1],
                .to_bps = limit[jumps[j]]};
     std::size_t within = 0;
     for (std::size_t b = jumps[j]; b < end; ++b) {
@@ -120,7 +107,8 @@ int back_offs(const Scenario& scenario, const std::vector<SiteBin>& bins) {
   std::size_t last = 0;
   for (std::size_t b = bin_of(scenario.warm_up); b < bins.size(); b += kStride) {
     std::vector<double> before;
-    for (std::size_t i = b > memory ? b - memory : 0; i < b; i += kStride) before.push_back(bins[i].shaped_bps);
+    for (std::size_t i = b > memory ? b - memory : 0; i < b; i += kStride)
+      before.push_back(bins[i].shaped_bps);
     const bool now_below = !before.empty() && bins[b].shaped_bps < kBackOff * quantile(before, 0.5);
     if (now_below && !below && (count == 0 || b - last > bin_of(kBackOffApart))) {
       ++count;
@@ -134,10 +122,11 @@ int back_offs(const Scenario& scenario, const std::vector<SiteBin>& bins) {
 SiteScore score_site(const Scenario& scenario, const Truth& truth, std::size_t site) {
   SiteScore s{.name = scenario.sites[site].name};
   const std::vector<SiteBin>& bins = truth.sites[site];
-  s.shaped_least_bps = 1e18;
   double sent = 0.0;
   double received = 0.0;
   const std::size_t first = bin_of(scenario.warm_up);
+  if (first >= bins.size()) return s;  // nothing was scored
+  s.shaped_least_bps = bins[first].shaped_bps;
   for (std::size_t b = first; b < bins.size(); ++b) {
     sent += 8.0 * static_cast<double>(bins[b].sent_bytes);
     received += 8.0 * static_cast<double>(bins[b].received_bytes);
@@ -158,20 +147,24 @@ SiteScore score_site(const Scenario& scenario, const Truth& truth, std::size_t s
 
 Score score(const Scenario& scenario, const Truth& truth) {
   Score result;
-  for (std::size_t l = 0; l < scenario.links.size(); ++l) result.links.push_back(score_link(scenario, truth, l));
-  for (std::size_t i = 0; i < scenario.sites.size(); ++i) result.sites.push_back(score_site(scenario, truth, i));
+  for (std::size_t l = 0; l < scenario.links.size(); ++l)
+    result.links.push_back(score_link(scenario, truth, l));
+  for (std::size_t i = 0; i < scenario.sites.size(); ++i)
+    result.sites.push_back(score_site(scenario, truth, i));
   std::vector<double> delays;
   std::size_t sent = 0;
   for (const PriorityPacket& p : truth.priority) {
     if (p.sent.time_since_epoch() < scenario.warm_up) continue;
+    // What was sent last may still be under way.
+    if (!p.delay && p.sent.time_since_epoch() >= scenario.length - kUnderWay) continue;
     ++sent;
     if (p.delay) delays.push_back(milliseconds(*p.delay));
   }
+  if (sent > 0) result.priority_loss = 1.0 - static_cast<double>(delays.size()) / static_cast<double>(sent);
   if (!delays.empty()) {
     const double least = quantile(delays, 0.0);
     result.priority_p50_ms = quantile(delays, 0.5) - least;
     result.priority_p99_ms = quantile(delays, 0.99) - least;
-    result.priority_loss = 1.0 - static_cast<double>(delays.size()) / static_cast<double>(sent);
   }
   return result;
 }
@@ -205,7 +198,9 @@ std::string to_json(const Score& score) {
                                  {"back_offs", s.back_offs},
                                  {"settlings", std::move(jumps)}});
   }
-  const auto optional = [](const std::optional<double>& v) { return v ? json::value(*v) : json::value(nullptr); };
+  const auto optional = [](const std::optional<double>& v) {
+    return v ? json::value(*v) : json::value(nullptr);
+  };
   return json::serialize(json::object{{"links", std::move(links)},
                                       {"sites", std::move(sites)},
                                       {"priority", json::object{{"p50_ms", optional(score.priority_p50_ms)},
@@ -217,8 +212,9 @@ void write_csv(const Scenario& scenario, const Truth& truth, const std::filesyst
   std::ofstream out(path);
   out << "time_s";
   for (const ScenarioLink& l : scenario.links)
-    out << fmt::format(",{0}_capacity_bps,{0}_queue_ms,{0}_offered,{0}_over_limit,{0}_at_random,{0}_forwarded_bytes",
-                       l.name);
+    out << fmt::format(
+        ",{0}_capacity_bps,{0}_queue_ms,{0}_offered,{0}_over_limit,{0}_at_random,{0}_forwarded_bytes",
+        l.name);
   for (const SiteSetup& s : scenario.sites)
     out << fmt::format(",{0}_shaped_bps,{0}_sent_bytes,{0}_received_bytes,{0}_demand", s.name);
   out << '\n';

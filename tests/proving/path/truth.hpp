@@ -1,4 +1,5 @@
-/// What really happened, in bins of 10 ms: the only thing that scores a run. Filled by whoever drives the links.
+/// What really happened, in bins of 10 ms: the only thing that scores a run. Filled by whoever drives the
+/// links.
 ///
 /// Plain values; not thread-safe.
 #pragma once
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "config/units.hpp"
+
 #include "proving/path/link.hpp"
 #include "proving/path/scenario.hpp"
 
@@ -19,7 +21,7 @@ inline constexpr Duration kBin = std::chrono::milliseconds(10);
 
 struct LinkBin {
   double capacity_bps = 0.0;
-  double queue_ms = 0.0;  ///< at the end of the bin
+  double queue_ms = 0.0;      ///< at the end of the bin
   std::uint32_t offered = 0;  ///< packets
   std::uint32_t over_limit = 0;
   std::uint32_t at_random = 0;
@@ -58,7 +60,8 @@ struct LinkScore {
 struct Settling {
   Duration at{};
   double from_bps = 0.0, to_bps = 0.0;
-  std::optional<double> seconds{};  ///< until the rate stays within 5 % for a second; nullopt: not before the next
+  std::optional<double>
+      seconds{};  ///< until the rate stays within 5 % for a second; nullopt: not before the next
 };
 struct SiteScore {
   std::string name;

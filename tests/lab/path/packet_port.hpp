@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
-#include "delay_line.hpp"
+#include "frame_pool.hpp"
 
 namespace weir::lab {
 
@@ -22,17 +24,17 @@ class PacketPort {
 
   [[nodiscard]] int descriptor() const { return descriptor_; }
 
-  /// Moves what has arrived into `line`'s free slots, each with the kernel's own arrival time, until one of
-  /// the two is used up. Returns the number of frames. Never blocks.
-  std::size_t receive_into(DelayLine& line);
+  /// Appends what has arrived to `ids`, oldest first, each in a place of `pool` with the kernel's own arrival
+  /// time; no more than `most`, nor than the pool has room for. Never blocks.
+  void receive(FramePool& pool, std::vector<FrameId>& ids, std::size_t most);
 
-  /// Hands the `count` oldest frames of `line` to the interface and releases them. Returns how many it took;
-  /// the others are lost (its queue was full).
-  std::size_t send_from(DelayLine& line, std::size_t count);
+  /// Hands frames to the interface, in order. Returns how many it took; the others are lost (its queue was
+  /// full). The places stay the caller's.
+  std::size_t send(FramePool& pool, std::span<const FrameId> ids);
 
   /// Frames that the socket dropped since the last call, because nobody came to fetch them in time.
   [[nodiscard]] std::uint64_t take_socket_drops();
-  /// Frames too long for a slot.
+  /// Frames too long for a place.
   [[nodiscard]] std::uint64_t oversized() const { return oversized_; }
 
  private:
@@ -40,10 +42,11 @@ class PacketPort {
 
   int descriptor_ = -1;
   std::unique_ptr<Batch> batch_;
+  Duration newest_{};  ///< arrival
   std::uint64_t oversized_ = 0;
 };
 
 /// CLOCK_MONOTONIC now.
-[[nodiscard]] Nanoseconds monotonic_now();
+[[nodiscard]] Duration monotonic_now();
 
 }  // namespace weir::lab

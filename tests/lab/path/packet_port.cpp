@@ -35,18 +35,18 @@ void set_option(int fd, int level, int option, const Value& value, const std::st
   if (setsockopt(fd, level, option, &value, sizeof(value)) != 0) fail(attempt);
 }
 
-[[nodiscard]] Nanoseconds to_nanoseconds(const timespec& t) {
-  return std::chrono::seconds(t.tv_sec) + Nanoseconds(t.tv_nsec);
+[[nodiscard]] Duration to_nanoseconds(const timespec& t) {
+  return std::chrono::seconds(t.tv_sec) + Duration(t.tv_nsec);
 }
 
-[[nodiscard]] Nanoseconds clock_now(clockid_t clock) {
+[[nodiscard]] Duration clock_now(clockid_t clock) {
   timespec t{};
   clock_gettime(clock, &t);
   return to_nanoseconds(t);
 }
 
 struct Arrival {
-  std::optional<Nanoseconds> realtime;
+  std::optional<Duration> realtime;
   std::optional<std::array<std::byte, 4>> vlan_tag;
 };
 
@@ -88,6 +88,7 @@ struct PacketPort::Batch {
   std::array<mmsghdr, kBatch> messages{};
   std::array<iovec, kBatch> areas{};
   std::array<Ancillary, kBatch> ancillary{};
+  std::array<FrameId, kBatch> taken{};
 
   Batch() {
     for (std::size_t i = 0; i < kBatch; ++i) {
@@ -97,7 +98,7 @@ struct PacketPort::Batch {
   }
 };
 
-Nanoseconds monotonic_now() {
+Duration monotonic_now() {
   return clock_now(CLOCK_MONOTONIC);
 }
 
@@ -130,53 +131,53 @@ PacketPort::~PacketPort() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
-std::size_t PacketPort::receive_into(DelayLine& line) {
-  std::size_t total = 0;
-  while (const std::size_t batch = std::min(kBatch, line.room())) {
-    auto& [messages, areas, ancillary] = *batch_;
+void PacketPort::receive(FramePool& pool, std::vector<FrameId>& ids, std::size_t most) {
+  while (const std::size_t batch = std::min({kBatch, most, pool.room()})) {
+    auto& [messages, areas, ancillary, taken] = *batch_;
     for (std::size_t i = 0; i < batch; ++i) {
-      const auto area = line.free_slot(i).receive_area();
+      taken[i] = pool.take();
+      const auto area = pool.at(taken[i]).receive_area();
       areas[i] = {.iov_base = area.data(), .iov_len = area.size()};
       messages[i].msg_hdr.msg_control = ancillary[i].bytes.data();
       messages[i].msg_hdr.msg_controllen = ancillary[i].bytes.size();
     }
-    const int received =
-        recvmmsg(descriptor_, messages.data(), static_cast<unsigned>(batch), MSG_DONTWAIT, nullptr);
-    if (received <= 0) break;
+    const int n = recvmmsg(descriptor_, messages.data(), static_cast<unsigned>(batch), MSG_DONTWAIT, nullptr);
+    const std::size_t received = n > 0 ? static_cast<std::size_t>(n) : 0;
+    for (std::size_t i = batch; i > received; --i) pool.give_back(taken[i - 1]);
+    if (received == 0) return;
     // Arrival times come on CLOCK_REALTIME, which may be set at any time: only the age of a frame is taken
     // from them.
-    const Nanoseconds realtime = clock_now(CLOCK_REALTIME);
-    const Nanoseconds monotonic = monotonic_now();
-    for (std::size_t i = 0; i < static_cast<std::size_t>(received); ++i) {
+    const Duration realtime = clock_now(CLOCK_REALTIME);
+    const Duration monotonic = monotonic_now();
+    for (std::size_t i = 0; i < received; ++i) {
       if ((messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) {
-        // Its slot is the first free one no longer at index 0 for those behind it: they are copied down
-        // below.
         ++oversized_;
+        pool.give_back(taken[i]);
         continue;
       }
       const Arrival arrival = read_ancillary(messages[i].msg_hdr);
-      FrameSlot& slot = line.free_slot(0);
-      const auto* bytes = static_cast<const std::byte*>(areas[i].iov_base);
-      if (bytes != slot.receive_area().data())
-        std::memcpy(slot.receive_area().data(), bytes, messages[i].msg_len);
+      FrameSlot& slot = pool.at(taken[i]);
       slot.begin = FrameSlot::kTagRoom;
       slot.length = messages[i].msg_len;
       if (arrival.vlan_tag) put_tag_back(slot, *arrival.vlan_tag);
-      line.admit(arrival.realtime ? monotonic - (realtime - *arrival.realtime) : monotonic);
-      ++total;
+      const Duration age = arrival.realtime ? realtime - *arrival.realtime : Duration::zero();
+      // Order is the socket's; the two clocks are read one after the other.
+      newest_ = std::max(newest_, monotonic - std::max(age, Duration::zero()));
+      slot.arrived = newest_;
+      ids.push_back(taken[i]);
     }
-    if (static_cast<std::size_t>(received) < batch) break;
+    most -= received;
+    if (received < batch) return;
   }
-  return total;
 }
 
-std::size_t PacketPort::send_from(DelayLine& line, std::size_t count) {
-  std::size_t taken = 0;
-  while (count > 0) {
-    const std::size_t batch = std::min(kBatch, count);
-    auto& [messages, areas, ancillary] = *batch_;
+std::size_t PacketPort::send(FramePool& pool, std::span<const FrameId> ids) {
+  std::size_t taken_by_port = 0;
+  while (!ids.empty()) {
+    const std::size_t batch = std::min(kBatch, ids.size());
+    auto& [messages, areas, ancillary, taken] = *batch_;
     for (std::size_t i = 0; i < batch; ++i) {
-      const auto frame = line.waiting_frame(i).frame();
+      const auto frame = pool.at(ids[i]).frame();
       areas[i] = {.iov_base = frame.data(), .iov_len = frame.size()};
       messages[i].msg_hdr.msg_control = nullptr;
       messages[i].msg_hdr.msg_controllen = 0;
@@ -184,11 +185,10 @@ std::size_t PacketPort::send_from(DelayLine& line, std::size_t count) {
     const int sent = sendmmsg(descriptor_, messages.data(), static_cast<unsigned>(batch), MSG_DONTWAIT);
     // A refused frame is lost as on any full link; the next one gets its own chance.
     const std::size_t done = sent > 0 ? static_cast<std::size_t>(sent) : 1;
-    if (sent > 0) taken += done;
-    line.release(done);
-    count -= done;
+    if (sent > 0) taken_by_port += done;
+    ids = ids.subspan(done);
   }
-  return taken;
+  return taken_by_port;
 }
 
 std::uint64_t PacketPort::take_socket_drops() {
