@@ -34,6 +34,12 @@ inline constexpr std::uint64_t kLeastPassed =
     10;  ///< segments: a packet's worth of tokens may be left at a loss
 inline constexpr std::size_t kMostSlotEnds = 400;  ///< bounds the work to their square
 
+// --- a capacity that falls slowly ---
+inline constexpr double kDriftMost = 0.15;    ///< fallen by more: it jumped
+inline constexpr Duration kDriftTime = 5s;    ///< since it was measured before; longer ago it says nothing
+inline constexpr double kDriftMargin = 0.03;  ///< that a cut takes ahead at the most
+inline constexpr Duration kDriftWait = 5s;    ///< without a further cut, before it is probed for more
+
 // --- queueing delay ---
 inline constexpr Duration kQueueHigh = 8ms;      ///< q_hi at the least
 inline constexpr Duration kQueueTarget = 3ms;    ///< q_t at the least
@@ -57,10 +63,12 @@ inline constexpr double kHeld = 0.9;          ///< S / r from which our rate is 
 
 // --- somebody else's queue, a longer route, the way back ---
 inline constexpr double kAllDelivered = 1.08;  ///< D / S so near one: the path carries what we send
+inline constexpr double kMostDelivered = 0.8;  ///< less: it carries less than that
 inline constexpr double kContrast = 0.85;  ///< S / C at the most at which a queue of ours would have to fall
 inline constexpr double kContrastStep = 0.7;         ///< of S: the second rate that has to show it
 inline constexpr Duration kForeignPauseLeast = 10s;  ///< until it is tried again, then twice as long
 inline constexpr Duration kForeignPauseMost = 60s;
+inline constexpr Duration kForeignMemory = 60s;   ///< after that: a queue is taken for the same
 inline constexpr Duration kForeignMeasured = 1s;  ///< of D, before it is tried again
 inline constexpr double kForeignTried = 0.75;     ///< share of D to go down to then
 inline constexpr int kForeignGoneTicks = 5;
@@ -83,6 +91,10 @@ inline constexpr double kVerifyOdds = 4.6;     ///< |log likelihood ratio| that 
 inline constexpr double kVerifyHelped = 0.85;  ///< remaining share of the loss below which the cut helped
 inline constexpr double kMostHarmless = 0.05;  ///< more is congestion until six cuts have not helped
 inline constexpr int kMostCuts = 6;
+inline constexpr Duration kVerifyEarly =
+    400ms;  ///< after the cut a limit that falls has not fallen below it yet:
+inline constexpr double kVerifyEarlyShare =
+    0.33;  ///< the share of the whole loss ratio that is lost then at the most
 inline constexpr std::uint32_t kVerifySegments = 50;
 inline constexpr double kMostLoss = 0.99;  ///< that a ratio is compared with: its logarithm must be finite
 
@@ -92,7 +104,8 @@ inline constexpr double kMostLoss = 0.99;  ///< that a ratio is compared with: i
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
 inline constexpr double kProbePast = 1.02;  ///< of the known capacity and its error: where a run slows down
 inline constexpr double kLeastStep = 1.01;
-inline constexpr double kProbeMostFirst = 1.16;      ///< towards a capacity that is known badly
+inline constexpr double kProbeMostFirst = 1.16;      ///< towards a capacity that is known badly:
+inline constexpr double kKnownBadly = 0.08;          ///< its error from there on
 inline constexpr Duration kQueueOfSmallStep = 25ms;  ///< the first two make 8 ms a tick, seen within two
 inline constexpr double kProbeNear = 1.08;           ///< of the known capacity: the first two steps
 inline constexpr Duration kProbeRound = 400ms;       ///< of sending, or 3 RTT

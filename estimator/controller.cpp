@@ -72,6 +72,9 @@ void Controller::judge_silence(const SiteMeasurement& m, TimePoint now) {
 }
 
 void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
+  // It gave way for a while, as the queues of others' TCP do, and is back.
+  if (queue_stands() && now < contended_until && limits.adapt)
+    return contend(contended, contended_pause, now);
   if (queue_stands()) return start_drain(decision.rate, now);
   if (high_ticks > 0 && limits.adapt && queue_is_sudden())
     return drain_sudden_queue(decision.rate, kProbeWaitFirst, now);

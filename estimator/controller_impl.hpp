@@ -51,6 +51,7 @@ struct Verify {
   Rate before;
   double loss_before;
   int cuts;
+  Duration probe_wait;  ///< from its end to the next probe
 };
 /// The rate is raised a step; clean rounds follow one another at once.
 struct Probe {
@@ -101,6 +102,8 @@ struct Controller {
   /// hit a site that sends little: once that is no news, unless it contradicts what is known while our rate
   /// is what limits us. A limit that did move shows the same again.
   [[nodiscard]] bool is_doubtful(const Capacity& measured, TimePoint now);
+  /// By what share of itself a capacity that falls slowly will have fallen within a second.
+  [[nodiscard]] double drift_towards(const Capacity& measured) const;
   void in_verify(Verify& s, const SiteMeasurement& m, TimePoint now);
   /// What a probe may lose without a meaning. No more than the loss test itself takes for harmless: on a slow
   /// path it needs seconds to see congestion, and these must not teach that it is usual.
@@ -123,6 +126,7 @@ struct Controller {
   /// it.)
   [[nodiscard]] bool is_unmoved(const Drain& s) const;
   void answer_unmoved(Drain s, TimePoint now);
+  void contend(Rate rate, Duration pause_before, TimePoint now);
   void in_contend(Contend& s, const SiteMeasurement& m, TimePoint now);
   /// The tick's queue as far as it is on the way out, less what a longer route adds.
   void take_queue(const SiteMeasurement& m);
@@ -164,11 +168,14 @@ struct Controller {
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
   Duration probe_wait = kProbeWaitLeast;
   int high_ticks = 0;
-  std::optional<QueueDelay> queue;            ///< of the present tick, see take_queue
-  Duration route{};                           ///< by which the route has become longer than the flows' bases
-  int short_ticks = 0;                        ///< in a row whose queue was less than that
-  double noise_mean = 0, noise_variance = 0;  ///< of q in quiet times, ms and ms^2
-  std::optional<double> quiet_queue;          ///< q of the tick before, if that was quiet, ms
+  Rate contended;  ///< the rate at which somebody else's queue was stood
+  Duration contended_pause{};
+  TimePoint contended_until;        ///< a queue at a rate that stood still is taken for the same until then
+  std::optional<QueueDelay> queue;  ///< of the present tick, see take_queue
+  Duration route{};                 ///< by which the route has become longer than the flows' bases
+  int short_ticks = 0;              ///< in a row whose queue was less than that
+  double noise_mean = 0, noise_variance = 0;    ///< of q in quiet times, ms and ms^2
+  std::optional<double> quiet_queue;            ///< q of the tick before, if that was quiet, ms
   double quiet_segments = 0, quiet_losses = 0;  ///< of HOLD, forgotten over ~20 s
   std::uint64_t jitter = 1;
 };

@@ -45,10 +45,12 @@ void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
   const auto measured = window.policed_capacity(evidence_since, now);
   if (!measured) return loss_test.restart();
   if (cuts == 0 && is_doubtful(*measured, now)) return loss_test.restart();
+  const double drift = drift_towards(*measured);
   learn_capacity(*measured, PathMode::policer);
   const double p = count.ratio();
   const double evidence = loss_test.evidence();
-  const Rate target = std::max(measured->rate * (kGain / (1.0 - loss_test.floor())), limits.floor);
+  const Rate target =
+      std::max(measured->rate * (kGain * (1.0 - drift) / (1.0 - loss_test.floor())), limits.floor);
   if (target >= decision.rate || !limits.adapt) return loss_test.restart();
   change_rate(
       target,
@@ -56,7 +58,16 @@ void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
           "{:.2f} % of {} segments were lost beyond this box while RTT stayed at its base (L = {:.0f})",
           100 * p, count.segments, evidence),
       now);
-  state = Verify{before, p, cuts + 1};
+  state = Verify{before, p, cuts + 1, drift > 0.0 ? kDriftWait : kProbeWaitFirst};
+}
+
+double Controller::drift_towards(const Capacity& measured) const {
+  const auto& known = capacity.value();
+  if (!known || mode != PathMode::policer) return 0.0;
+  const double fallen = 1.0 - measured.rate / known->rate;
+  const double time = seconds(measured.measured - known->measured);
+  if (fallen <= 0.0 || fallen > kDriftMost || time <= 0.0 || time > seconds(kDriftTime)) return 0.0;
+  return std::min(fallen / time, kDriftMargin);
 }
 
 bool Controller::is_doubtful(const Capacity& measured, TimePoint now) {
@@ -84,12 +95,13 @@ void Controller::in_verify(Verify& s, const SiteMeasurement& m, TimePoint now) {
     change_rate(s.before, "too little was sent since the cut to tell whether it helped", now);
     return hold(now + kProbeWaitLeast);
   }
-  if (odds < -kVerifyOdds) return hold(now + kProbeWaitFirst);
+  if (odds < -kVerifyOdds) return hold(now + s.probe_wait);
   if (odds < kVerifyOdds && !late) return;
-  // A limit that went on falling: what passes after a loss is less than what is sent. Loss that comes by
-  // chance hides no limit.
-  const auto limit = window.policed_capacity(fresh_from, now);
-  const bool falls = limit && limit->rate < window.sent(fresh_from, now) * (1.0 - count.ratio() / 2);
+  // Under a limit that goes on falling the cut helped at first. Against loss that comes by chance it never
+  // does.
+  const LossCount early = window.loss(fresh_from, fresh_from + kVerifyEarly);
+  const bool falls = early.segments >= kVerifySegments && window.mature_until() > fresh_from + kVerifyEarly &&
+                     early.ratio() < kVerifyEarlyShare * count.ratio();
   const double remaining =
       (count.ratio() - loss_test.floor()) / std::max(1e-9, s.loss_before - loss_test.floor());
   // Less than before, or more than any path loses by itself: not down far enough yet.

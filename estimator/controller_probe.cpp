@@ -19,7 +19,7 @@ void Controller::raise(Probe& s, TimePoint now) {
   // The last capacity measured may still hold: go just past it first, and on in small steps.
   if (const auto& known = capacity.value()) {
     // A capacity that is not known well is as likely a little more: there at once.
-    if (first)
+    if (first && known->relative_error >= kKnownBadly)
       next = std::max(next, std::min(known->rate * (1.0 + known->relative_error), s.clean * kProbeMostFirst));
     const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
     if (s.clean < past && next > past) {
@@ -113,7 +113,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
         fmt::format("{:.2f} % of {} segments of the probe were lost: the path now carries {:.1f} Mbit/s",
                     100 * count.ratio(), count.segments, measured->rate.mbps()),
         now);
-    state = Verify{s.run_start, count.ratio(), 1};
+    state = Verify{s.run_start, count.ratio(), 1, kProbeWaitFirst};
     return;
   }
   // Unless the losses tell what the path carries, the last clean round does; a full bucket may have

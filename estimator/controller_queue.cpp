@@ -147,8 +147,9 @@ bool Controller::is_unmoved(const Drain& s) const {
   const Duration expected = from_seconds((1.0 - share) * seconds(queue->sent_to - s.first_sent));
   if (expected < std::max(*s.first_queue / 4, q_high() / 2)) return false;
   if (*s.first_queue - queue->q > expected / 3) return false;
+  // Of a queue of ours more comes out than we send. (Somebody else's may still grow, and drop some of ours.)
   const auto delivered = window.delivered(fresh_from + base + queue->q);
-  return delivered && *delivered <= sent * kAllDelivered && *delivered >= sent * (2 - kAllDelivered);
+  return delivered && *delivered <= sent * kAllDelivered && *delivered >= sent * kMostDelivered;
 }
 
 void Controller::answer_unmoved(Drain s, TimePoint now) {
@@ -162,9 +163,16 @@ void Controller::answer_unmoved(Drain s, TimePoint now) {
     state = s;
     return;
   }
-  const Duration pause = std::clamp<Duration>(2 * s.pause, kForeignPauseLeast, kForeignPauseMost);
-  change_rate(s.before, "the provider's queue does not answer to our rate: it is somebody else's", now);
+  contend(s.before, s.pause, now);
+}
+
+void Controller::contend(Rate rate, Duration pause_before, TimePoint now) {
+  const Duration pause = std::clamp<Duration>(2 * pause_before, kForeignPauseLeast, kForeignPauseMost);
+  change_rate(rate, "the provider's queue does not answer to our rate: it is somebody else's", now);
   mode = PathMode::buffer;
+  contended = decision.rate;
+  contended_pause = pause;
+  contended_until = now + pause + kForeignMemory;
   state = Contend{.until = now + pause, .pause = pause, .steady_since = now};
 }
 
@@ -198,7 +206,7 @@ void Controller::in_contend(Contend& s, const SiteMeasurement& m, TimePoint now)
   const auto measured = window.buffered_capacity(now - kForeignMeasured, q_target());
   if (!measured) return;
   drain(Drain{.capacity = *measured,
-              .before = decision.rate,
+              .before = contended,
               .least = kForeignTried,
               .probe_wait = kProbeWaitFirst,
               .pause = s.pause},

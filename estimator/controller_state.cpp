@@ -28,8 +28,8 @@ void list(A& archive, Drain& drain) {
 }
 template <class A>
 void list(A& archive, Verify& verify) {
-  auto& [before, loss_before, cuts] = verify;
-  archive(before, loss_before, cuts);
+  auto& [before, loss_before, cuts, probe_wait] = verify;
+  archive(before, loss_before, cuts, probe_wait);
 }
 template <class A>
 void list(A& archive, Probe& probe) {
@@ -58,12 +58,13 @@ template <class A>
 void list(A& archive, Controller& controller) {
   // `queue` is of one tick: the next one begins with its own.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from,
-                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, high_ticks, queue,
-                          route, short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments,
-                          quiet_losses, jitter] = controller;
+                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, high_ticks,
+                          contended, contended_pause, contended_until, queue, route, short_ticks, noise_mean,
+                          noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
-          doubted, last_tcp, base, probe_wait, high_ticks, route, short_ticks, noise_mean, noise_variance,
-          quiet_queue, quiet_segments, quiet_losses, jitter);
+          doubted, last_tcp, base, probe_wait, high_ticks, contended, contended_pause, contended_until, route,
+          short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter);
+  archive.require(contended_pause >= Duration::zero() && contended_pause <= kForeignPauseMost);
   // In milliseconds, and made into durations.
   constexpr double kMostNoise = 1e9;
   archive.require(noise_mean <= kMostNoise && noise_mean >= -kMostNoise && noise_variance >= 0 &&
