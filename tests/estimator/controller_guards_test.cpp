@@ -220,6 +220,84 @@ TEST(ControllerGuards, AProbeOfWhichNothingComesBackProvesNothing) {
   EXPECT_EQ(c.decision().rate, before) << c.decision().reason;
 }
 
+// What was sent into the silence was lost in it, and what was sent around its end may have been: a reroute is
+// not congestion.
+TEST(ControllerGuards, WhatWasSentAroundAnOutageIsNoEvidence) {
+  SiteController c(kLimits, Rate::mbps(60), at(0));
+  constexpr double kSilent = 2;
+  constexpr double kBack = 4;
+  constexpr double kBase = 0.2;
+  bool out = false;
+  for (int i = 1; i <= 60; ++i) {
+    const double now = 0.1 * i;
+    const double sent = now - 0.1;
+    // Half a tick within the blind time is its own: a cohort that begins in it is left out whole.
+    const bool lossy = sent > kSilent - kBase && sent < kBack + 1.9 * kBase;
+    ControlInput input = tick(now, 50, 500, lossy ? 250 : 0);
+    SiteMeasurement& m = input.measured;
+    m.rtt = RttSummary{.base = std::chrono::milliseconds(200)};
+    m.last_ack = at(now <= kSilent || now > kBack ? now - 0.01 : kSilent);
+    if (now > kSilent && now <= kBack) {
+      m.unanswered_since = at(kSilent + 0.01);
+      m.mature.clear();
+    }
+    const RateDecision& d = c.step(input, at(now));
+    ASSERT_EQ(d.rate, Rate::mbps(60)) << "at " << now << ": " << d.reason;
+    if (out && d.state == ControlState::hold && now < kBack + 0.15) {
+      EXPECT_EQ(d.loss_segments, 0U) << "of the cohorts from before it, at " << now;
+    }
+    out = out || d.state == ControlState::outage;
+  }
+  EXPECT_TRUE(out);
+}
+
+TEST(ControllerGuards, TwoTicksOfAQueueAreNoEvidence) {
+  for (const int ticks : {2, 3}) {
+    SiteController c(kLimits, Rate::mbps(100), at(0));
+    bool cut = false;
+    for (int i = 1; i <= 20; ++i) {
+      const double now = 0.1 * i;
+      const bool stands = i > 4 && i <= 4 + ticks;
+      const ControlInput input =
+          queued(tick(now, 90, 700, 0), std::chrono::milliseconds(stands ? 20 : 0), 90);
+      cut = cut || c.step(input, at(now)).rate < Rate::mbps(100);
+    }
+    EXPECT_EQ(cut, ticks == 3) << ticks << " ticks: " << c.decision().reason;
+  }
+}
+
+TEST(ControllerGuards, AQueueOnTheWayBackChangesNothing) {
+  for (const std::uint32_t told_apart : {2U, 50U}) {
+    SiteController c(kLimits, Rate::mbps(100), at(0));
+    bool cut = false;
+    for (int i = 1; i <= 20; ++i) {
+      const double now = 0.1 * i;
+      ControlInput input = queued(tick(now, 90, 700, 0), std::chrono::milliseconds(20), 90);
+      input.measured.queue_by_way = QueueByWay{.forward = Duration::zero(),
+                                               .reverse = std::chrono::milliseconds(20),
+                                               .within = std::chrono::milliseconds(1),
+                                               .samples = told_apart};
+      cut = cut || c.step(input, at(now)).rate < Rate::mbps(100);
+    }
+    EXPECT_EQ(cut, told_apart == 2) << told_apart << " samples: " << c.decision().reason;
+  }
+}
+
+// One or two echoes a tick are a marking path's ordinary hum, or a forger's.
+TEST(ControllerGuards, AFewMarksAreNoEvidence) {
+  for (const std::uint32_t marks : {2U, 3U}) {
+    SiteController c(kLimits, Rate::mbps(100), at(0));
+    bool cut = false;
+    for (int i = 1; i <= 20; ++i) {
+      const double now = 0.1 * i;
+      ControlInput input = queued(tick(now, 90, 700, 0), std::chrono::milliseconds(5), 90);
+      input.measured.ece_echoes = marks;
+      cut = cut || c.step(input, at(now)).rate < Rate::mbps(100);
+    }
+    EXPECT_EQ(cut, marks == 3) << marks << " marks a tick: " << c.decision().reason;
+  }
+}
+
 // The bucket lets a probe's first step through whatever the limit: a step that long bets on it costs what it
 // overshoots.
 TEST(ControllerGuards, ATokenBucketDoesNotLeadAProbeFarPastTheLimit) {
