@@ -3,8 +3,9 @@
 #include <fstream>
 #include <iostream>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
 
 #include "proving/path/scenario.hpp"
 #include "proving/path/truth.hpp"
@@ -24,8 +25,8 @@ void write_decisions(const std::string& path, const weir::proving::Scenario& sce
   std::ofstream out(path);
   out << "time_s,site,rate_bps,reason\n";
   for (const auto& d : decisions)
-    out << fmt::format("{:.3f},{},{},{}\n", weir::seconds(d.at.time_since_epoch()), scenario.sites[d.site].name,
-                       d.rate.bps(), quoted(d.reason));
+    out << fmt::format("{:.3f},{},{},{}\n", weir::seconds(d.at.time_since_epoch()),
+                       scenario.sites[d.site].name, d.rate.bps(), quoted(d.reason));
 }
 
 }  // namespace
@@ -51,8 +52,10 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     const auto scenario = weir::proving::scaled(weir::proving::load_scenario(file), scale);
-    if (std::any_of(scenario.loads.begin(), scenario.loads.end(), [](const auto& l) { return l.congestion == "bbr"; })) {
-      std::cerr << "weir_sim: ns-3.37's bbr decays by itself after its first losses: bbr is tried on real kernels\n";
+    if (std::any_of(scenario.loads.begin(), scenario.loads.end(),
+                    [](const auto& l) { return l.congestion == "bbr"; })) {
+      std::cerr << "weir_sim: ns-3.37's bbr decays by itself after its first losses: bbr is tried on real "
+                   "kernels\n";
       return kSkipped;
     }
     weir::proving::World world(scenario, law, seed);
