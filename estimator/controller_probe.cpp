@@ -19,7 +19,7 @@ void Controller::raise(Probe& s, TimePoint now) {
   // The last capacity measured may still hold: go just past it first, and on in small steps.
   if (const auto& known = capacity.value()) {
     // A capacity that is not known well is as likely a little more: there at once.
-    if (first && known->relative_error >= kKnownBadly)
+    if (first && known->relative_error >= kKnownBadly && now - known->measured < kKnownLately)
       next = std::max(next, std::min(known->rate * (1.0 + known->relative_error), s.clean * kProbeMostFirst));
     const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
     if (s.clean < past && next > past) {

@@ -300,6 +300,10 @@ SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
   if (d.state == ControlState::outage) {
     s.degraded.push_back({"outage", "no host of this site answers; the rate is held"});
   }
+  if (d.state == ControlState::contend) {
+    s.degraded.push_back(
+        {"foreign_queue", "the provider's queue is somebody else's; the rate does not yield to it"});
+  }
   if (d.mode == PathMode::blind) {
     s.degraded.push_back({"blind", "no TCP to learn from; the rate is held"});
   }

@@ -20,44 +20,62 @@ TimePoint at(double s) {
 
 TEST(LossTest, CleanCohortsNeverFire) {
   LossTest test;
-  for (int i = 0; i < 10'000; ++i) test.add(0, 400);
+  for (int i = 0; i < 10'000; ++i) test.add(0, 400, 0);
   EXPECT_EQ(test.evidence(), 0.0);
   EXPECT_FALSE(test.fires());
 }
 
 TEST(LossTest, CongestionFiresWithinACohortOrTwo) {
   LossTest test;
-  test.add(40, 400);
-  test.add(40, 400);
+  test.add(40, 400, 10);
+  test.add(40, 400, 10);
   EXPECT_TRUE(test.fires());
 }
 
 TEST(LossTest, FewPacketsCannotMoveIt) {
   LossTest test;
-  for (int i = 0; i < 5; ++i) test.add(1, 3);
+  for (int i = 0; i < 5; ++i) test.add(1, 3, 1);
   EXPECT_FALSE(test.fires());
 }
 
 TEST(LossTest, ALearntFloorMutesLossOfThatSizeAndExpires) {
   LossTest test;
   test.set_floor(0.02, at(0));
-  for (int i = 0; i < 1000; ++i) test.add(8, 400);
+  for (int i = 0; i < 1000; ++i) test.add(8, 400, 8);
   EXPECT_FALSE(test.fires());
   test.expire(at(601));
-  for (int i = 0; i < 1000; ++i) test.add(8, 400);
+  for (int i = 0; i < 1000; ++i) test.add(8, 400, 8);
   EXPECT_TRUE(test.fires());
 }
 
 TEST(LossTest, LearnsThatLossesComeOneByOne) {
   LossTest test;
-  for (int i = 0; i <= 600; ++i) test.learn(i % 2 == 0 ? 1 : 0, 400, at(i * 0.1));
-  EXPECT_DOUBLE_EQ(test.dispersion(), 1.0);
+  EXPECT_EQ(test.dispersion(), kInitialDispersion) << "until they are known they come in bursts";
+  for (int i = 0; i <= 600; ++i) {
+    test.add(i % 2 == 0 ? 1 : 0, 400, i % 2 == 0 ? 1 : 0);
+    test.learn(i % 2 == 0 ? 1 : 0, 400, at(i * 0.1));
+  }
+  EXPECT_NEAR(test.dispersion(), 1.0, 0.5);
+}
+
+TEST(LossTest, LossesApartActSoonerThanAsManyInOneEvent) {
+  LossTest apart;
+  LossTest burst;
+  for (int i = 0; i < 3; ++i) {
+    apart.add(5, 160, 5);
+    burst.add(5, 160, i == 0 ? 1 : 0);
+  }
+  EXPECT_TRUE(apart.fires());
+  EXPECT_FALSE(burst.fires());
 }
 
 TEST(LossTest, LearnsThatLossesComeInBursts) {
   LossTest test;
-  for (int i = 0; i <= 600; ++i) test.learn(i % 20 == 0 ? 10 : 0, 400, at(i * 0.1));
-  EXPECT_NEAR(test.dispersion(), 9.5, 0.5);
+  for (int i = 0; i <= 600; ++i) {
+    test.add(i % 20 == 0 ? 10 : 0, 400, i % 20 == 0 ? 1 : 0);
+    test.learn(i % 20 == 0 ? 10 : 0, 400, at(i * 0.1));
+  }
+  EXPECT_NEAR(test.dispersion(), 9.7, 0.5);
 }
 
 TEST(Statistics, WilsonUpperBoundMatchesTheTextbook) {
@@ -134,9 +152,13 @@ Cohort policed(
   return c;
 }
 
+void add(ControlWindow& window, const ControlInput& input, TimePoint now) {
+  window.add(input, input.measured.queue, now);
+}
+
 std::optional<Capacity> capacity_of(std::vector<Cohort> cohorts) {
   ControlWindow w;
-  w.add(tick(1.0, 0, std::move(cohorts)), at(1.0));
+  add(w, tick(1.0, 0, std::move(cohorts)), at(1.0));
   return w.policed_capacity(at(0), at(1));
 }
 
@@ -217,18 +239,18 @@ TEST(Known, ANewFigureRefinesWhatItAgreesWithAndReplacesWhatItContradicts) {
 
 TEST(Window, CapacityIsUnknownWithoutLossOrQueue) {
   ControlWindow w;
-  w.add(tick(0.1, 80, {cohort(0.0, 700, 0)}), at(0.1));
+  add(w, tick(0.1, 80, {cohort(0.0, 700, 0)}), at(0.1));
   EXPECT_FALSE(w.policed_capacity(at(0), at(1)));
   EXPECT_FALSE(w.buffered_capacity(at(0), std::chrono::milliseconds(3)));
 }
 
 TEST(Window, DemandNeedsTheWholeSpan) {
   ControlWindow w;
-  for (int i = 1; i <= 4; ++i) w.add(tick(0.1 * i, 50), at(0.1 * i));
+  for (int i = 1; i <= 4; ++i) add(w, tick(0.1 * i, 50), at(0.1 * i));
   EXPECT_FALSE(w.demand(Rate::mbps(50), 0.95, std::chrono::milliseconds(500), at(0.4)));
-  for (int i = 5; i <= 6; ++i) w.add(tick(0.1 * i, 50), at(0.1 * i));
+  for (int i = 5; i <= 6; ++i) add(w, tick(0.1 * i, 50), at(0.1 * i));
   EXPECT_TRUE(w.demand(Rate::mbps(50), 0.95, std::chrono::milliseconds(500), at(0.6)));
-  w.add(tick(0.7, 5), at(0.7));
+  add(w, tick(0.7, 5), at(0.7));
   EXPECT_FALSE(w.demand(Rate::mbps(50), 0.95, std::chrono::milliseconds(500), at(0.7)));
 }
 
