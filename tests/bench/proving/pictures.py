@@ -24,7 +24,7 @@ def draw(out: Path, name: str, first_seeds: dict[str, Result]) -> None:
     height = sum(TALL.values()) + rows * ROW_HEIGHT
     blocks = "".join(_block(law, r) for law, r in first_seeds.items())
     script = [f'set terminal svg size {WIDTH},{height} font "sans,10"', f'set output "{out / (name + ".svg")}"', blocks,
-              "set multiplot", f"set xrange [0:{len(weir.seconds['time'])}]", "set grid y", "set key outside right"]
+              "set multiplot", "set lmargin 9", "set rmargin 20", f"set xrange [0:{len(weir.seconds['time'])}]", "set grid y", "set key outside right"]
     top = height
     for panel, tall in TALL.items():
         top -= tall
@@ -67,9 +67,12 @@ def _rates(result: Result, titled: bool) -> str:
 
 
 def _top(weir: Result) -> float:
-    """Of the rates' axis: what is shaped to, or what is there, and some more."""
-    most = [max(weir.seconds[f"{name}_shaped_bps"]) for name in _sites(weir)]
-    return 1.1 * max([*most, max(weir.seconds["capacity_bps"]) if weir.limited else 0.0]) / 1e6
+    """Of the rates' axis: what is shaped to, or what is there, and some more; not all that the start may be above it."""
+    most = max(max(weir.seconds[f"{name}_shaped_bps"]) for name in _sites(weir))
+    if weir.limited:
+        capacity = max(weir.seconds["capacity_bps"])
+        most = min(max(most, capacity), 2 * capacity)
+    return 1.1 * most / 1e6
 
 
 def _panel(panel: str, name: str, weir: Result) -> list[str]:
@@ -77,13 +80,13 @@ def _panel(panel: str, name: str, weir: Result) -> list[str]:
         return [f'set title "{name}: Weir, seed {weir.run.seed}"', 'set ylabel "Mbit/s"', f"set yrange [0:{_top(weir):.4g}]",
                 _rates(weir, titled=True), "unset title"]
     unit, column, color = ("queue, ms", 3, "#cc6600") if panel == "queue" else ("loss, %", 4, "#cc0000")
-    return [f'set ylabel "{unit}"', "set yrange [0:*<1]" if panel == "loss" else "set yrange [0:*]",
+    return [f'set ylabel "{unit}"', "set yrange [0:1<*]",
             f'plot {_data(weir)} using 1:{column} with impulses lc rgb "{color}" title "{panel}"']
 
 
 def _small(law: str, result: Result, weir: Result) -> list[str]:
-    said = f"loss {100 * result.loss:.2f} %, queue {result.queue_p95_ms:.0f} ms"
+    said = f"lost {100 * result.loss:.2f} %, {result.queue_p95_ms:.0f} ms"
     if result.limited:
         said = f"{100 * result.utilisation:.0f} %, {said}"
-    return ["unset key", "unset ylabel", "set ytics font ',8'", "set xtics font ',8'",
-            f'set title "{law}: {said}" font ",8"', f"set yrange [0:{_top(weir):.4g}]", _rates(result, titled=False)]
+    return ["unset key", "unset ylabel", "set lmargin 6", "set rmargin 1", "set ytics font ',8'", "set xtics font ',8'",
+            f'set title "{law}: {said}" font ",7"', f"set yrange [0:{_top(weir):.4g}]", _rates(result, titled=False)]
