@@ -99,6 +99,7 @@ def parsed() -> argparse.Namespace:
                         help=f"scenarios of at most {QUICK_S} s, one seed of Weir and of what its goals refer to; fails "
                         "only for goals that are not known to be missed")
     parser.add_argument("--real", action="store_true", help="on real kernels (as root; a scenario takes its length)")
+    parser.add_argument("--kept", action="store_true", help="tell what was run before, run nothing")
     parser.add_argument("--fresh", action="store_true", help="run what is kept as well")
     parser.add_argument("--parallel", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="for CSV and pictures (default, but for --quick: under the temporary folder)")
@@ -129,6 +130,10 @@ def main() -> int:
         print(f"no such scenario or law; laws are {', '.join(names)}", file=sys.stderr)
         return 2
     runs = wanted(arguments, found, laws)
+    if arguments.kept:
+        results = Runner.kept(runs)
+        print(f"{len(results)} of {len(runs)} runs are kept")
+        return tell(arguments, found, laws, results)
     results = Runner(1 if arguments.real else arguments.parallel).results(runs, arguments.fresh)
     code = tell(arguments, found, laws, results)
     if len(results) < len(runs):

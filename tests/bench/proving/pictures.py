@@ -33,7 +33,10 @@ def draw(out: Path, name: str, first_seeds: dict[str, Result]) -> None:
         bottom = (rows - 1 - i // COLUMNS) * ROW_HEIGHT
         script += [f"set size {1 / COLUMNS:.4f},{ROW_HEIGHT / height:.4f}",
                    f"set origin {i % COLUMNS / COLUMNS:.4f},{bottom / height:.4f}", *_small(law, first_seeds[law], weir)]
-    subprocess.run(["gnuplot"], input="\n".join([*script, "unset multiplot", ""]), text=True, check=True)
+    done = subprocess.run(["gnuplot"], input="\n".join([*script, "unset multiplot", ""]), text=True, capture_output=True,
+                          check=False)
+    if done.returncode != 0:  # else it only warns of empty curves
+        raise SystemExit(f"gnuplot: {done.stderr.strip()}")
 
 
 def _sites(result: Result) -> list[str]:

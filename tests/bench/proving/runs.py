@@ -93,7 +93,7 @@ class Run:
                    "--series", str(series)]
         if self.real:
             return [sys.executable, str(SOURCE / "tests/lab/scenario.py"), *options, "--tries", "3"]
-        return ["nice", str(built("proving/sim/weir_sim")), *options]
+        return [str(built("proving/sim/weir_sim")), *options]
 
 
 class Result:
@@ -217,6 +217,10 @@ class Runner:
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
         self._ended = False
+
+    @staticmethod
+    def kept(runs: Iterable[Run]) -> list[Result]:
+        return [Result(run, json.loads(run.kept_at().read_text())) for run in runs if run.kept_at().exists()]
 
     def results(self, runs: Iterable[Run], fresh: bool = False) -> list[Result]:
         """Of all runs; those that failed are told and left out."""
