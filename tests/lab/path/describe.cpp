@@ -33,6 +33,11 @@ json::object describe(const proving::Scenario& scenario) {
                                  {"ceiling_bps", s.ceiling.bps()},
                                  {"start_bps", s.start.bps()},
                                  {"contract_bps", s.contract.bps()}});
+  json::array links;
+  for (const proving::ScenarioLink& l : scenario.links)
+    links.push_back(json::object{{"name", l.name},
+                                 {"back", l.back},
+                                 {"limited", !std::holds_alternative<proving::Unlimited>(l.settings.limit)}});
   json::array loads;
   for (const Load& l : scenario.loads) loads.push_back(describe_load(l, scenario));
   json::array restarts;
@@ -43,8 +48,10 @@ json::object describe(const proving::Scenario& scenario) {
           {"warm_up_s", seconds(scenario.warm_up)},
           {"local_loss", scenario.local_loss},
           {"sites", std::move(sites)},
+          {"links", std::move(links)},
           {"loads", std::move(loads)},
-          {"restarts_s", std::move(restarts)}};
+          {"restarts_s", std::move(restarts)},
+          {"simulate_scale", scenario.simulate_scale}};
 }
 
 }  // namespace weir::lab

@@ -17,6 +17,7 @@ loads:
   - {kind: tcp, flows: 3, congestion: newreno, way: back, rtt: 7ms, bytes: 100, pause: 2s, until: 60s}
   - {kind: udp, foreign: true, priority: true, rate: 1mbit, frame: 200, from: 4s}
 events: [{at: 60s, do: restart}]
+simulate: {scale: 0.2}
 )",
                                          "x");
   const auto told = describe(s);
@@ -25,6 +26,10 @@ events: [{at: 60s, do: restart}]
   EXPECT_EQ(told.at("local_loss").as_double(), 0.01);
   EXPECT_EQ(told.at("restarts_s").at(0).as_double(), 60.0);
   EXPECT_EQ(told.at("sites").at(0).at("contract_bps").as_uint64(), 2'000'000U);
+  EXPECT_EQ(told.at("links").at(0).at("name"), "path");
+  EXPECT_FALSE(told.at("links").at(0).at("limited").as_bool());
+  EXPECT_FALSE(told.at("links").at(0).at("back").as_bool());
+  EXPECT_EQ(told.at("simulate_scale").as_double(), 0.2);
   const auto& tcp = told.at("loads").at(0).as_object();
   EXPECT_EQ(tcp.at("kind"), "tcp");
   EXPECT_EQ(tcp.at("site"), "a");

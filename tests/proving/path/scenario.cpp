@@ -170,7 +170,7 @@ class Reader {
 
   Scenario scenario() {
     expect_keys(root_, {"name", "number", "about", "length", "warm_up", "sites", "links", "extra_delay",
-                        "jitter", "reorder", "local_loss", "loads", "events"});
+                        "jitter", "reorder", "local_loss", "loads", "events", "simulate"});
     for (const char* key : {"sites", "links", "loads"}) list(required(root_, key));
     result_.name = text_of(required(root_, "name"));
     result_.length = duration(required(root_, "length"));
@@ -184,6 +184,7 @@ class Reader {
     for (const YAML::Node& n : root_["links"]) link(n);
     for (const YAML::Node& n : root_["loads"]) load(n);
     for (const YAML::Node& n : list(root_["events"])) event(n);
+    if (const auto n = root_["simulate"]) simulate(n);
     if (result_.sites.empty()) fail(root_["sites"], "no site");
     if (result_.warm_up >= result_.length)
       fail(root_["warm_up"], "nothing is left of the length to be scored");
@@ -263,6 +264,14 @@ class Reader {
     expect_keys(node, {"at", "do"});
     if (text_of(required(node, "do")) != "restart") fail(node["do"], "the one thing to do is restart");
     result_.events.push_back({duration(required(node, "at")), BoxEvent::Kind::restart});
+  }
+
+  void simulate(const YAML::Node& node) {
+    expect_keys(node, {"scale"});
+    const YAML::Node scale = required(node, "scale");
+    result_.simulate_scale = number(scale, text_of(scale));
+    if (result_.simulate_scale < 0.001 || result_.simulate_scale > 1000.0)
+      fail(scale, fmt::format("'{}' is not between 0.001 and 1000", scale.Scalar()));
   }
 
   YAML::Node root_;

@@ -72,6 +72,7 @@ struct Scenario {
   double local_loss = 0.0;          ///< within the box, before the tap
   std::vector<Load> loads;
   std::vector<BoxEvent> events;
+  double simulate_scale = 1.0;  ///< of all rates, where the simulator runs it and nobody says otherwise
 };
 
 /// What a site may have at an instant: the least of its links, less the UDP of others on shared ones, within

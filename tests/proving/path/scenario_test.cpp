@@ -32,6 +32,7 @@ reorder: 1%
 local_loss: 0.5%
 events:
   - {at: 60s, do: restart}
+simulate: {scale: 0.2}
 )";
 
 TEST(ScenarioFile, SaysAllThatThereIs) {
@@ -72,6 +73,7 @@ TEST(ScenarioFile, SaysAllThatThereIs) {
   EXPECT_EQ(s.local_loss, 0.005);
   ASSERT_EQ(s.events.size(), 1U);
   EXPECT_EQ(s.events[0].at, 60s);
+  EXPECT_EQ(s.simulate_scale, 0.2);
 }
 
 struct Fault {
@@ -111,6 +113,9 @@ TEST(ScenarioFile, TellsTheLineOfEachFault) {
            {"frame: 200", "frame: 20", "line 15:", "udp needs a rate and a frame"},
            {"until: 2.5s", "until: 1s", "line 15:", "ends before it begins"},
            {"do: restart", "do: explode", "line 21:", "restart"},
+           {"scale: 0.2", "scale: 0", "line 22:", "is not between"},
+           {"scale: 0.2", "scale: fast", "line 22:", "is no number"},
+           {"{scale: 0.2}", "{}", "line 22:", "'scale' is missing"},
            {"events:\n", "events: now\n#", "line 20:", "a list is expected"},
        }) {
     std::string text(kWhole);

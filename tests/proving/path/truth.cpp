@@ -78,7 +78,9 @@ std::vector<Settling> settlings(const Scenario& scenario, const Truth& truth, st
   std::vector<Settling> found;
   std::vector<std::size_t> jumps{0};
   for (std::size_t b = 1; b < bins.size(); ++b) {
-    if (std::abs(limit[b] / limit[b - 1] - 1.0) > 2 * kSettled) jumps.push_back(b);
+    const bool restarted = std::any_of(scenario.events.begin(), scenario.events.end(),
+                                       [&](const BoxEvent& e) { return bin_of(e.at) == b; });
+    if (restarted || std::abs(limit[b] / limit[b - 1] - 1.0) > 2 * kSettled) jumps.push_back(b);
   }
   const std::size_t stays = bin_of(kStays);
   for (std::size_t j = 0; j < jumps.size(); ++j) {
@@ -99,24 +101,21 @@ std::vector<Settling> settlings(const Scenario& scenario, const Truth& truth, st
   return found;
 }
 
-int back_offs(const Scenario& scenario, const std::vector<SiteBin>& bins) {
+std::vector<Duration> back_offs(const Scenario& scenario, const std::vector<SiteBin>& bins) {
   constexpr std::size_t kStride = 10;  // the rate changes ten times a second at most
   const std::size_t memory = bin_of(kBackOffMemory);
-  int count = 0;
+  std::vector<Duration> found;
   bool below = false;
-  std::size_t last = 0;
   for (std::size_t b = bin_of(scenario.warm_up); b < bins.size(); b += kStride) {
     std::vector<double> before;
     for (std::size_t i = b > memory ? b - memory : 0; i < b; i += kStride)
       before.push_back(bins[i].shaped_bps);
     const bool now_below = !before.empty() && bins[b].shaped_bps < kBackOff * quantile(before, 0.5);
-    if (now_below && !below && (count == 0 || b - last > bin_of(kBackOffApart))) {
-      ++count;
-      last = b;
-    }
+    const Duration at = static_cast<std::int64_t>(b) * kBin;
+    if (now_below && !below && (found.empty() || at - found.back() > kBackOffApart)) found.push_back(at);
     below = now_below;
   }
-  return count;
+  return found;
 }
 
 SiteScore score_site(const Scenario& scenario, const Truth& truth, std::size_t site) {
@@ -190,12 +189,15 @@ std::string to_json(const Score& score) {
                                    {"to_bps", j.to_bps},
                                    {"seconds", j.seconds ? json::value(*j.seconds) : json::value(nullptr)}});
     }
+    json::array back_offs;
+    for (const Duration at : s.back_offs) back_offs.push_back(seconds(at));
     sites.push_back(json::object{{"name", s.name},
                                  {"sent_bps", s.sent_bps},
                                  {"received_bps", s.received_bps},
                                  {"shaped_least_bps", s.shaped_least_bps},
                                  {"shaped_most_bps", s.shaped_most_bps},
-                                 {"back_offs", s.back_offs},
+                                 {"back_offs", s.back_offs.size()},
+                                 {"back_offs_at_s", std::move(back_offs)},
                                  {"settlings", std::move(jumps)}});
   }
   const auto optional = [](const std::optional<double>& v) {

@@ -56,7 +56,8 @@ struct LinkScore {
   double random_loss = 0.0;
   double queue_p50_ms = 0.0, queue_p95_ms = 0.0, queue_most_ms = 0.0;
 };
-/// After a jump of the capacity that a site had to follow.
+/// After a jump of the capacity that a site had to follow, or a restart of the box (from and to are the
+/// same).
 struct Settling {
   Duration at{};
   double from_bps = 0.0, to_bps = 0.0;
@@ -67,7 +68,8 @@ struct SiteScore {
   std::string name;
   double sent_bps = 0.0, received_bps = 0.0;
   double shaped_least_bps = 0.0, shaped_most_bps = 0.0;
-  int back_offs = 0;  ///< times that the rate fell under 0.95 of its own median of the ten seconds before
+  std::vector<Duration>
+      back_offs{};  ///< when the rate fell under 0.95 of its own median of the ten seconds before
   std::vector<Settling> settlings{};
 };
 struct Score {

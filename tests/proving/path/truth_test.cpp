@@ -179,7 +179,21 @@ TEST(Scoring, ABackOffIsAFallBelowTheRatesOwnMedian) {
   dip(20s, 20200ms, 80e6);  // two
   dip(20500ms, 21s, 80e6);  // the same once more
   dip(30s, 30300ms, 94e6);  // three
-  EXPECT_EQ(weir::proving::score(s, t).sites[0].back_offs, 3);
+  const std::vector<Duration> found{15s, 20s, 30s};
+  EXPECT_EQ(weir::proving::score(s, t).sites[0].back_offs, found);
+}
+
+TEST(Scoring, ARestartIsSomethingToSettleFrom) {
+  Scenario s = scenario();
+  s.links[0].settings.capacity = Schedule(100e6);
+  s.events.push_back({25s, BoxEvent::Kind::restart});
+  Truth t = ideal(s);
+  for (std::size_t b = bin(25s); b < bin(28s); ++b) t.sites[0][b].shaped_bps = 50e6;
+  const auto settlings = weir::proving::score(s, t).sites[0].settlings;
+  ASSERT_EQ(settlings.size(), 2U);
+  EXPECT_EQ(settlings[1].at, 25s);
+  EXPECT_EQ(settlings[1].from_bps, settlings[1].to_bps);
+  EXPECT_EQ(settlings[1].seconds, 3.0);
 }
 
 TEST(Scoring, PriorityDelayIsOverTheLeastAndWhatIsLateAtTheEndIsNotLost) {

@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <fstream>
 #include <iostream>
+#include <optional>
+
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include "proving/path/scenario.hpp"
 #include "proving/path/truth.hpp"
@@ -24,8 +26,8 @@ void write_decisions(const std::string& path, const weir::proving::Scenario& sce
   std::ofstream out(path);
   out << "time_s,site,rate_bps,reason\n";
   for (const auto& d : decisions)
-    out << fmt::format("{:.3f},{},{},{}\n", weir::seconds(d.at.time_since_epoch()), scenario.sites[d.site].name,
-                       d.rate.bps(), quoted(d.reason));
+    out << fmt::format("{:.3f},{},{},{}\n", weir::seconds(d.at.time_since_epoch()),
+                       scenario.sites[d.site].name, d.rate.bps(), quoted(d.reason));
 }
 
 }  // namespace
@@ -35,24 +37,35 @@ int main(int argc, char** argv) {
   std::string file;
   std::string law = "weir";
   std::uint32_t seed = 1;
-  double scale = 1.0;
+  std::optional<double> scale;
   std::string series;
   std::string decisions;
   std::string capture;
   std::string ticks;
   app.add_option("scenario", file, "YAML file")->required();
+  app.add_flag_callback(
+      "--laws",
+      [] {
+        for (const std::string& name : weir::proving::law_names()) std::cout << name << '\n';
+        throw CLI::Success();
+      },
+      "print the names of the laws");
   app.add_option("--law", law, "whose law shapes")->check(CLI::IsMember(weir::proving::law_names()));
   app.add_option("--seed", seed, "determines the run");
-  app.add_option("--scale", scale, "all rates of the scenario times this")->check(CLI::Range(0.001, 1000.0));
+  app.add_option("--scale", scale, "all rates of the scenario times this (default: what the file says)")
+      ->check(CLI::Range(0.001, 1000.0));
   app.add_option("--series", series, "write what happened, a row every 10 ms, as CSV");
   app.add_option("--decisions", decisions, "write each change of rate with its reason, as CSV");
   app.add_option("--capture", capture, "write what the tap saw as pcap");
   app.add_option("--ticks", ticks, "write what the estimator told, a row a tick, as CSV");
   CLI11_PARSE(app, argc, argv);
   try {
-    const auto scenario = weir::proving::scaled(weir::proving::load_scenario(file), scale);
-    if (std::any_of(scenario.loads.begin(), scenario.loads.end(), [](const auto& l) { return l.congestion == "bbr"; })) {
-      std::cerr << "weir_sim: ns-3.37's bbr decays by itself after its first losses: bbr is tried on real kernels\n";
+    const auto whole = weir::proving::load_scenario(file);
+    const auto scenario = weir::proving::scaled(whole, scale.value_or(whole.simulate_scale));
+    if (std::any_of(scenario.loads.begin(), scenario.loads.end(),
+                    [](const auto& l) { return l.congestion == "bbr"; })) {
+      std::cerr << "weir_sim: ns-3.37's bbr decays by itself after its first losses: bbr is tried on real "
+                   "kernels\n";
       return kSkipped;
     }
     weir::proving::World world(scenario, law, seed);

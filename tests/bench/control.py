@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Weir's control law beside its peers' on every scenario of the proving ground (docs/PROVING.md).
+
+In the simulator, each scenario at the scale that its file says; with --real on real kernels, one run at a time. What ran
+once is kept under what determines it (scenario, law, seed, scale, program): a run that was interrupted goes on, and
+after a change of Weir only Weir runs again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
+
+from netlab.laws import LAWS as REAL_LAWS  # noqa: E402
+from netlab.namespace import LabError, need_root  # noqa: E402
+from netlab.report import Checks, table, write_csv  # noqa: E402
+from proving.goals import GOALS  # noqa: E402
+from proving.judge import AHEAD, BEHIND, LEVEL_WITH, check_goals, judge  # noqa: E402
+from proving.pictures import draw  # noqa: E402
+from proving.runs import SKIPPED, Result, Run, Runner, Scenario, law_names, scenarios  # noqa: E402
+
+QUICK_S = 240  # the longest scenario of --quick
+SEEDS, SEEDS_OF_OTHERS = 10, 3
+REAL_SEEDS, REAL_SEEDS_OF_OTHERS = 3, 1
+
+
+def wanted(arguments: argparse.Namespace, found: list[Scenario], laws: list[str]) -> list[Run]:
+    runs = []
+    for scenario in found:
+        if arguments.quick and scenario.length_s > QUICK_S:
+            continue
+        needed = {g.measure.reference for g in GOALS[scenario.name]} | {"oracle"}
+        for law in laws:
+            if arguments.quick and law != "weir" and law not in needed:
+                continue
+            seeds = arguments.seeds if law == "weir" else arguments.seeds_of_others
+            scale = arguments.scale or (1.0 if arguments.real else scenario.description["simulate_scale"])
+            runs += [Run(scenario, law, seed, arguments.real, scale) for seed in range(1, seeds + 1)]
+    return sorted(runs, key=lambda r: -r.scenario.length_s)  # the long ones first: none runs alone at the end
+
+
+def tell(arguments: argparse.Namespace, found: list[Scenario], laws: list[str], results: list[Result]) -> int:
+    checks, known = Checks(), Checks()
+    all_rows, goal_rows, standings = [], [], []
+    for scenario in found:
+        by_law = {law: [r for r in results if r.run.scenario == scenario and r.run.law == law] for law in laws}
+        by_law = {law: runs for law, runs in by_law.items() if runs}
+        if not by_law:
+            continue
+        print(f"\n== {scenario.path.stem} ({scenario.length_s:g} s, scale {next(iter(by_law.values()))[0].run.scale:g})")
+        skipped = [runs[0].skipped for runs in by_law.values() if runs[0].skipped]
+        if skipped:
+            print(f"skipped: {skipped[0]}")
+            continue
+        rows, verdicts = judge(scenario.name, by_law)
+        all_rows += [{"scenario": scenario.path.stem, **row} for row in rows]
+        standings.append((scenario.path.stem, verdicts))
+        if "weir" in by_law:
+            goal_rows += check_goals(scenario.name, by_law, checks, known)
+        if arguments.out is not None:
+            draw(arguments.out, scenario.path.stem, {law: runs[0] for law, runs in by_law.items() if runs[0].run.seed == 1})
+    tell_standings(standings)
+    if arguments.out is not None:
+        write_csv(arguments.out / "laws.csv", all_rows)
+        write_csv(arguments.out / "goals.csv", goal_rows)
+        print(f"tables and pictures: {arguments.out}")
+    if known.passed or known.failures:
+        print(f"known to be missed: {len(known.failures)}, of these met now: {known.passed}")
+    code = checks.exit_code()
+    return code if arguments.quick else code or (1 if known.failures else 0)
+
+
+def tell_standings(standings: list[tuple[str, dict[str, str]]]) -> None:
+    peers = list(dict.fromkeys(law for _, verdicts in standings for law in verdicts))
+    if not peers:
+        return
+    print("\n== Weir beside each of the others, scenarios")
+    rows = []
+    for law in peers:
+        where = {v: [name for name, verdicts in standings if verdicts.get(law) == v] for v in (AHEAD, LEVEL_WITH, BEHIND)}
+        rows.append([law, *(len(where[v]) for v in where), ", ".join(where[BEHIND])])
+    print(table(["law", AHEAD, LEVEL_WITH, BEHIND, "behind where"], rows))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="scenarios whose file's name contains this")
+    parser.add_argument("--laws", type=lambda text: text.split(","), help="of these only, comma between")
+    parser.add_argument("--seeds", type=int, help=f"of Weir: 1 to this ({SEEDS}; real: {REAL_SEEDS})")
+    parser.add_argument("--seeds-of-others", type=int, help=f"({SEEDS_OF_OTHERS}; real: {REAL_SEEDS_OF_OTHERS})")
+    parser.add_argument("--scale", type=float, help="all rates times this, instead of what the scenario says")
+    parser.add_argument("--quick", action="store_true",
+                        help=f"scenarios of at most {QUICK_S} s, one seed of Weir and of what its goals refer to; fails "
+                        "only for goals that are not known to be missed")
+    parser.add_argument("--real", action="store_true", help="on real kernels (as root; a scenario takes its length)")
+    parser.add_argument("--kept", action="store_true", help="tell what was run before, run nothing")
+    parser.add_argument("--fresh", action="store_true", help="run what is kept as well")
+    parser.add_argument("--parallel", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, help="for CSV and pictures (default, but for --quick: under the temporary folder)")
+    arguments = parser.parse_args()
+    own, others = (REAL_SEEDS, REAL_SEEDS_OF_OTHERS) if arguments.real else (SEEDS, SEEDS_OF_OTHERS)
+    arguments.seeds = arguments.seeds or (1 if arguments.quick else own)
+    arguments.seeds_of_others = arguments.seeds_of_others or (1 if arguments.quick else others)
+    if arguments.out is None and not arguments.quick:
+        arguments.out = Path(tempfile.gettempdir()) / "weir-bench" / "control"
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    return arguments
+
+
+def main() -> int:
+    arguments = parsed()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what runs is ended then as well
+    if arguments.real:
+        need_root()
+    try:
+        names = list(REAL_LAWS) if arguments.real else law_names()
+        found = scenarios(arguments.only)
+    except LabError as error:
+        print(f"skipped: {error} (the simulator needs ns-3: libns3-dev)")
+        return SKIPPED
+    laws = [law for law in names if arguments.laws is None or law in arguments.laws]
+    if not found or not laws or (arguments.laws and set(arguments.laws) - set(names)):
+        print(f"no such scenario or law; laws are {', '.join(names)}", file=sys.stderr)
+        return 2
+    runs = wanted(arguments, found, laws)
+    if arguments.kept:
+        results = Runner.kept(runs)
+        print(f"{len(results)} of {len(runs)} runs are kept")
+        return tell(arguments, found, laws, results)
+    results = Runner(1 if arguments.real else arguments.parallel).results(runs, arguments.fresh)
+    code = tell(arguments, found, laws, results)
+    if len(results) < len(runs):
+        print(f"{len(runs) - len(results)} runs failed")
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
