@@ -81,6 +81,8 @@ void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
   if (loss_test.fires()) return cut_for_loss(decision.rate, 0, now);
   if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe || m.one_in > 1) return;
   if (now - fresh_from < kDemandWindow || loss_test.evidence() > kLossThreshold / 2 || high_ticks > 0) return;
+  // A site of which nothing comes back that could be read (QUIC, ESP) holds its rate.
+  if (window.loss(now - kShownWindow, now).segments == 0) return;
   if (window.demand(decision.rate, kDemand, kDemandWindow, now)) start_probe(now);
 }
 

@@ -46,7 +46,8 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
   }
   const Duration round = std::max<Duration>(kProbeRound, 3 * base);
   const auto mature = window.mature_until();
-  const bool judged = mature && *mature >= fresh_from + round;
+  // Where nothing sent at this rate was acknowledged or missed (QUIC, ESP), nothing is known of it.
+  const bool judged = mature && *mature >= fresh_from + round && count.segments > 0;
   const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kProbeUsed;
   // A queue that has begun to grow decides by itself soon; another step on top of it would only deepen it.
   const bool growing = fresh_queue() && queue->q > q_clean();
@@ -57,6 +58,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
   }
   if (now - fresh_from > std::max<Duration>(kProbePatience, 6 * base)) {
     if (used) return end_probe_clean(s, "a little queue stays, without growing or going away", now);
+    if (count.segments == 0) return end_probe_clean(s, "nothing came back that tells what became of it", now);
     s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
     return end_probe_clean(s, "the site does not send more", now);
   }

@@ -140,7 +140,8 @@ void Controller::in_drain(Drain& s, TimePoint now) {
 }
 
 bool Controller::is_unmoved(const Drain& s) const {
-  if (!fresh_queue() || !s.first_queue) return false;
+  // One that is gone cannot fall, and neither could one that was gone before its first sample.
+  if (!fresh_queue() || !s.first_queue || queue->q < q_high()) return false;
   const Rate sent = window.sent(fresh_from, queue->sent_to);
   const double share = sent / s.capacity.rate;
   if (share > kContrast) return false;

@@ -11,6 +11,7 @@
 #include <ns3/queue-disc.h>
 
 #include "config/units.hpp"
+
 #include "proving/sim/unit.hpp"
 
 namespace weir::proving {

@@ -36,11 +36,15 @@ void set_tcp_defaults() {
   SetDefault("ns3::TcpSocket::RcvBufSize", ns3::UintegerValue(6U << 20U));
   SetDefault("ns3::TcpSocketBase::MinRto", ns3::StringValue("200ms"));
   SetDefault("ns3::TcpSocket::DelAckTimeout", ns3::StringValue("40ms"));
+  // No window here is ever zero for long, and ns-3.37 probes one after a close without having anything to send it.
+  SetDefault("ns3::TcpSocket::PersistTimeout", ns3::StringValue("24h"));
 }
 
 Host::Host(ns3::Ipv4Address address, const std::string& congestion,
            std::function<void(ns3::Ptr<ns3::Packet>)> sends)
-    : address_(address), node_(ns3::CreateObject<ns3::Node>()), device_(ns3::CreateObject<ns3::VirtualNetDevice>()) {
+    : address_(address),
+      node_(ns3::CreateObject<ns3::Node>()),
+      device_(ns3::CreateObject<ns3::VirtualNetDevice>()) {
   device_->SetSendCallback(ns3::VirtualNetDevice::SendCallback(
       [sends = std::move(sends)](ns3::Ptr<ns3::Packet> packet, const ns3::Address&, const ns3::Address&,
                                  std::uint16_t) {
@@ -69,7 +73,8 @@ void start_tcp(const Load& load, const Host& from, const Host& to, Duration end)
   const ns3::Time until = to_ns3(std::min(load.until.value_or(end), end));
   const auto sink = ns3::CreateObject<ns3::PacketSink>();
   sink->SetAttribute("Protocol", ns3::TypeIdValue(ns3::TcpSocketFactory::GetTypeId()));
-  sink->SetAttribute("Local", ns3::AddressValue(ns3::InetSocketAddress(ns3::Ipv4Address::GetAny(), kSinkPort)));
+  sink->SetAttribute("Local",
+                     ns3::AddressValue(ns3::InetSocketAddress(ns3::Ipv4Address::GetAny(), kSinkPort)));
   to.node()->AddApplication(sink);
   const auto spread = ns3::CreateObject<ns3::UniformRandomVariable>();
   const auto pause = ns3::CreateObject<ns3::ExponentialRandomVariable>();
@@ -92,8 +97,8 @@ void start_tcp(const Load& load, const Host& from, const Host& to, Duration end)
   }
 }
 
-ns3::Ptr<ns3::Packet> udp_packet(ns3::Ipv4Address from, ns3::Ipv4Address to, std::uint16_t port, std::uint32_t frame,
-                                 std::uint8_t dscp) {
+ns3::Ptr<ns3::Packet> udp_packet(ns3::Ipv4Address from, ns3::Ipv4Address to, std::uint16_t port,
+                                 std::uint32_t frame, std::uint8_t dscp) {
   constexpr std::uint32_t kHeaders = kEthernetHeader + 20 + 8;
   const auto packet = ns3::Create<ns3::Packet>(std::max(frame, kHeaders) - kHeaders);
   ns3::UdpHeader udp;

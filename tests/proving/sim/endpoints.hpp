@@ -12,8 +12,8 @@
 
 namespace weir::proving {
 
-/// What every TCP of the world has: buffers that never limit, SACK, timestamps, RFC 6928's window, and the timers of
-/// Linux (ns-3 delays an ACK for as long as the sender waits for it).
+/// What every TCP of the world has: buffers that never limit, SACK, timestamps, RFC 6928's window, and the
+/// timers of Linux (ns-3 delays an ACK for as long as the sender waits for it).
 void set_tcp_defaults();
 
 class Host {
@@ -31,7 +31,8 @@ class Host {
   ns3::Ptr<ns3::VirtualNetDevice> device_;
 };
 
-/// Sends what `load` says from `from` to `to` over TCP; starts are spread over a second by ns-3's random numbers.
+/// Sends what `load` says from `from` to `to` over TCP; starts are spread over a second by ns-3's random
+/// numbers.
 void start_tcp(const Load& load, const Host& from, const Host& to, Duration end);
 
 /// One UDP datagram of `frame` bytes on the wire.

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include <fmt/format.h>
-
 #include <ns3/ipv4-header.h>
 #include <ns3/rng-seed-manager.h>
 #include <ns3/simulator.h>
@@ -108,7 +107,8 @@ EstimatorSettings World::estimator_settings() const {
 void World::build_sites() {
   for (const SiteSetup& setup : scenario_.sites) {
     sites_.push_back(std::make_unique<Site>());
-    sites_.back()->box = std::make_unique<SiteBox>(setup.start, [this](Unit unit) { leaves_box(std::move(unit)); });
+    sites_.back()->box =
+        std::make_unique<SiteBox>(setup.start, [this](Unit unit) { leaves_box(std::move(unit)); });
   }
   new_laws();
 }
@@ -126,7 +126,8 @@ void World::new_laws() {
                               sim_now());
     sites_[i]->asked = sim_now();
     if (sites_[i]->law->behind_the_bottleneck() && !sites_[i]->far_box) {
-      sites_[i]->far_box = std::make_unique<SiteBox>(setup.start, [this](Unit unit) { delivered(std::move(unit)); });
+      sites_[i]->far_box =
+          std::make_unique<SiteBox>(setup.start, [this](Unit unit) { delivered(std::move(unit)); });
       sites_[i]->box->set_rate(unshaped(i));
     }
   }
@@ -176,7 +177,8 @@ void World::from_our_host(std::size_t load, ns3::Ptr<ns3::Packet> packet) {
 }
 
 void World::from_far_host(std::size_t load, ns3::Ptr<ns3::Packet> packet) {
-  cross_links({.packet = std::move(packet), .kind = Unit::Kind::tcp, .load = load, .back = true, .born = sim_now()});
+  cross_links(
+      {.packet = std::move(packet), .kind = Unit::Kind::tcp, .load = load, .back = true, .born = sim_now()});
 }
 
 void World::send_udp(std::size_t load) {
@@ -184,7 +186,8 @@ void World::send_udp(std::size_t load) {
   const Duration now = sim_now().time_since_epoch();
   if (now >= l.until.value_or(scenario_.length)) return;
   after(l.rate.time_for(Bytes(l.frame)), [this, load] { send_udp(load); });
-  Unit unit{.packet = udp_packet(ours_[load]->address(), far_[load]->address(), 6000, l.frame, l.priority ? kEf : 0),
+  Unit unit{.packet = udp_packet(ours_[load]->address(), far_[load]->address(), 6000, l.frame,
+                                 l.priority ? kEf : 0),
             .kind = l.priority ? Unit::Kind::priority : Unit::Kind::udp,
             .load = load,
             .born = sim_now()};
@@ -199,10 +202,11 @@ void World::send_udp(std::size_t load) {
 void World::send_pings() {
   after(kPingEvery, [this] { send_pings(); });
   for (std::size_t i = 0; i < sites_.size(); ++i) {
-    cross_links({.packet = udp_packet(address(1, 250), address(20 + static_cast<std::uint32_t>(i), 250), 7, 98, 0),
-                 .kind = Unit::Kind::ping,
-                 .load = i,
-                 .born = sim_now()});
+    cross_links(
+        {.packet = udp_packet(address(1, 250), address(20 + static_cast<std::uint32_t>(i), 250), 7, 98, 0),
+         .kind = Unit::Kind::ping,
+         .load = i,
+         .born = sim_now()});
   }
 }
 
@@ -223,7 +227,8 @@ void World::capture_to(const std::string& path) {
 
 void World::write_ticks_to(const std::string& path) {
   ticks_.open(path);
-  ticks_ << "time_s,site,sent_bps,backlogged,delivered_bps,queue_ms,forward_ms,reverse_ms,base_ms,p50_ms,samples,"
+  ticks_ << "time_s,site,sent_bps,backlogged,delivered_bps,queue_ms,forward_ms,reverse_ms,base_ms,p50_ms,"
+            "samples,"
             "segments,lost_beyond,lost_before,rate_bps\n";
   if (!ticks_) throw std::runtime_error(fmt::format("cannot write {}", path));
 }
@@ -253,11 +258,13 @@ void World::write_tick(std::size_t i, const ControlInput& input) {
     beyond += c.lost_beyond;
     before += c.lost_before;
   }
-  const auto delivered = m.delivered_bytes ? fmt::format("{}", Rate::of(*m.delivered_bytes, m.interval).bps()) : "";
-  ticks_ << fmt::format("{:.1f},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", seconds(m.at.time_since_epoch()),
-                        scenario_.sites[i].name, input.sent.bps(), input.backlogged ? 1 : 0, delivered, ms(q),
-                        ms(forward), ms(reverse), ms(base), ms(p50), m.queue ? m.queue->samples : 0, segments, beyond,
-                        before, sites_[i]->box->rate().bps());
+  const auto delivered =
+      m.delivered_bytes ? fmt::format("{}", Rate::of(*m.delivered_bytes, m.interval).bps()) : "";
+  ticks_ << fmt::format("{:.1f},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
+                        seconds(m.at.time_since_epoch()), scenario_.sites[i].name, input.sent.bps(),
+                        input.backlogged ? 1 : 0, delivered, ms(q), ms(forward), ms(reverse), ms(base),
+                        ms(p50), m.queue ? m.queue->samples : 0, segments, beyond, before,
+                        sites_[i]->box->rate().bps());
 }
 
 /// The tap: the frame as the WAN port's capture has it.
@@ -281,7 +288,8 @@ void World::cross_links(Unit unit) {
   const bool foreign = unit.kind != Unit::Kind::ping && scenario_.loads[unit.load].foreign;
   for (; unit.link < wires_.size(); ++unit.link) {
     const ScenarioLink& settings = scenario_.links[unit.link];
-    if (settings.back != unit.back || (settings.site && (foreign || *settings.site != site_of(unit)))) continue;
+    if (settings.back != unit.back || (settings.site && (foreign || *settings.site != site_of(unit))))
+      continue;
     Wire& wire = *wires_[unit.link];
     const std::size_t at = unit.link;
     const Item item{.token = wire.next_token++, .bytes = unit.bytes(), .ecn_capable = false};
@@ -299,7 +307,8 @@ void World::cross_links(Unit unit) {
   }
   const TimePoint now = sim_now();
   if (unit.back) {
-    const Duration rtt = unit.kind == Unit::Kind::ping ? scenario_.loads.front().rtt : scenario_.loads[unit.load].rtt;
+    const Duration rtt =
+        unit.kind == Unit::Kind::ping ? scenario_.loads.front().rtt : scenario_.loads[unit.load].rtt;
     return after(rtt, [this, unit = std::move(unit)] { arrives_ours(unit); });
   }
   const double jitter = scenario_.jitter.at(now);
@@ -411,7 +420,8 @@ Rate World::available(std::size_t i) const {
     Rate left = wires_[l]->link.capacity(now);
     for (const Load& load : scenario_.loads) {
       const Duration t = now.time_since_epoch();
-      if (!link.site && load.foreign && load.kind == Load::Kind::udp && t >= load.from && t < load.until.value_or(t + kTick))
+      if (!link.site && load.foreign && load.kind == Load::Kind::udp && t >= load.from &&
+          t < load.until.value_or(t + kTick))
         left = left - load.rate * load.flows;
     }
     least = std::min(least, left);
@@ -474,8 +484,8 @@ void World::close_bin() {
     Site& site = *sites_[i];
     const Duration t = now.time_since_epoch();
     const bool endless = std::any_of(scenario_.loads.begin(), scenario_.loads.end(), [&](const Load& l) {
-      return l.site == i && !l.foreign && l.kind == Load::Kind::tcp && l.way == Load::Way::out && l.bytes == 0 &&
-             t >= l.from && t < l.until.value_or(scenario_.length + kTick);
+      return l.site == i && !l.foreign && l.kind == Load::Kind::tcp && l.way == Load::Way::out &&
+             l.bytes == 0 && t >= l.from && t < l.until.value_or(scenario_.length + kTick);
     });
     const std::uint64_t sent = site.box->sent_bytes();
     const SiteBox& box = site.far_box ? *site.far_box : *site.box;

@@ -4,8 +4,8 @@
 ///             <- tap <- half the world away: the load's RTT <- links back <-
 ///
 /// The tap's frames go into Weir's own estimator; every 100 ms its measurement, and as often as the law likes
-/// whatever its design measures, go into the law, whose rate the box takes at once. One run is determined by the
-/// scenario, the law's name and the seed. Runs inside ns-3's one thread; one World a process.
+/// whatever its design measures, go into the law, whose rate the box takes at once. One run is determined by
+/// the scenario, the law's name and the seed. Runs inside ns-3's one thread; one World a process.
 #pragma once
 
 #include <array>
@@ -20,6 +20,7 @@
 #include <ns3/event-id.h>
 
 #include "estimator/estimator.hpp"
+
 #include "proving/laws/law.hpp"
 #include "proving/path/scenario.hpp"
 #include "proving/path/truth.hpp"

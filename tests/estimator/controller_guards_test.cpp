@@ -1,0 +1,283 @@
+// What the control law must never be led to, guard by guard (docs/CONTROLLER.md, "Guards"): each of these
+// fails when its guard is taken away.
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "path_simulator.hpp"
+
+namespace weir::test {
+namespace {
+
+const ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
+
+bool ever(const PathSimulator& sim, ControlState state) {
+  return std::any_of(sim.trace().begin(), sim.trace().end(),
+                     [&](const TraceTick& t) { return t.state == state; });
+}
+
+TimePoint at(double s) {
+  return TimePoint(from_seconds(s));
+}
+
+/// A tick of 100 ms that ends at `end`; one cohort of it matures at once, its losses evenly spread.
+ControlInput tick(double end, double mbps, std::uint32_t segments, std::uint32_t lost) {
+  ControlInput input;
+  SiteMeasurement& m = input.measured;
+  m.at = at(end);
+  m.interval = std::chrono::milliseconds(100);
+  input.sent = Rate::bps(static_cast<std::uint64_t>(mbps * 1e6));
+  m.sent = m.sent_tcp = input.sent.in(m.interval);
+  m.delivered_bytes = m.sent;
+  Cohort c;
+  c.begin = at(end - 0.1);
+  c.segments = segments;
+  c.lost_beyond = lost;
+  c.sent = m.sent;
+  const auto upto = [](std::uint32_t whole, std::size_t slots) {
+    return static_cast<std::uint16_t>(whole * slots / kSlotsPerCohort);
+  };
+  for (std::size_t i = 0; i < kSlotsPerCohort; ++i) {
+    Slot slot{.bytes = static_cast<std::uint32_t>(m.sent.count() / kSlotsPerCohort),
+              .sent = static_cast<std::uint16_t>(upto(segments, i + 1) - upto(segments, i)),
+              .lost = static_cast<std::uint16_t>(upto(lost, i + 1) - upto(lost, i))};
+    slot.delivered = static_cast<std::uint16_t>(slot.sent - slot.lost);
+    c.slots.push_back(slot);
+  }
+  m.mature.push_back(std::move(c));
+  return input;
+}
+
+// While a cut has not yet had its effect the same loss goes on. To take it for harmless would mute the loss
+// test for ten minutes.
+TEST(ControllerGuards, CongestionThatOutlastsACutTeachesNoFloor) {
+  SiteController c(kLimits, Rate::mbps(100), at(0));
+  std::optional<double> cut;
+  for (int i = 1; i <= 100; ++i) {
+    const double now = 0.1 * i;
+    const bool congested = !cut || now < *cut + 3;
+    const RateDecision& d = c.step(tick(now, 90, 700, congested ? 28 : 0), at(now));
+    if (d.changed && !cut) cut = now;
+    if (cut && now < *cut + 4.5) {
+      ASSERT_LT(d.rate, Rate::mbps(95)) << "at " << now << ": " << d.reason;
+    }
+    ASSERT_NE(d.mode, PathMode::lossy) << "at " << now << ": " << d.reason;
+  }
+  ASSERT_TRUE(cut);
+}
+
+/// The same tick with a queue, seen by what was sent 130 to 30 ms ago, of which `delivered_mbps` arrive.
+ControlInput queued(ControlInput input, Duration q, double delivered_mbps) {
+  SiteMeasurement& m = input.measured;
+  m.rtt = RttSummary{.base = std::chrono::milliseconds(30)};
+  m.queue = QueueDelay{.q = q,
+                       .samples = 50,
+                       .flows = 5,
+                       .sent_from = m.at - std::chrono::milliseconds(130),
+                       .sent_to = m.at - std::chrono::milliseconds(30)};
+  m.delivered_bytes = Rate::bps(static_cast<std::uint64_t>(delivered_mbps * 1e6)).in(m.interval);
+  return input;
+}
+
+// It was gone before anything sent at the new rate came back: that it does not fall any further says nothing
+// of whose it was.
+TEST(ControllerGuards, AQueueThatIsGoneIsNobodyElses) {
+  SiteController c(kLimits, Rate::mbps(100), at(0));
+  int cuts = 0;
+  for (int i = 1; i <= 20; ++i) {
+    const double now = 0.1 * i;
+    const Rate before = c.decision().rate;
+    const double mbps = before.mbps();
+    const ControlInput input = tick(now, mbps, 700, 0);
+    const bool stands = i >= 3 && cuts == 0;
+    const RateDecision& d = c.step(
+        queued(input, std::chrono::milliseconds(stands ? 20 * i : 1), std::min(mbps, stands ? 60.0 : mbps)),
+        at(now));
+    ASSERT_NE(d.state, ControlState::contend) << "at " << now << ": " << d.reason;
+    if (d.rate < before) ++cuts;
+    if (d.changed && d.rate > before) break;
+  }
+  EXPECT_EQ(cuts, 1) << c.decision().reason;
+  EXPECT_NEAR(c.decision().rate.mbps(), 60 * 0.98, 2) << c.decision().reason;
+}
+
+// The path may carry just what we send now: a queue that stands at one rate has not shown yet that it is not
+// ours.
+TEST(ControllerGuards, OneRateAtWhichAQueueStandsDoesNotMakeItSomebodyElses) {
+  SiteController c(kLimits, Rate::mbps(100), at(0));
+  int cuts = 0;
+  for (int i = 1; i <= 30 && cuts < 2; ++i) {
+    const double now = 0.1 * i;
+    const Rate before = c.decision().rate;
+    const double mbps = before.mbps();
+    const RateDecision& d = c.step(
+        queued(tick(now, mbps, 700, 0), std::chrono::milliseconds(i >= 3 ? 60 : 0), std::min(mbps, 60.0)),
+        at(now));
+    ASSERT_NE(d.state, ControlState::contend) << "at " << now << " after " << cuts << " cuts: " << d.reason;
+    if (d.rate < before) ++cuts;
+  }
+  EXPECT_EQ(cuts, 2);
+}
+
+TEST(ControllerGuards, AQueueThatBreathesIsNoLongerRoute) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 100.0; };
+  path.demand_mbps = 50;
+  path.foreign_queue_s = [](double t) { return t > 20 ? 0.05 + 0.01 * std::sin(t * 9) : 0.0; };
+  PathSimulator sim(path, kLimits, 60);
+  bool contended = false;
+  while (sim.trace().empty() || sim.trace().back().at < 60) {
+    sim.run_for(0.1);
+    contended = contended || sim.decision().state == ControlState::contend;
+    ASSERT_EQ(sim.decision().reason.find("route"), std::string::npos) << sim.decision().reason;
+  }
+  EXPECT_TRUE(contended) << "it was never told to be somebody else's: this proves nothing";
+}
+
+// A full queue of others may stand as still as a longer route, but it drops.
+TEST(ControllerGuards, AQueueThatDropsIsNoLongerRoute) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 100.0; };
+  path.demand_mbps = 50;
+  path.foreign_queue_s = [](double t) { return t > 1 ? 0.06 : 0.0; };
+  path.random_loss = 0.01;  // for a while; what goes on for ever is learnt to be harmless
+  PathSimulator sim(path, kLimits, 60);
+  while (sim.trace().empty() || sim.trace().back().at < 6) {
+    sim.run_for(0.1);
+    ASSERT_EQ(sim.decision().reason.find("route"), std::string::npos)
+        << "at " << sim.trace().back().at << ": " << sim.decision().reason;
+  }
+}
+
+TEST(ControllerGuards, ALongerRouteIsLearnt) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 100.0; };
+  path.demand_mbps = 50;
+  path.extra_delay_s = [](double t) { return t > 20 ? 0.06 : 0.0; };
+  PathSimulator sim(path, kLimits, 60);
+  bool learnt = false;
+  while (sim.trace().empty() || sim.trace().back().at < 60) {
+    sim.run_for(0.1);
+    learnt = learnt || sim.decision().reason.find("route") != std::string::npos;
+  }
+  EXPECT_TRUE(learnt);
+  EXPECT_GE(sim.decision().rate, Rate::mbps(50)) << sim.decision().reason;
+}
+
+// No rate that may be set would shorten it.
+TEST(ControllerGuards, AQueueAtASiteThatSendsLessThanItsFloorChangesNothing) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 100.0; };
+  path.demand_mbps = 5;
+  path.foreign_queue_s = [](double t) { return t > 10 ? 0.05 : 0.0; };
+  PathSimulator sim(path, kLimits, 60);
+  sim.run_for(30);
+  EXPECT_EQ(sim.rate_cuts(0, 30), 0) << sim.decision().reason;
+  EXPECT_EQ(sim.decision().rate, Rate::mbps(60));
+}
+
+// Of QUIC or ESP alone nothing comes back that could be read: what left is no proof that it arrived.
+TEST(ControllerGuards, ASiteWithoutTcpHoldsItsRate) {
+  SiteController c(kLimits, Rate::mbps(60), at(0));
+  for (int i = 1; i <= 300; ++i) {
+    ControlInput input;
+    input.measured.at = at(0.1 * i);
+    input.measured.interval = std::chrono::milliseconds(100);
+    input.sent = c.decision().rate;
+    input.backlogged = true;
+    input.measured.sent = input.sent.in(input.measured.interval);
+    // Cohorts of nothing: no segment was sent in them.
+    input.measured.mature.emplace_back().begin = at(0.1 * (i - 1));
+    const RateDecision& d = c.step(input, at(0.1 * i));
+    ASSERT_EQ(d.rate, Rate::mbps(60)) << d.reason;
+    if (i > 100) {
+      ASSERT_EQ(d.mode, PathMode::blind);
+    }
+  }
+}
+
+TEST(ControllerGuards, AProbeOfWhichNothingComesBackProvesNothing) {
+  SiteController c(kLimits, Rate::mbps(60), at(0));
+  Rate before;
+  double now = 0;
+  while (c.decision().state != ControlState::probe) {
+    ASSERT_LT(now += 0.1, 5);
+    before = c.decision().rate;
+    static_cast<void>(c.step(tick(now, before.mbps(), 500, 0), at(now)));
+  }
+  ASSERT_GT(c.decision().rate, before);
+  // From here on the site sends as much over UDP.
+  for (int i = 0; i < 200; ++i) {
+    now += 0.1;
+    ControlInput input = tick(now, c.decision().rate.mbps(), 0, 0);
+    input.measured.sent_tcp = Bytes();
+    static_cast<void>(c.step(input, at(now)));
+    ASSERT_LE(c.decision().rate, before * 1.05) << c.decision().reason;
+  }
+  EXPECT_EQ(c.decision().rate, before) << c.decision().reason;
+}
+
+// The bucket lets a probe's first step through whatever the limit: a step that long bets on it costs what it
+// overshoots.
+TEST(ControllerGuards, ATokenBucketDoesNotLeadAProbeFarPastTheLimit) {
+  PathSetup path;
+  path.provider = Provider::policer;
+  path.bucket_s = 0.010;
+  PathSimulator sim(path, kLimits, 300);
+  sim.run_for(120);
+  ASSERT_TRUE(ever(sim, ControlState::probe));
+  for (const TraceTick& t : sim.trace()) {
+    if (t.at < 30) continue;
+    ASSERT_LE(t.shaped_mbps, 45 * 1.09) << "at " << t.at;
+  }
+  EXPECT_LE(sim.loss(30, 120), 0.004);
+}
+
+// Sent before the last change, acknowledged after it, while the queue was still growing: what grew then is no
+// answer to the change.
+TEST(ControllerGuards, AQueueSeenByWhatWasSentBeforeTheLastChangeIsNoEvidence) {
+  SiteController c(kLimits, Rate::mbps(100), at(0));
+  constexpr double kRtt = 0.45;
+  std::optional<double> change;
+  for (int i = 1; !change || 0.1 * i - kRtt < *change; ++i) {
+    ASSERT_LT(i, 40) << "the queue was never believed";
+    const double now = 0.1 * i;
+    ControlInput input = tick(now, 100, 700, 0);
+    input.measured.rtt = RttSummary{.base = std::chrono::milliseconds(300)};
+    if (now > kRtt) {
+      input.measured.queue = QueueDelay{.q = std::chrono::milliseconds(40 * (i - 4)),
+                                        .samples = 50,
+                                        .flows = 5,
+                                        .sent_from = at(now - kRtt),
+                                        .sent_to = at(now - kRtt + 0.05)};
+    }
+    input.measured.delivered_bytes = Rate::mbps(95).in(input.measured.interval);
+    const RateDecision& d = c.step(input, at(now));
+    if (!d.changed) continue;
+    ASSERT_FALSE(change) << "changed at " << *change << ", and at " << now << ": " << d.reason;
+    ASSERT_LT(d.rate, Rate::mbps(100)) << "this was to be about a queue: " << d.reason;
+    change = now;
+  }
+}
+
+// On a slow path the loss test needs long to see congestion; what was lost meanwhile is no measure of what a
+// probe may lose.
+TEST(ControllerGuards, WhatWasLostBeforeItWasSeenIsNotUsual) {
+  constexpr ControlLimits kHeld{.floor = Rate::mbps(1), .ceiling = Rate::mbps(60), .adapt = true};
+  SiteController c(kHeld, Rate::mbps(60), at(0));
+  bool probed = false;
+  for (int i = 1; i <= 40; ++i) {
+    const double now = 0.1 * i;
+    if (i == 10) c.set_limits({.floor = kHeld.floor, .ceiling = Rate::mbps(500), .adapt = true}, at(now));
+    const RateDecision& d = c.step(tick(now, c.decision().rate.mbps(), 10, i % 2 == 0 ? 1 : 0), at(now));
+    probed = probed || d.state == ControlState::probe;
+    ASSERT_LT(d.rate, Rate::mbps(64)) << "at " << now << ": " << d.reason;
+  }
+  EXPECT_TRUE(probed) << "it was never tried: this proves nothing";
+}
+
+}  // namespace
+}  // namespace weir::test
