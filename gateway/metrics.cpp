@@ -133,8 +133,7 @@ void site_states(std::string& out, const GatewayStatus& s) {
   Family states(out, "weir_site_state", "gauge", "1 for the state the site's controller is in.");
   for (const SiteStatus& site : s.sites) {
     for (const ControlState state : {ControlState::hold, ControlState::drain, ControlState::verify,
-                                     ControlState::probe, ControlState::outage,
-                                     ControlState::contend}) {
+                                     ControlState::probe, ControlState::outage, ControlState::contend}) {
       states.sample({{"site", site.name}, {"state", to_string(state)}}, site.state == state ? 1 : 0);
     }
   }

@@ -36,7 +36,8 @@ void set_tcp_defaults() {
   SetDefault("ns3::TcpSocket::RcvBufSize", ns3::UintegerValue(6U << 20U));
   SetDefault("ns3::TcpSocketBase::MinRto", ns3::StringValue("200ms"));
   SetDefault("ns3::TcpSocket::DelAckTimeout", ns3::StringValue("40ms"));
-  // No window here is ever zero for long, and ns-3.37 probes one after a close without having anything to send it.
+  // No window here is ever zero for long, and ns-3.37 probes one after a close without having anything to
+  // send it.
   SetDefault("ns3::TcpSocket::PersistTimeout", ns3::StringValue("24h"));
 }
 
