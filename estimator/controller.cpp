@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "config/overloaded.hpp"
 #include "estimator/controller_impl.hpp"
 
 namespace weir {
@@ -17,13 +18,6 @@ ControlState kind_of(const State& state) {
                                 ControlState::contend};
   return kinds[state.index()];
 }
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-Overloaded(F...) -> Overloaded<F...>;  // clang before 17 deduces no aggregate
 
 }  // namespace
 

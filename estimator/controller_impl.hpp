@@ -39,8 +39,7 @@ struct Drain {
 /// The provider's queue is somebody else's: no rate of ours would empty it, so our flows take their share of
 /// it as they would without a shaper. Neither it nor the loss in it is evidence.
 struct Contend {
-  TimePoint until;  ///< then it is tried again
-  Duration pause;
+  TimePoint until;      ///< then it is tried again
   int empty_ticks = 0;  ///< in a row without a queue
   Duration least{};     ///< of the queue since `steady_since`
   Duration most{};

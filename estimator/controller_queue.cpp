@@ -174,7 +174,7 @@ void Controller::contend(Rate rate, Duration pause_before, TimePoint now) {
   contended = decision.rate;
   contended_pause = pause;
   contended_until = now + pause + kForeignMemory;
-  state = Contend{.until = now + pause, .pause = pause, .steady_since = now};
+  state = Contend{.until = now + pause, .steady_since = now};
 }
 
 void Controller::in_contend(Contend& s, const SiteMeasurement& m, TimePoint now) {
@@ -210,7 +210,7 @@ void Controller::in_contend(Contend& s, const SiteMeasurement& m, TimePoint now)
               .before = contended,
               .least = kForeignTried,
               .probe_wait = kProbeWaitFirst,
-              .pause = s.pause},
+              .pause = contended_pause},
         now);
 }
 

@@ -11,7 +11,7 @@ namespace control {
 // Found by their arguments, which an unnamed namespace would prevent.
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 2;
+constexpr std::uint32_t kStateVersion = 3;
 
 template <class A>
 void list(A& archive, Hold& hold) {
@@ -49,10 +49,9 @@ void list(A& archive, Outage& outage) {
 }
 template <class A>
 void list(A& archive, Contend& contend) {
-  auto& [until, pause, empty_ticks, least, most, steady_since] = contend;
-  archive(until, pause, empty_ticks, least, most, steady_since);
-  archive.require(pause >= Duration::zero() && pause <= kForeignPauseMost && empty_ticks >= 0 &&
-                  empty_ticks <= kForeignGoneTicks);
+  auto& [until, empty_ticks, least, most, steady_since] = contend;
+  archive(until, empty_ticks, least, most, steady_since);
+  archive.require(empty_ticks >= 0 && empty_ticks <= kForeignGoneTicks);
 }
 template <class A>
 void list(A& archive, Controller& controller) {

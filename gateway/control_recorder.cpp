@@ -72,33 +72,34 @@ std::optional<std::string_view> ControlRecorder::news(Track& track, const std::s
   return reason;
 }
 
+ControlRecorder::Track* ControlRecorder::next_step(const std::string& site) {
+  const auto found = tracks_.find(site);
+  if (found == tracks_.end()) return nullptr;
+  ++found->second.steps;
+  return found->second.segment ? &found->second : nullptr;
+}
+
 void ControlRecorder::limits_changed(const std::string& site, const ControlLimits& limits,
                                      const RateDecision& decided, TimePoint now) {
-  const auto found = tracks_.find(site);
-  if (found == tracks_.end()) return;
-  Track& track = found->second;
-  ++track.steps;
-  if (!track.segment) return;
-  const std::size_t before = track.segment->open.size();
+  Track* const track = next_step(site);
+  if (track == nullptr) return;
+  const std::size_t before = track->segment->open.size();
   RecordedLimits change{
       .now = now,
       .limits = limits,
       .decided = {.rate = decided.rate, .state = decided.state, .mode = decided.mode, .reason = {}}};
-  change.decided.reason = news(track, decided.reason);
-  append_line(track.segment->open, change);
-  account(*track.segment, before);
+  change.decided.reason = news(*track, decided.reason);
+  append_line(track->segment->open, change);
+  account(*track->segment, before);
 }
 
 void ControlRecorder::tick(const std::string& site, const ControlInput& input, const RateDecision& decided,
                            TimePoint now) {
-  const auto found = tracks_.find(site);
-  if (found == tracks_.end()) return;
-  Track& track = found->second;
-  ++track.steps;
-  if (!track.segment) return;
-  const std::size_t before = track.segment->open.size();
-  append_tick_line(track.segment->open, now, input, decided, news(track, decided.reason));
-  account(*track.segment, before);
+  Track* const track = next_step(site);
+  if (track == nullptr) return;
+  const std::size_t before = track->segment->open.size();
+  append_tick_line(track->segment->open, now, input, decided, news(*track, decided.reason));
+  account(*track->segment, before);
 }
 
 void ControlRecorder::account(Segment& segment, std::size_t before) {

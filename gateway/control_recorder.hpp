@@ -67,6 +67,8 @@ class ControlRecorder {
     std::uint64_t steps = 0;            ///< of the controller since it was made
     std::optional<std::string> reason;  ///< last written in this segment
   };
+  /// The site's track, one step on; nullptr: nothing of it is being written.
+  [[nodiscard]] Track* next_step(const std::string& site);
   void begin_segment(const std::string& site, Track& track, TimePoint now);
   /// What was appended to the segment's open block since it had `before` bytes is one line more.
   void account(Segment& segment, std::size_t before);

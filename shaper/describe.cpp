@@ -1,12 +1,8 @@
+#include "config/overloaded.hpp"
 #include "shaper/change.hpp"
 
 namespace weir::shaper {
 namespace {
-
-template <class... Ts>
-struct Overloaded : Ts... {
-  using Ts::operator()...;
-};
 
 std::string bits(Rate rate) {
   return std::to_string(rate.bps()) + "bit";

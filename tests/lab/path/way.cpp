@@ -78,10 +78,8 @@ void Way::enter(const Passenger& passenger, std::size_t link, TimePoint now) {
     const auto outcome = links_[link].offer(
         {.token = passenger.token, .bytes = passenger.bytes, .ecn_capable = passenger.ecn_capable}, now);
     if (!outcome) return;
+    if (bin != nullptr) bin->count(outcome->fate, passenger.bytes);
     if (outcome->fate != Fate::forwarded) return lose(passenger, link, now, outcome->fate);
-    if (bin == nullptr) continue;
-    bin->forwarded_bytes += passenger.bytes;
-    if (passenger.foreign) bin->foreign_bytes += passenger.bytes;
   }
   leave(passenger, now);
 }
@@ -110,16 +108,12 @@ void Way::run_until(TimePoint now) {
 void Way::over_link(std::size_t link, const Outcome& outcome) {
   const Passenger passenger = by_token_[outcome.item.token];
   if (outcome.fate == Fate::marked) return marked_.push_back(passenger.token);
+  if (auto* bin = bin_of(link, outcome.at)) bin->count(outcome.fate, passenger.bytes);
   if (outcome.fate != Fate::forwarded) return lose(passenger, link, outcome.at, outcome.fate);
-  if (auto* bin = bin_of(link, outcome.at)) {
-    bin->forwarded_bytes += passenger.bytes;
-    if (passenger.foreign) bin->foreign_bytes += passenger.bytes;
-  }
   enter(passenger, link + 1, outcome.at);
 }
 
 void Way::lose(const Passenger& passenger, std::size_t link, TimePoint now, Fate fate) {
-  if (auto* bin = bin_of(link, now)) ++(fate == Fate::at_random ? bin->at_random : bin->over_limit);
   lost_.push_back({passenger, link, now, fate});
   --waiting_;
 }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "config/overloaded.hpp"
+
 namespace weir::proving {
 namespace {
 
@@ -12,13 +14,6 @@ constexpr double kRedMost = 0.1;  // at the upper threshold; from there to twice
 constexpr std::uint32_t kMtu = 1514;
 /// What a link that has stopped for good is taken to need for the next packet.
 constexpr Duration kNever = 1h;
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-Overloaded(F...) -> Overloaded<F...>;
 
 }  // namespace
 

@@ -283,9 +283,7 @@ class Reader {
 Rate available(const Scenario& scenario, std::size_t site, TimePoint now) {
   Rate least = scenario.sites[site].ceiling;
   for (const ScenarioLink& link : scenario.links) {
-    if (link.back || (link.site && *link.site != site) ||
-        std::holds_alternative<Unlimited>(link.settings.limit))
-      continue;
+    if (!link.carries(site) || std::holds_alternative<Unlimited>(link.settings.limit)) continue;
     Rate left = Rate::bps(static_cast<std::uint64_t>(std::max(link.settings.capacity.at(now), 0.0)));
     for (const Load& load : scenario.loads) {
       const Duration t = now.time_since_epoch();

@@ -42,6 +42,9 @@ struct ScenarioLink {
   LinkSettings settings{};
   std::optional<std::size_t> site{};  ///< its own bottleneck; nullopt: all share it
   bool back = false;                  ///< on the way back
+
+  /// What `of` sends on the way out crosses it.
+  [[nodiscard]] bool carries(std::size_t of) const { return !back && (!site || *site == of); }
 };
 
 struct SiteSetup {

@@ -50,22 +50,11 @@ class Schedule {
   [[nodiscard]] std::optional<TimePoint> reaches(TimePoint from, double amount) const;
   /// When the value jumps next; a sine never does.
   [[nodiscard]] std::optional<TimePoint> next_jump(TimePoint after) const;
-  /// The instants at which the value jumps, the start left out; empty for a sine.
-  [[nodiscard]] std::vector<Step> jumps() const {
-    return steps_.empty() ? std::vector<Step>{} : std::vector<Step>(steps_.begin() + 1, steps_.end());
-  }
   [[nodiscard]] Schedule scaled(double factor) const {
     Schedule s = *this;
     for (Step& step : s.steps_) step.value *= factor;
     s.sine_.mean *= factor;
     return s;
-  }
-  [[nodiscard]] bool is_sine() const { return is_sine_; }
-  [[nodiscard]] double most() const {
-    if (is_sine_) return sine_.mean * (1.0 + sine_.swing);
-    double most = 0.0;
-    for (const Step& s : steps_) most = std::max(most, s.value);
-    return most;
   }
 
  private:

@@ -30,10 +30,6 @@ std::size_t bin_of(Duration t) {
   return static_cast<std::size_t>(t / kBin);
 }
 
-bool uses(const ScenarioLink& link, std::size_t site) {
-  return !link.back && (!link.site || *link.site == site);
-}
-
 LinkScore score_link(const Scenario& scenario, const Truth& truth, std::size_t l) {
   LinkScore s{.name = scenario.links[l].name};
   std::vector<double> queues;
@@ -50,7 +46,7 @@ LinkScore score_link(const Scenario& scenario, const Truth& truth, std::size_t l
     at_random += bin.at_random;
     bool demand = scenario.links[l].back;
     for (std::size_t i = 0; i < truth.sites.size() && !demand; ++i)
-      demand = uses(scenario.links[l], i) && truth.sites[i][b].demand;
+      demand = scenario.links[l].carries(i) && truth.sites[i][b].demand;
     if (!demand) continue;
     queues.push_back(bin.queue_ms);
     capacity += bin.capacity_bps * seconds(kBin);

@@ -26,7 +26,13 @@ struct LinkBin {
   std::uint32_t over_limit = 0;
   std::uint32_t at_random = 0;
   std::uint64_t forwarded_bytes = 0;
-  std::uint64_t foreign_bytes = 0;  ///< of these, not through the box
+
+  /// One packet's end on the link; a mark is none.
+  void count(Fate fate, std::uint32_t bytes) {
+    if (fate == Fate::forwarded) forwarded_bytes += bytes;
+    if (fate == Fate::over_limit) ++over_limit;
+    if (fate == Fate::at_random) ++at_random;
+  }
 };
 
 struct SiteBin {

@@ -51,12 +51,15 @@ struct World::Site {
   std::uint64_t sent_at_ask = 0;
   std::uint64_t sent_at_bin = 0;
   TimePoint asked;
-  std::deque<Arrival> arrivals;  ///< since the law was asked
-  std::deque<Arrival> reported;  ///< on their way back to the box
+  std::vector<Arrival> arrivals;  ///< since the law was asked
+  std::deque<Arrival> reported;   ///< on their way back to the box
   std::vector<PingReply> pings;
   std::optional<Duration> rtt;
   std::uint64_t received = 0;
   ns3::EventId next_ask;
+
+  /// The box that the law sets.
+  [[nodiscard]] SiteBox& shaper() const { return far_box ? *far_box : *box; }
 };
 
 struct World::Wire {
@@ -70,7 +73,7 @@ struct World::Wire {
 };
 
 World::World(const Scenario& scenario, std::string law, std::uint32_t seed)
-    : scenario_(scenario), law_name_(std::move(law)), seed_(seed), random_(seed) {
+    : scenario_(scenario), law_name_(std::move(law)), random_(seed) {
   ns3::RngSeedManager::SetSeed(1);
   ns3::RngSeedManager::SetRun(seed);
   set_tcp_defaults();
@@ -133,11 +136,6 @@ void World::new_laws() {
   }
 }
 
-/// The daemon begins anew and finds its own tree in the kernel: the rates stand, all else is forgotten.
-void World::restart() {
-  new_laws();
-}
-
 void World::start_loads() {
   for (std::size_t i = 0; i < scenario_.loads.size(); ++i) {
     const Load& load = scenario_.loads[i];
@@ -151,7 +149,7 @@ void World::start_loads() {
       }
     }
   }
-  for (const BoxEvent& event : scenario_.events) after(event.at, [this] { restart(); });
+  for (const BoxEvent& event : scenario_.events) after(event.at, [this] { new_laws(); });
 }
 
 void World::run() {
@@ -299,11 +297,8 @@ void World::cross_links(Unit unit) {
       wire.waiting.emplace(item.token, std::move(unit));
       return serve(at);
     }
-    if (outcome->fate == Fate::at_random) ++wire.bin.at_random;
-    if (outcome->fate == Fate::over_limit) ++wire.bin.over_limit;
+    wire.bin.count(outcome->fate, item.bytes);
     if (outcome->fate != Fate::forwarded) return;
-    wire.bin.forwarded_bytes += item.bytes;
-    if (foreign) wire.bin.foreign_bytes += item.bytes;
   }
   const TimePoint now = sim_now();
   if (unit.back) {
@@ -342,14 +337,9 @@ void World::over_link(std::size_t link, const Outcome& outcome) {
   Wire& wire = *wires_[link];
   if (outcome.fate == Fate::marked) return;  // nobody here negotiates ECN
   auto node = wire.waiting.extract(outcome.item.token);
-  if (outcome.fate == Fate::over_limit) {
-    ++wire.bin.over_limit;
-    return;
-  }
+  wire.bin.count(outcome.fate, outcome.item.bytes);
+  if (outcome.fate != Fate::forwarded) return;
   Unit unit = std::move(node.mapped());
-  wire.bin.forwarded_bytes += outcome.item.bytes;
-  if (unit.kind != Unit::Kind::ping && scenario_.loads[unit.load].foreign)
-    wire.bin.foreign_bytes += outcome.item.bytes;
   ++unit.link;
   cross_links(std::move(unit));
 }
@@ -410,25 +400,6 @@ void World::tick() {
   }
 }
 
-Rate World::available(std::size_t i) const {
-  const TimePoint now = sim_now();
-  Rate least = scenario_.sites[i].ceiling;
-  for (std::size_t l = 0; l < wires_.size(); ++l) {
-    const ScenarioLink& link = scenario_.links[l];
-    if (link.back || (link.site && *link.site != i) || std::holds_alternative<Unlimited>(link.settings.limit))
-      continue;
-    Rate left = wires_[l]->link.capacity(now);
-    for (const Load& load : scenario_.loads) {
-      const Duration t = now.time_since_epoch();
-      if (!link.site && load.foreign && load.kind == Load::Kind::udp && t >= load.from &&
-          t < load.until.value_or(t + kTick))
-        left = left - load.rate * load.flows;
-    }
-    least = std::min(least, left);
-  }
-  return std::max(least, scenario_.sites[i].floor);
-}
-
 Rate World::unshaped(std::size_t i) const {
   return scenario_.sites[i].ceiling * 10.0;
 }
@@ -444,24 +415,23 @@ void World::ask(std::size_t i) {
     received += site.reported.front().bytes;
     site.reported.pop_front();
   }
-  const std::vector<Arrival> arrivals(site.arrivals.begin(), site.arrivals.end());
   const LawInput input{.now = now,
                        .interval = interval,
                        .control = site.control ? &*site.control : nullptr,
-                       .capacity = available(i),
+                       .capacity = available(scenario_, i, now),
                        .sent = Rate::of(Bytes(sent - site.sent_at_ask), interval),
                        .received = Rate::of(received, interval),
                        .rtt = site.rtt,
                        .backlogged = site.box->backlogged(),
                        .pings = site.pings,
-                       .arrivals = arrivals};
+                       .arrivals = site.arrivals};
   const auto rate = site.law->step(input);
   site.control.reset();
   site.arrivals.clear();
   site.pings.clear();
   site.sent_at_ask = sent;
   site.asked = now;
-  SiteBox& box = site.far_box ? *site.far_box : *site.box;
+  SiteBox& box = site.shaper();
   const Rate wanted = rate.value_or(unshaped(i));
   if (wanted != box.rate()) box.set_rate(wanted);
   if (site.law->reason() != site.last_reason) {
@@ -488,8 +458,7 @@ void World::close_bin() {
              l.bytes == 0 && t >= l.from && t < l.until.value_or(scenario_.length + kTick);
     });
     const std::uint64_t sent = site.box->sent_bytes();
-    const SiteBox& box = site.far_box ? *site.far_box : *site.box;
-    truth_.sites[i].push_back({.shaped_bps = static_cast<double>(box.rate().bps()),
+    truth_.sites[i].push_back({.shaped_bps = static_cast<double>(site.shaper().rate().bps()),
                                .sent_bytes = sent - site.sent_at_bin,
                                .received_bytes = std::exchange(site.received, 0),
                                .demand = endless || site.box->backlogged()});

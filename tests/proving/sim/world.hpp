@@ -61,8 +61,8 @@ class World {
   void build_sites();
   void start_loads();
   [[nodiscard]] EstimatorSettings estimator_settings() const;
+  /// The daemon begins: it finds the rates in the kernel, and knows nothing else.
   void new_laws();
-  void restart();
 
   // -- the way of a packet --
   void from_our_host(std::size_t load, ns3::Ptr<ns3::Packet> packet);
@@ -86,13 +86,11 @@ class World {
   void write_tick(std::size_t site, const ControlInput& input);
 
   [[nodiscard]] std::size_t site_of(const Unit& unit) const;
-  [[nodiscard]] Rate available(std::size_t site) const;
   /// Where no law shapes the port's own speed remains, here ten times what a site may have.
   [[nodiscard]] Rate unshaped(std::size_t site) const;
 
   Scenario scenario_;
   std::string law_name_;
-  std::uint32_t seed_;
   std::mt19937_64 random_;
   Truth truth_;
   std::vector<Decision> decisions_;
