@@ -27,9 +27,12 @@ inline constexpr Duration kFloorLifetime = 10min;
 inline constexpr Duration kSecondOpinion = 5s;  ///< evidence that comes again within it is believed
 
 // --- capacity after a loss ---
+inline constexpr int kCohortsOfLoss = 2;  ///< from the first one with losses, to the cut
+inline constexpr int kCohortsOfFirstLoss = 4;
 inline constexpr Duration kLossTiming = 4ms;      ///< what both ends together may be off: two slots
 inline constexpr Duration kLeastAfterLoss = 6ms;  ///< near senders collapse within 10 ms
 inline constexpr Duration kSilence = 50ms;        ///< waiting for ACKs is over sooner, a timeout is not
+inline constexpr Duration kLull = 8ms;            ///< between bursts: the limit may have been idle
 inline constexpr std::uint64_t kLeastPassed =
     10;  ///< segments: a packet's worth of tokens may be left at a loss
 inline constexpr std::size_t kMostSlotEnds = 400;  ///< bounds the work to their square
@@ -102,7 +105,7 @@ inline constexpr double kMostLoss = 0.99;  ///< that a ratio is compared with: i
 /// Twice +4 %: a token bucket of 10 ms hides the first step, and the second still stays within 6 % of the
 /// capacity.
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
-inline constexpr double kProbePast = 1.02;  ///< of the known capacity and its error: where a run slows down
+inline constexpr double kProbePast = 1.01;  ///< of the known capacity and its error: where a run slows down
 inline constexpr double kLeastStep = 1.01;
 inline constexpr double kProbeMostFirst = 1.16;  ///< towards a capacity that is known badly:
 inline constexpr Duration kKnownLately = 3s;     ///< and only then: later a probe has shown it to be no more
@@ -110,9 +113,11 @@ inline constexpr double kKnownBadly = 0.08;      ///< its error from there on
 inline constexpr Duration kQueueOfSmallStep = 25ms;  ///< the first two make 8 ms a tick, seen within two
 inline constexpr double kProbeNear = 1.08;           ///< of the known capacity: the first two steps
 inline constexpr Duration kProbeRound = 400ms;       ///< of sending, or 3 RTT
-inline constexpr Duration kProbePatience = 2s;       ///< for the senders to fill the raised rate
-inline constexpr double kDemand = 0.95;              ///< S / r from which the site wants more
-inline constexpr double kProbeUsed = 0.97;           ///< S / r from which a round has tried its rate
+inline constexpr Duration kProbeRoundNear =
+    1s;  ///< just past a known policer: 2 % of it empty 20 ms of bucket
+inline constexpr Duration kProbePatience = 2s;  ///< for the senders to fill the raised rate
+inline constexpr double kDemand = 0.95;         ///< S / r from which the site wants more
+inline constexpr double kProbeUsed = 0.97;      ///< S / r from which a round has tried its rate
 inline constexpr Duration kDemandWindow = 500ms;
 inline constexpr Duration kProbeWaitFirst = 500ms;  ///< after a cut, or a run that gained or found no demand
 inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; then the most

@@ -86,6 +86,7 @@ struct ControlWindow::SlotEnd {
   TimePoint at;
   bool lossy = false;
   std::size_t silences = 0;  ///< that were longer than kSilence
+  Duration lulls{};          ///< their sum, of those longer than kLull
   std::uint64_t bytes = 0;
   std::uint64_t sent = 0;
   std::uint64_t delivered = 0;
@@ -105,7 +106,9 @@ std::vector<ControlWindow::SlotEnd> ControlWindow::slot_ends(TimePoint from, Tim
       sum.sent += slot.sent;
       sum.delivered += slot.delivered;
       if (slot.bytes > 0) {
-        if (sum.at - busy > kSilence) ++sum.silences;
+        const Duration silent = sum.at - busy - kSlotLength;
+        if (silent >= kSilence) ++sum.silences;
+        if (silent >= kLull) sum.lulls += silent;
         busy = sum.at;
       }
       ends.push_back(sum);
@@ -135,13 +138,16 @@ std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoin
       const double surely = bits * (1.0 - one) / seconds(over + kLossTiming);
       // The senders' timers ran out in between: the limit lay idle, whatever its bucket.
       const bool busy = ends[j].silences == ends[i].silences;
+      const double idle = seconds(ends[j].lulls - ends[i].lulls) / seconds(over);
       if (busy == best_is_busy ? surely <= best_surely : best_is_busy) continue;
       best_surely = surely;
       best_is_busy = busy;
-      best = Capacity{.rate = Rate::bps(static_cast<std::uint64_t>(bits / seconds(over))),
-                      .relative_error = busy ? seconds(kLossTiming) / seconds(over + kLossTiming) + one
-                                             : kCapacityErrorMost,
-                      .measured = ends[j].at};
+      best = Capacity{
+          .rate = Rate::bps(static_cast<std::uint64_t>(bits / seconds(over))),
+          .relative_error = busy ? std::min(seconds(kLossTiming) / seconds(over + kLossTiming) + one + idle,
+                                            kCapacityErrorMost)
+                                 : kCapacityErrorMost,
+          .measured = ends[j].at};
     }
     i += stride - 1;
   }

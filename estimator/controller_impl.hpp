@@ -136,10 +136,15 @@ struct Controller {
   void start_probe(TimePoint now);
   void raise(Probe& s, TimePoint now);
   void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);
+  /// A little more than a policer was seen to pass: its bucket hides that for a while.
+  [[nodiscard]] bool near_known_limit() const;
   void end_probe_clean(Probe& s, std::string_view why, TimePoint now);
   void end_probe_on_queue(Probe& s, TimePoint now);
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
   void in_settle(Settle& s, TimePoint now);
+  /// A bucket of a few packets drops some of each burst while the limit is not yet reached: what followed the
+  /// first of the losses and passed, the path carries at the least.
+  [[nodiscard]] Rate passed_since_first_loss(const Settle& s) const;
   /// 2, then 8 s while probes find nothing; from the beginning once one gained something.
   Duration wait_after_run(Rate start, Rate end);
 

@@ -41,12 +41,18 @@ void Controller::weigh_losses(const SiteMeasurement& m) {
 void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
   const LossCount count = window.loss(evidence_since, now);
   // The cohort in which the losses began was only partly at the limit: wait for the next one.
-  if (window.mature_until() < evidence_since + 2 * kCohortLength) return;
+  // Where nothing is known yet, senders that have just begun hit the limit in bursts: for their ACKs to pace
+  // them.
+  const int cohorts = capacity.value() ? kCohortsOfLoss : kCohortsOfFirstLoss;
+  if (window.mature_until() < evidence_since + cohorts * kCohortLength) return;
   const auto measured = window.policed_capacity(evidence_since, now);
   if (!measured) return loss_test.restart();
   if (cuts == 0 && is_doubtful(*measured, now)) return loss_test.restart();
   const double drift = drift_towards(*measured);
   learn_capacity(*measured, PathMode::policer);
+  // What led here was not quiet, small as it may have begun.
+  quiet_segments = std::max(0.0, quiet_segments - static_cast<double>(count.segments));
+  quiet_losses = std::max(0.0, quiet_losses - static_cast<double>(count.beyond));
   const double p = count.ratio();
   const double evidence = loss_test.evidence();
   const Rate target =
@@ -124,7 +130,9 @@ void Controller::in_verify(Verify& s, const SiteMeasurement& m, TimePoint now) {
 }
 
 double Controller::usual_loss() const {
-  const double quiet = quiet_segments > 0 ? quiet_losses / quiet_segments : 0.0;
+  // As events: a burst that a short quiet time happened to hold is not usual yet.
+  const double phi = loss_test.dispersion();
+  const double quiet = wilson_lower(quiet_losses / phi, quiet_segments / phi, 2.0);
   return std::max(loss_test.floor(), std::min(quiet, loss_test.harmless() + kCongestionLoss));
 }
 

@@ -24,7 +24,7 @@ void Controller::raise(Probe& s, TimePoint now) {
     const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
     if (s.clean < past && next > past) {
       next = std::max(past, s.clean * kLeastStep);
-      s.step = 0;
+      s.step = 1;
     }
   }
   change_rate(
@@ -44,7 +44,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
     change_rate(s.run_start, "the capture cannot keep up: what it does not see says nothing", now);
     return hold(now + kProbeWaitMost);
   }
-  const Duration round = std::max<Duration>(kProbeRound, 3 * base);
+  const Duration round = std::max<Duration>(near_known_limit() ? kProbeRoundNear : kProbeRound, 3 * base);
   const auto mature = window.mature_until();
   // Where nothing sent at this rate was acknowledged or missed (QUIC, ESP), nothing is known of it.
   const bool judged = mature && *mature >= fresh_from + round && count.segments > 0;
@@ -62,6 +62,13 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
     s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
     return end_probe_clean(s, "the site does not send more", now);
   }
+}
+
+bool Controller::near_known_limit() const {
+  if (mode != PathMode::policer || !capacity.value() || capacity.value()->relative_error > kCapacitySpread)
+    return false;
+  const double share = decision.rate / capacity.value()->rate;
+  return share > 1.0 && share <= kProbeNear;
 }
 
 void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) {
@@ -92,8 +99,9 @@ void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
 
 void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
   const Settle settle{s.run_start, s.clean, decision.rate, fresh_from, now};
+  // The last round that looked clean may have emptied the bucket that now drops.
   change_rate(
-      s.clean,
+      std::max(s.run_start, s.clean * kGain),
       fmt::format("the probe met loss: {} of {} segments beyond this box", count.beyond, count.segments),
       now);
   doubted = now;  // loss that goes on after it needs no second opinion
@@ -123,6 +131,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   Rate target = std::max(s.run_start, s.clean * kGain);
   if (measured && measured->relative_error > kSettleError) measured.reset();
   if (measured) {
+    measured->rate = std::max(measured->rate, std::min(s.clean, passed_since_first_loss(s)));
     learn_capacity(*measured, PathMode::policer);
     target = std::clamp(measured->rate * kGain, s.run_start, s.tried);
   }
@@ -132,6 +141,15 @@ void Controller::in_settle(Settle& s, TimePoint now) {
                        : std::string("the probe met loss"),
               now);
   hold(now + wait);
+}
+
+Rate Controller::passed_since_first_loss(const Settle& s) const {
+  const auto first = window.first_loss(s.from);
+  if (!first) return Rate();
+  const TimePoint from = *first + kCohortLength;
+  const LossCount count = window.loss(from, s.until);
+  if (count.segments < kVerifySegments) return Rate();
+  return window.sent(from, s.until) * (1.0 - count.ratio());
 }
 
 Duration Controller::wait_after_run(Rate start, Rate end) {

@@ -7,13 +7,25 @@
 
 namespace weir::control {
 
-double wilson_upper(double k, double n, double z) {
-  if (n <= 0) return 1.0;
+namespace {
+
+/// One end of Wilson's interval: z's sign says which.
+double wilson_end(double k, double n, double z) {
   const double p = k / n;
   const double z2 = z * z;
   const double centre = p + z2 / (2 * n);
   const double spread = z * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
-  return std::min(1.0, (centre + spread) / (1 + z2 / n));
+  return std::clamp((centre + spread) / (1 + z2 / n), 0.0, 1.0);
+}
+
+}  // namespace
+
+double wilson_upper(double k, double n, double z) {
+  return n <= 0 ? 1.0 : wilson_end(k, n, z);
+}
+
+double wilson_lower(double k, double n, double z) {
+  return n <= 0 ? 0.0 : wilson_end(k, n, -z);
 }
 
 double poisson_tail(std::uint64_t k, double mean) {

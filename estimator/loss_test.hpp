@@ -21,6 +21,8 @@ namespace weir::control {
 
 /// Upper end of Wilson's score interval for k of n at z standard deviations (JASA 22, 1927).
 [[nodiscard]] double wilson_upper(double k, double n, double z);
+/// Its lower end.
+[[nodiscard]] double wilson_lower(double k, double n, double z);
 /// P(K >= k) for a Poisson count of that mean.
 [[nodiscard]] double poisson_tail(std::uint64_t k, double mean);
 
