@@ -25,6 +25,7 @@ struct Drain {
   Capacity capacity;
   bool known = false;  ///< from before; false: measured while the queue stood
   Duration queue_before{};
+  TimePoint since{};  ///< its first rate
   TimePoint empty_at{};
   Rate before;                 ///< to go back to if the queue does not answer
   double least = kDrainLeast;  ///< share of C to go down to at the most

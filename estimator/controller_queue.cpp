@@ -99,6 +99,7 @@ void Controller::drain(Drain s, TimePoint now) {
                           s.known ? "was known to carry" : "meanwhile delivered", c.rate.mbps()),
               now);
   const double fall = std::max(0.02, 1.0 - decision.rate / c.rate);  // of queue time per second
+  if (s.since == TimePoint{}) s.since = now;
   s.first_queue.reset();
   s.queue_before = q;
   s.empty_at = now + from_seconds(std::min(seconds(q) / fall, 5.0));
@@ -117,6 +118,12 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   const bool worse = fresh_queue() && queue->q > s.queue_before + q_high();
   if (!answered && !worse && !overdue) return;
   if (!worse && (!answered || queue->q < q_high())) {
+    // It took a second rate: what was known is no longer so, and what came out meanwhile is.
+    const auto measured = s.unmoved > 0 ? window.buffered_capacity(s.since, q_target()) : std::nullopt;
+    if (measured && measured->rate < s.capacity.rate) {
+      s.capacity = *measured;
+      learn_capacity(*measured, PathMode::buffer);
+    }
     change_rate(s.capacity.rate * kGain, "the provider's queue has drained", now);
     return hold(now + s.probe_wait);
   }

@@ -11,7 +11,7 @@ namespace control {
 // Found by their arguments, which an unnamed namespace would prevent.
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 3;
+constexpr std::uint32_t kStateVersion = 4;
 
 template <class A>
 void list(A& archive, Hold& hold) {
@@ -20,10 +20,10 @@ void list(A& archive, Hold& hold) {
 }
 template <class A>
 void list(A& archive, Drain& drain) {
-  auto& [capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait, first_queue,
-         first_sent, unmoved, pause] = drain;
-  archive(capacity, known, queue_before, empty_at, before, least, ineffective, probe_wait, first_queue,
-          first_sent, unmoved, pause);
+  auto& [capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait,
+         first_queue, first_sent, unmoved, pause] = drain;
+  archive(capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait,
+          first_queue, first_sent, unmoved, pause);
   archive.require(unmoved >= 0 && unmoved <= 2 && pause >= Duration::zero() && pause <= kForeignPauseMost);
 }
 template <class A>
