@@ -18,6 +18,8 @@ struct ChargedLoss {
   TimePoint sent;              ///< before it got lost
   std::uint16_t segments = 0;  ///< wire segments
   bool by_timeout = false;     ///< counted as sent again by the sender's timer
+  bool has_timestamp = false;
+  std::uint32_t timestamp = 0;  ///< with which it was sent again
 };
 
 class ChargedLosses {
@@ -26,16 +28,21 @@ class ChargedLosses {
     losses_[next_] = loss;
     next_ = static_cast<std::uint8_t>((next_ + 1U) % losses_.size());
   }
-  /// The newest one that overlaps `range`; it is forgotten.
-  [[nodiscard]] std::optional<ChargedLoss> take(SequenceRange range) {
+  /// The newest one that overlaps `range`; nullptr: none.
+  [[nodiscard]] const ChargedLoss* find(SequenceRange range) const {
     for (std::size_t back = 1; back <= losses_.size(); ++back) {
-      ChargedLoss& loss = losses_[(next_ + losses_.size() - back) % losses_.size()];
-      if (loss.segments == 0 || overlap_of(loss.range, range).empty()) continue;
-      const ChargedLoss taken = loss;
-      loss.segments = 0;
-      return taken;
+      const ChargedLoss& loss = losses_[(next_ + losses_.size() - back) % losses_.size()];
+      if (loss.segments > 0 && !overlap_of(loss.range, range).empty()) return &loss;
     }
-    return std::nullopt;
+    return nullptr;
+  }
+  /// The same; it is forgotten.
+  [[nodiscard]] std::optional<ChargedLoss> take(SequenceRange range) {
+    const ChargedLoss* const found = find(range);
+    if (found == nullptr) return std::nullopt;
+    const ChargedLoss taken = *found;
+    losses_[static_cast<std::size_t>(found - losses_.data())].segments = 0;
+    return taken;
   }
 
  private:

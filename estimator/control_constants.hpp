@@ -78,7 +78,6 @@ inline constexpr int kForeignGoneTicks = 5;
 inline constexpr Duration kRouteSpread = 3ms;  ///< of q over kRouteTime at the most: no queue stands so still
 inline constexpr Duration kRouteTime = 2s;
 inline constexpr std::uint32_t kSplitSamples = 8;  ///< from which the way out of q is told from the way back
-inline constexpr Duration kSplitWithin = 4ms;      ///< the error at which it is not
 
 // --- what is known of the capacity ---
 inline constexpr double kTickSpread = 0.04;           ///< of D over one tick, at the least

@@ -10,7 +10,8 @@ namespace weir::control {
 void Controller::take_queue(const SiteMeasurement& m) {
   queue = m.queue;
   if (!queue) return;
-  if (m.queue_by_way && m.queue_by_way->samples >= kSplitSamples && m.queue_by_way->within <= kSplitWithin)
+  // No more than that waits on the way out, however well the two are told apart.
+  if (m.queue_by_way && m.queue_by_way->samples >= kSplitSamples)
     queue->q = std::min(queue->q, m.queue_by_way->forward + m.queue_by_way->within);
   short_ticks = queue->q < route ? short_ticks + 1 : 0;
   if (short_ticks >= kQueueTicks) route = queue->q < kQueueTarget ? Duration::zero() : queue->q;

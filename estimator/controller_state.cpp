@@ -20,10 +20,10 @@ void list(A& archive, Hold& hold) {
 }
 template <class A>
 void list(A& archive, Drain& drain) {
-  auto& [capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait,
-         first_queue, first_sent, unmoved, pause] = drain;
-  archive(capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait,
-          first_queue, first_sent, unmoved, pause);
+  auto& [capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait, first_queue,
+         first_sent, unmoved, pause] = drain;
+  archive(capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait, first_queue,
+          first_sent, unmoved, pause);
   archive.require(unmoved >= 0 && unmoved <= 2 && pause >= Duration::zero() && pause <= kForeignPauseMost);
 }
 template <class A>

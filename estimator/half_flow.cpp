@@ -415,7 +415,9 @@ HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts,
       trouble.losses.add({.range = segment.range,
                           .sent = segment.sent,
                           .segments = segment.segments,
-                          .by_timeout = by_timeout});
+                          .by_timeout = by_timeout,
+                          .has_timestamp = parts.whole.has_timestamp,
+                          .timestamp = parts.whole.timestamp});
       path.segments_sent(now, segment.segments, smoothed_.mean());
     }
     segment.sent = now;

@@ -295,6 +295,8 @@ class HalfFlow {
   void settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
   void settle_troubled(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
   void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t, PathWindow& path) const;
+  [[nodiscard]] static bool was_needless(const SentSegment& segment, const AckProgress& progress,
+                                         const Trouble& trouble);
   static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path);
   void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;
   static void doubt(SentSegment& segment, PathWindow& path);

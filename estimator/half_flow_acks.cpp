@@ -56,12 +56,26 @@ void HalfFlow::settle_troubled(SentSegment& segment, AckProgress& progress, Trac
     path.segments_delivered(segment.sent, segment.segments);
   }
   if (!resent || !t.trouble) return;
-  // An answer sooner than light can be only to the transmission before (the idea of Eifel, RFC 3522). Half
-  // the least RTT: the least one seen may itself hold a queue.
+  if (was_needless(segment, progress, *t.trouble)) {
+    undo_loss(segment.range, progress, *t.trouble, path);
+    progress.edge = segment.range.end;  // so may be the next one that was sent again with it
+    return;
+  }
+  // Without timestamps: an answer sooner than light can be only to the transmission before. Half the least
+  // RTT: the least one seen may itself hold a queue.
   const auto least = floor_.value();
   if (least && progress.now - segment.sent < *least / 2) {
     undo_loss(segment.range, progress, *t.trouble, path);
   }
+}
+
+/// RFC 3522 (Eifel), 3.2: the ACK for what the receiver waited for repeats the timestamp of the transmission
+/// that arrived (RFC 7323, 4.3). An older one than that of the last transmission: the one before had arrived.
+/// Of what lies above the receiver keeps no timestamp.
+bool HalfFlow::was_needless(const SentSegment& segment, const AckProgress& progress, const Trouble& trouble) {
+  if (!progress.has_echo || segment.range.begin != progress.edge) return false;
+  const ChargedLoss* const loss = trouble.losses.find(segment.range);
+  return loss != nullptr && loss->has_timestamp && precedes(progress.echo, loss->timestamp);
 }
 
 void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path) {
@@ -257,6 +271,9 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   if (t->trouble && ack.sack_count > 0) undo_by_dsack(ack, progress, *t->trouble, work.path);
   if (at_or_before(last_ack_, number)) {
     progress.advanced = number != last_ack_;
+    progress.has_echo = progress.advanced && ack.has_timestamp;
+    progress.echo = ack.timestamp_echo;
+    progress.edge = last_ack_;
     last_ack_ = number;
     acknowledge(ack, progress, *t, work);
   }

@@ -21,6 +21,9 @@ struct HalfFlow::AckProgress {
   TimePoint timed = kUntimed;  ///< when the segment was sent whose arrival this ACK reports
   bool immediate = false;      ///< the receiver cannot have held the ACK back
   bool advanced = false;       ///< the ACK covers more than the one before
+  bool has_echo = false;
+  std::uint32_t echo = 0;   ///< the timestamp that the ACK repeats
+  SequenceNumber edge = 0;  ///< what the receiver waited for: the number of the ACK before
 };
 
 inline Tracking* HalfFlow::borrow_tracking(TrackingPool& trackings) {

@@ -165,6 +165,7 @@ void take_tcp_option(Reader option, PacketRecord& record) {
     if (const auto stamps = option.peek<8>()) {
       record.has_timestamp = true;
       record.timestamp_value = stamps.u32<0>();
+      record.timestamp_echo = stamps.u32<4>();
     }
   }
 }
@@ -176,10 +177,12 @@ void take_tcp_options(Reader options, PacketRecord& record) {
   record.mss_option = 0;
   record.has_timestamp = false;
   record.timestamp_value = 0;
+  record.timestamp_echo = 0;
   record.sack_count = 0;
   if (const auto usual = options.peek<12>(); usual && usual.u32<0>() == kUsualOptions) {
     record.has_timestamp = true;
     record.timestamp_value = usual.u32<4>();
+    record.timestamp_echo = usual.u32<8>();
     static_cast<void>(options.take<12>());
   }
   while (const auto kind = options.peek<1>()) {

@@ -68,7 +68,8 @@ struct PacketRecord {
   std::uint16_t window = 0;           ///< as sent, not scaled
   std::uint32_t headers_bytes = 0;    ///< of frame_bytes, all in front of the TCP payload
   std::uint32_t payload = 0;          ///< TCP payload bytes on the wire, captured or not
-  std::uint32_t timestamp_value = 0;  ///< 0 without has_timestamp
+  std::uint32_t timestamp_value = 0;  ///< both 0 without has_timestamp
+  std::uint32_t timestamp_echo = 0;
   std::uint16_t mss_option = 0;       ///< 0: none
   bool has_timestamp = false;
   std::uint8_t sack_count = 0;

@@ -53,8 +53,10 @@ template <std::uint32_t kHeader>
   record.has_timestamp = kStamped;
   if constexpr (kStamped) {
     record.timestamp_value = stamps.u32<4>();
+    record.timestamp_echo = stamps.u32<8>();
   } else {
     record.timestamp_value = 0;
+    record.timestamp_echo = 0;
   }
   return true;
 }

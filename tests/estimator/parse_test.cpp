@@ -51,6 +51,7 @@ TEST(Parse, ReadsEveryFieldOfATcpSegment) {
   EXPECT_TRUE(r.has(kTcpPsh));
   EXPECT_TRUE(r.has_timestamp);
   EXPECT_EQ(r.timestamp_value, 9U);
+  EXPECT_EQ(r.timestamp_echo, 8U);
   ASSERT_EQ(r.sack_count, 2);
   EXPECT_EQ(r.sack[1], (SequenceRange{300, 400}));
   EXPECT_EQ(r.frame_bytes, 14U + ip_length(s));
@@ -282,6 +283,7 @@ TEST(Parse, LeavesNothingOfAnEarlierFrame) {
     EXPECT_EQ(used.mss_option, 0);
     EXPECT_EQ(used.has_timestamp, !plain);
     EXPECT_EQ(used.timestamp_value, 0U);
+    EXPECT_EQ(used.timestamp_echo, 0U);
   }
   PacketRecord used;
   ASSERT_EQ(parse(ethernet_frame({.ip_id = 77}), used), ParseOutcome::tcp);

@@ -354,6 +354,83 @@ TEST_P(SegmentClass, AnAnswerSoonerThanTheRttUndoesTheLoss) {
   EXPECT_EQ(lost, 0U);
 }
 
+/// Segments with timestamps, and ACKs that repeat them.
+class EchoedTimestamps : public testing::TestWithParam<std::uint32_t> {
+ protected:
+  void SetUp() override {
+    wire.base = GetParam();
+    wire.open(0, 20, 1012);
+  }
+  void data(double ms, std::uint32_t seq) {
+    TcpSpec s = wire.out(seq, 1000);
+    s.timestamps = true;
+    s.tsval = clock + static_cast<std::uint32_t>(ms);
+    wire.send(ms, s);
+  }
+  void ack(double ms, std::uint32_t number, double echo, std::vector<SequenceRange> sack = {}) {
+    TcpSpec s = wire.in(number, std::move(sack));
+    s.timestamps = true;
+    s.tsecr = clock + static_cast<std::uint32_t>(echo);
+    wire.send(ms, s);
+  }
+  Wire wire;
+  std::uint32_t clock = 0U - 35U;  ///< of the sender: wraps while the test runs
+};
+INSTANTIATE_TEST_SUITE_P(WrapAt, EchoedTimestamps, testing::Values(1'000'000U, 0xffffffffU - 1'500U));
+
+// 30 > seq 0:1000, TS 30   30.1 > seq 1000:2000, TS 30   240 > 0:1000, TS 240   240.1 > 1000:2000, TS 240
+// 255 < ack 2000, ecr 30
+TEST_P(EchoedTimestamps, AnOlderOneThanThatOfTheLastTransmissionUndoesTheLoss) {
+  data(30, 0);
+  data(30.1, 1000);
+  data(240, 0);
+  data(240.1, 1000);
+  EXPECT_EQ(wire.outbound().retransmitted, 2U);
+  ack(255, 2000, 30);
+  EXPECT_EQ(wire.outbound().retransmitted, 0U);
+  EXPECT_EQ(wire.outbound().spurious, 2U);
+  std::uint32_t lost = 0;
+  for (const Cohort& c : wire.cohorts_until(2000)) lost += c.lost_beyond;
+  EXPECT_EQ(lost, 0U);
+}
+
+// The same, but 260 < ack 2000, ecr 240
+TEST_P(EchoedTimestamps, ThatOfTheLastTransmissionLeavesItLost) {
+  data(30, 0);
+  data(30.1, 1000);
+  data(240, 0);
+  data(240.1, 1000);
+  ack(261, 2000, 240);
+  EXPECT_EQ(wire.outbound().retransmitted, 2U);
+  EXPECT_EQ(wire.outbound().spurious, 0U);
+}
+
+// 30 > 0:1000, TS 30 (lost)   30.1 > 1000:2000   50.1 < ack 0, ecr 29, sack 1000:2000   51 > 0:1000, TS 51
+// Of what is SACKed the ACK repeats no timestamp: it is that of what came before the hole.
+TEST_P(EchoedTimestamps, OfASelectiveAcknowledgmentSaysNothing) {
+  data(29, 0);
+  data(29.5, 1000);
+  data(30, 2000);
+  data(30.1, 3000);
+  ack(49.1, 1000, 29);
+  data(100, 1000);
+  data(100.1, 2000);
+  ack(120.2, 1000, 29, {{2000, 3000}});
+  EXPECT_EQ(wire.outbound().retransmitted, 2U);
+  EXPECT_EQ(wire.outbound().spurious, 0U);
+}
+
+// 30 > 0:1000   30.1 > 1000:2000 (lost)   240 > 1000:2000, TS 240   261 < ack 2000, ecr 30: the ACK of the
+// first was held back until the second came
+TEST_P(EchoedTimestamps, OfAnAcknowledgmentHeldBackIsThatOfItsFirstSegment) {
+  data(30, 0);
+  data(30.1, 1000);
+  data(240, 1000);
+  ack(261, 2000, 30);
+  EXPECT_EQ(wire.outbound().retransmitted, 1U);
+  EXPECT_EQ(wire.outbound().spurious, 0U);
+}
+
 // 70 < ack 1000, sack 0:1000 (D-SACK: both arrived)
 TEST_P(SegmentClass, ADsackUndoesTheLoss) {
   wire.open(0);
