@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from netlab.report import Checks, table
 
-from .goals import GOALS, KNOWN_TO_BE_MISSED, Goal, limits
+from .goals import GOALS, KNOWN_TO_BE_MISSED, Goal, is_foreign, limits
 from .runs import Result
 
 LEVEL = 0.01  # two laws that differ by less are level
@@ -19,7 +19,7 @@ AHEAD, LEVEL_WITH, BEHIND = "ahead", "level", "behind"
 @dataclass(frozen=True)
 class Standing:
     """A law in a scenario: medians over its seeds."""
-    carried: float  # utilisation; where nothing on the path limits, bits a second at the far end
+    carried: float  # utilisation of a path of its own; of one that is shared, or limits nothing, bits a second at the far end
     loss: float  # of what the scenario allows, as is the queue: up to 1 is kept
     queue: float
 
@@ -39,7 +39,8 @@ class Standing:
 def standing(scenario: str, runs: Sequence[Result]) -> Standing:
     most_loss, most_queue = limits(scenario)
     loss, queue = (statistics.median(get(r) for r in runs) for get in (lambda r: r.loss, lambda r: r.queue_p95_ms))
-    carried = statistics.median(r.utilisation if r.limited else r.received() for r in runs)
+    own = runs[0].limited and runs[0].sites == 1 and not is_foreign(scenario)
+    carried = statistics.median(r.utilisation if own else r.received() for r in runs)
     return Standing(carried, loss / most_loss, queue / most_queue)
 
 

@@ -115,6 +115,10 @@ class Result:
         return any(link["limited"] and not link["back"] for link in self._told["links"])
 
     @property
+    def sites(self) -> int:
+        return len(self._told["sites"])
+
+    @property
     def utilisation(self) -> float:
         """Of the first link."""
         return self._links[0]["utilisation"]
