@@ -9,6 +9,7 @@
 #include <boost/json.hpp>
 
 #include "estimator/control_record.hpp"
+#include "estimator/state_fields.hpp"
 #include "estimator/state_text.hpp"
 
 namespace weir {
@@ -91,8 +92,7 @@ class LineReader {
   void get(const json::value& from, std::string_view name, T& into) {
     std::string word;
     get(from, name, word);
-    constexpr int kKinds = 5;
-    for (int i = 0; i < kKinds; ++i) {
+    for (std::uint32_t i = 0; i < count_of(T{}); ++i) {
       if (to_string(static_cast<T>(i)) == word) {
         into = static_cast<T>(i);
         return;

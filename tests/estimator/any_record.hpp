@@ -6,6 +6,7 @@
 #include <random>
 
 #include "estimator/control_record.hpp"
+#include "estimator/state_fields.hpp"
 #include "estimator/state_text.hpp"
 
 namespace weir::test {
@@ -86,8 +87,8 @@ class Any {
   }
   RecordedDecision decision() {
     RecordedDecision d{.rate = rate(),
-                       .state = static_cast<ControlState>(up_to(4)),
-                       .mode = static_cast<PathMode>(up_to(4)),
+                       .state = static_cast<ControlState>(up_to(count_of(ControlState{}) - 1)),
+                       .mode = static_cast<PathMode>(up_to(count_of(PathMode{}) - 1)),
                        .reason = {}};
     if (one_in(2)) d.reason = one_in(2) ? "" : "a \"quoted\" reason, with \\ and \t and \n and \u00b5";
     return d;
