@@ -103,12 +103,13 @@ shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& re
   kept_at_ = now.steady;
   shaper_.in_place = true;
   shaper_.adopted = report.adopted;
-  events_.record(
-      EventKind::started, Severity::info, "",
-      fmt::format("weir {} controls {} with {} site(s), of {} of which something is known from before",
-                  settings_.version, policy_.wan.interface, policy_.sites.size(),
-                  std::ranges::count_if(starts, [](const auto& s) { return s.memory.has_value(); })),
-      now.wall);
+  const auto known =
+      std::ranges::count_if(starts, [](const ControlStart& start) { return start.memory.has_value(); });
+  events_.record(EventKind::started, Severity::info, "",
+                 fmt::format("weir {} controls {} with {} site(s){}", settings_.version,
+                             policy_.wan.interface, policy_.sites.size(),
+                             known > 0 ? fmt::format(", {} of them known from before", known) : ""),
+                 now.wall);
   if (remembered.ignored) {
     events_.record(EventKind::memory_ignored, Severity::warning, "",
                    "what was known of the sites before is not used: " + *remembered.ignored, now.wall);

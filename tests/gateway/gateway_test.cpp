@@ -112,7 +112,7 @@ TEST_F(GatewayTest, ATreeThatIsGoneIsBuiltAtAShareOfWhatWasKnown) {
   start_knowing({.sites = {{"coast", known}}, .ignored = {}});
   EXPECT_EQ(port.tree, (std::vector{Rate::mbps(76)}));
   EXPECT_EQ(laws[0].start, ControlStart(Rate::mbps(76), StartedFrom::memory, known));
-  EXPECT_NE(events.after(0, 1).at(0)->text.find("1 site(s), of 1 of which"), std::string::npos);
+  EXPECT_NE(events.after(0, 1).at(0)->text.find("1 site(s), 1 of them known from before"), std::string::npos);
 }
 
 TEST_F(GatewayTest, ARestartAdoptsTheTreeWhateverWasKnownAndGoesOnKnowingIt) {
