@@ -134,6 +134,11 @@ inline constexpr double kProbeLossOdds = 0.02;  ///< chance of that many losses 
 inline constexpr Duration kOutageLeast = 1s;
 inline constexpr Duration kBlindAfter = 10s;
 
+// --- what outlives the daemon ---
+inline constexpr double kRestartGain =
+    0.95;  ///< of a capacity from before: what it has lost since is probed for
+inline constexpr Duration kMemoryLifetime = 24h;  ///< of a capacity, and of a memory as a whole
+
 inline constexpr Duration kMemory = 12s;  ///< of ticks and cohorts
 inline constexpr Duration kSlotMemory =
     4s;  ///< of the cohorts' slots: up to an RTT of 2 s evidence is judged sooner

@@ -37,4 +37,16 @@ std::string_view to_string(PathMode mode) {
   return "?";
 }
 
+std::string_view to_string(StartedFrom from) {
+  switch (from) {
+    case StartedFrom::policy:
+      return "policy";
+    case StartedFrom::kernel:
+      return "kernel";
+    case StartedFrom::memory:
+      return "memory";
+  }
+  return "?";
+}
+
 }  // namespace weir

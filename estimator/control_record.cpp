@@ -1,85 +1,10 @@
 #include "estimator/control_record.hpp"
 
-#include <array>
-#include <charconv>
-#include <concepts>
-#include <initializer_list>
-
-#include <boost/json.hpp>
+#include "estimator/json_line.hpp"
+#include "estimator/site_memory_json.hpp"
 
 namespace weir {
 namespace {
-
-namespace json = boost::json;
-
-/// Writes one JSON object after the other member; what equals its default is left out where `unless` says so.
-class LineWriter {
- public:
-  explicit LineWriter(std::string& out) : out_(out) {}
-
-  LineWriter& key(std::string_view name) {
-    separate();
-    out_ += '"';
-    out_ += name;
-    out_ += "\":";
-    fresh_ = true;
-    return *this;
-  }
-  LineWriter& open(char bracket) {
-    separate();
-    out_ += bracket;
-    fresh_ = true;
-    return *this;
-  }
-  LineWriter& close(char bracket) {
-    out_ += bracket;
-    fresh_ = false;
-    return *this;
-  }
-  template <std::integral T>
-  LineWriter& value(T number) {
-    separate();
-    if constexpr (std::same_as<T, bool>) {
-      out_ += number ? "true" : "false";
-    } else {
-      std::array<char, 24> digits;
-      out_.append(digits.data(), std::to_chars(digits.begin(), digits.end(), number).ptr);
-    }
-    return *this;
-  }
-  LineWriter& value(Rate rate) { return value(rate.bps()); }
-  LineWriter& value(Bytes bytes) { return value(bytes.count()); }
-  LineWriter& value(Duration d) { return value(d.count()); }
-  LineWriter& value(TimePoint t) { return value(t.time_since_epoch().count()); }
-  LineWriter& value(std::string_view text) {
-    separate();
-    out_ += json::serialize(json::string_view(text.data(), text.size()));
-    return *this;
-  }
-  template <class T>
-  LineWriter& member(std::string_view name, const T& content) {
-    return key(name).value(content);
-  }
-  template <class T>
-  LineWriter& member_unless(std::string_view name, const T& content, const T& usual) {
-    return content == usual ? *this : member(name, content);
-  }
-  template <class... T>
-  LineWriter& array(std::string_view name, const T&... elements) {
-    key(name).open('[');
-    (value(elements), ...);
-    return close(']');
-  }
-
- private:
-  void separate() {
-    if (!fresh_) out_ += ',';
-    fresh_ = false;
-  }
-
-  std::string& out_;
-  bool fresh_ = true;
-};
 
 void write_limits(LineWriter& w, TimePoint now, const ControlLimits& limits) {
   w.member("now", now).member("floor", limits.floor).member("ceiling", limits.ceiling);
@@ -150,7 +75,14 @@ void append_line(std::string& out, const RecordedStart& start) {
   LineWriter w(out);
   w.open('{').member("site", std::string_view(start.site)).key("start").open('{');
   write_limits(w, start.now, start.limits);
-  w.member("rate", start.rate).close('}').close('}');
+  w.member("rate", start.start.rate);
+  if (start.start.from != StartedFrom::policy) w.member("from", to_string(start.start.from));
+  if (start.start.memory) {
+    w.key("memory").open('{');
+    write_memory(w, *start.start.memory);
+    w.close('}');
+  }
+  w.close('}').close('}');
   out += '\n';
 }
 

@@ -37,7 +37,7 @@ struct RecordedStart {
   std::string site;
   TimePoint now;
   ControlLimits limits;
-  Rate rate;
+  ControlStart start;
   bool operator==(const RecordedStart&) const = default;
 };
 

@@ -1,7 +1,5 @@
 // The other way of control_record.cpp: an untrusted line to what it says.
 #include <algorithm>
-#include <concepts>
-#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -9,6 +7,8 @@
 #include <boost/json.hpp>
 
 #include "estimator/control_record.hpp"
+#include "estimator/json_line.hpp"
+#include "estimator/site_memory_json.hpp"
 #include "estimator/state_text.hpp"
 
 namespace weir {
@@ -17,122 +17,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::uint32_t kMostSegments = 1U << 24U;  ///< of a cohort: 2 Tbit/s
-
-/// Reads members and elements; the first fault is kept, and after it all reads give defaults.
-class LineReader {
- public:
-  [[nodiscard]] bool ok() const { return why_.empty(); }
-  [[nodiscard]] std::string why() const { return why_; }
-  void blame(std::string why) {
-    if (ok()) why_ = std::move(why);
-  }
-
-  const json::object& object(const json::value& from, std::string_view name) {
-    static const json::object kNone;
-    if (const json::object* found = from.if_object()) return *found;
-    blame(fmt::format("'{}' is not an object", name));
-    return kNone;
-  }
-  const json::object& object(const json::object& from, std::string_view name) {
-    return object(needed(from, name), name);
-  }
-  const json::array& array(const json::value& from, std::string_view name) {
-    static const json::array kNone;
-    if (const json::array* found = from.if_array()) return *found;
-    blame(fmt::format("'{}' is not an array", name));
-    return kNone;
-  }
-
-  template <std::integral T>
-  void get(const json::value& from, std::string_view name, T& into, T least = std::numeric_limits<T>::min(),
-           T most = std::numeric_limits<T>::max()) {
-    if constexpr (std::same_as<T, bool>) {
-      if (!from.is_bool()) return blame(fmt::format("'{}' is neither true nor false", name));
-      into = from.get_bool();
-    } else {
-      if (!from.is_int64() && !from.is_uint64())
-        return blame(fmt::format("'{}' is not a whole number", name));
-      boost::system::error_code out_of_range;
-      const T number = from.to_number<T>(out_of_range);
-      if (out_of_range || number < least || number > most)
-        return blame(fmt::format("'{}' is out of range", name));
-      into = number;
-    }
-  }
-  void get(const json::value& from, std::string_view name, Rate& into) {
-    std::uint64_t bps = 0;
-    get(from, name, bps, std::uint64_t{0}, control::kMostBps);
-    into = Rate::bps(bps);
-  }
-  void get(const json::value& from, std::string_view name, Bytes& into) {
-    std::uint64_t count = 0;
-    get(from, name, count, std::uint64_t{0}, control::kMostBytes);
-    into = Bytes(count);
-  }
-  void get(const json::value& from, std::string_view name, Duration& into) {
-    std::int64_t ns = 0;
-    get(from, name, ns);
-    if (!control::in_range(Duration(ns))) return blame(fmt::format("'{}' is out of range", name));
-    into = Duration(ns);
-  }
-  void get(const json::value& from, std::string_view name, TimePoint& into) {
-    std::int64_t ns = 0;
-    get(from, name, ns);
-    if (!control::in_range(TimePoint(Duration(ns)))) return blame(fmt::format("'{}' is out of range", name));
-    into = TimePoint(Duration(ns));
-  }
-  void get(const json::value& from, std::string_view name, std::string& into) {
-    const json::string* found = from.if_string();
-    if (found == nullptr) return blame(fmt::format("'{}' is not a string", name));
-    into.assign(found->data(), found->size());
-  }
-  template <class T>
-  requires std::same_as<T, ControlState> || std::same_as<T, PathMode>
-  void get(const json::value& from, std::string_view name, T& into) {
-    std::string word;
-    get(from, name, word);
-    constexpr int kKinds = 5;
-    for (int i = 0; i < kKinds; ++i) {
-      if (to_string(static_cast<T>(i)) == word) {
-        into = static_cast<T>(i);
-        return;
-      }
-    }
-    blame(fmt::format("'{}' is no {} that is known", word, name));
-  }
-  template <class T>
-  void get(const json::object& from, std::string_view name, T& into) {
-    get(needed(from, name), name, into);
-  }
-  template <class T>
-  void get(const json::object& from, std::string_view name, std::optional<T>& into) {
-    if (const json::value* found = from.if_contains(name)) get(*found, name, into.emplace());
-  }
-  template <class T>
-  void get_if_there(const json::object& from, std::string_view name, T& into) {
-    if (const json::value* found = from.if_contains(name)) get(*found, name, into);
-  }
-  /// An array of exactly these.
-  template <class... T>
-  void get_all(const json::value& from, std::string_view name, T&... into) {
-    const json::array& elements = array(from, name);
-    if (elements.size() != sizeof...(T)) {
-      return blame(fmt::format("'{}' has {} elements, not {}", name, elements.size(), sizeof...(T)));
-    }
-    std::size_t i = 0;
-    (get(elements[i++], name, into), ...);
-  }
-
- private:
-  const json::value& needed(const json::object& from, std::string_view name) {
-    static const json::value kNone;
-    if (const json::value* found = from.if_contains(name)) return *found;
-    blame(fmt::format("it has no '{}'", name));
-    return kNone;
-  }
-
-  std::string why_;
-};
 
 void read_limits(LineReader& r, const json::object& from, TimePoint& now, ControlLimits& limits) {
   r.get(from, "now", now);
@@ -262,10 +146,13 @@ RecordLine read_segment(LineReader& r, const json::object& line) {
   constexpr std::size_t kLongestName = 256;  // the policy's are at most 63
   if (site.empty() || site.size() > kLongestName) r.blame("'site' is no name");
   if (line.contains("start")) {
-    RecordedStart start{.site = std::move(site), .now = {}, .limits = {}, .rate = {}};
+    RecordedStart start{.site = std::move(site), .now = {}, .limits = {}, .start = {}};
     const json::object& from = r.object(line, "start");
     read_limits(r, from, start.now, start.limits);
-    r.get(from, "rate", start.rate);
+    r.get(from, "rate", start.start.rate);
+    r.get_if_there(from, "from", start.start.from);
+    if (const json::value* memory = from.if_contains("memory"))
+      start.start.memory = read_memory(r, r.object(*memory, "memory"));
     return start;
   }
   RecordedCheckpoint checkpoint{.site = std::move(site), .now = {}, .steps = 0, .state = {}};

@@ -70,7 +70,7 @@ std::optional<BadRecordLine> ControlReplay::pass_time(TimePoint now) {
 ReplayOutcome ControlReplay::on(RecordedStart& start) {
   if (auto bad = turn_to(std::move(start.site), start.now)) return *std::move(bad);
   if (!wanted_) return ReplayNothing{};
-  controller_.emplace(start.limits, start.rate, start.now);
+  controller_.emplace(start.limits, start.start, start.now);
   steps_ = 0;
   recorded_reason_.clear();
   return ReplayNothing{};

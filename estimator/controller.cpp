@@ -21,14 +21,14 @@ ControlState kind_of(const State& state) {
 
 }  // namespace
 
-Controller::Controller(ControlLimits l, Rate start, TimePoint now)
+Controller::Controller(ControlLimits l, const ControlStart& start, TimePoint now)
     : limits(l), state(Hold{now}), fresh_from(now) {
-  decision.rate = std::clamp(start, limits.floor, std::max(limits.floor, limits.ceiling));
+  decision.rate = std::clamp(start.rate, limits.floor, std::max(limits.floor, limits.ceiling));
   decision.since = now;
-  decision.reason =
-      fmt::format("{:.1f} Mbit/s: where it started, nothing measured yet", decision.rate.mbps());
+  decision.reason = fmt::format("{:.1f} Mbit/s: {}", decision.rate.mbps(), why_there(start));
   evidence_since = now;
   last_tcp = now;
+  if (start.memory) remember(*start.memory, now);
 }
 
 void Controller::step(const ControlInput& input, TimePoint now) {
@@ -138,7 +138,7 @@ void Controller::show(TimePoint now) {
 
 }  // namespace control
 
-SiteController::SiteController(ControlLimits limits, Rate start, TimePoint now)
+SiteController::SiteController(ControlLimits limits, const ControlStart& start, TimePoint now)
     : impl_(std::make_unique<Impl>(limits, start, now)) {}
 SiteController::~SiteController() = default;
 SiteController::SiteController(SiteController&&) noexcept = default;
@@ -158,6 +158,10 @@ void SiteController::set_limits(ControlLimits limits, TimePoint now) {
 
 const RateDecision& SiteController::decision() const {
   return impl_->decision;
+}
+
+SiteMemory SiteController::memory(TimePoint now) const {
+  return impl_->memory(now);
 }
 
 }  // namespace weir

@@ -12,6 +12,7 @@
 
 #include "config/units.hpp"
 #include "estimator/measurement.hpp"
+#include "estimator/site_memory.hpp"
 
 namespace weir {
 
@@ -64,7 +65,8 @@ struct ControlInput {
 
 class SiteController {
  public:
-  SiteController(ControlLimits limits, Rate start, TimePoint now);
+  /// Begins at `start`, with what is known of the site from before: its ages count back from `now`.
+  SiteController(ControlLimits limits, const ControlStart& start, TimePoint now);
   ~SiteController();
   SiteController(SiteController&&) noexcept;
   SiteController& operator=(SiteController&&) noexcept;
@@ -74,6 +76,8 @@ class SiteController {
   /// New limits from a reloaded policy: the rate is clamped into them at once, what was learnt stays.
   void set_limits(ControlLimits limits, TimePoint now);
   [[nodiscard]] const RateDecision& decision() const;
+  /// What of it is worth keeping for another controller, made after this one's run.
+  [[nodiscard]] SiteMemory memory(TimePoint now) const;
 
   /// All that it remembers, as one line of text: from_state() makes a controller of it that decides as this
   /// one will.

@@ -1,7 +1,7 @@
 /// The inside of a SiteController: its states and what it remembers. Internal to the controller's own files:
 /// controller.cpp (what one tick teaches, HOLD, OUTAGE), controller_loss.cpp (the loss evidence, VERIFY),
-/// controller_queue.cpp (the delay evidence, DRAIN), controller_probe.cpp (PROBE), controller_state.cpp (all
-/// of it as text).
+/// controller_queue.cpp (the delay evidence, DRAIN), controller_probe.cpp (PROBE), controller_memory.cpp
+/// (what outlives it), controller_state.cpp (all of it as text).
 #pragma once
 
 #include <string_view>
@@ -75,7 +75,7 @@ using State = std::variant<Hold, Drain, Verify, Probe, Settle, Outage, Contend>;
 
 /// Everything but the public face: its members are one site's memory, its functions what may become of them.
 struct Controller {
-  Controller(ControlLimits l, Rate start, TimePoint now);
+  Controller(ControlLimits l, const ControlStart& start, TimePoint now);
 
   // ---- what one tick teaches, whatever the state ----
 
@@ -92,6 +92,13 @@ struct Controller {
   /// same waits.
   Duration jittered(Duration d);
   void show(TimePoint now);
+
+  // ---- from one run to the next ----
+
+  void remember(const SiteMemory& before, TimePoint now);
+  [[nodiscard]] SiteMemory memory(TimePoint now) const;
+  /// The rate that stands when what is being tried is left out.
+  [[nodiscard]] Rate settled_rate() const;
 
   // ---- loss ----
 

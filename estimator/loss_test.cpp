@@ -88,6 +88,12 @@ void LossTest::expire(TimePoint now) {
   if (floor_ > 0 && now - floor_learnt_ > kFloorLifetime) floor_ = 0.0;
 }
 
+void LossTest::remember(double floor, TimePoint floor_learnt, double dispersion) {
+  floor_ = std::clamp(floor, 0.0, 0.5);
+  floor_learnt_ = floor_learnt;
+  dispersion_ = std::max(1.0, dispersion);
+}
+
 bool LossTest::fires() const {
   return evidence_ > kLossThreshold;
 }

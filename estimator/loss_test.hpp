@@ -38,12 +38,17 @@ class LossTest {
   /// The ratio that has been shown not to answer to the rate.
   void set_floor(double ratio, TimePoint now);
   void expire(TimePoint now);
+  /// From before: a floor that was learnt then (0: none), and phi as quiet times had taught it.
+  void remember(double floor, TimePoint floor_learnt, double dispersion);
 
   [[nodiscard]] bool fires() const;
   [[nodiscard]] double evidence() const { return evidence_; }
   [[nodiscard]] double floor() const { return floor_; }
   [[nodiscard]] double harmless() const;
   [[nodiscard]] double dispersion() const;
+  [[nodiscard]] TimePoint floor_learnt() const { return floor_learnt_; }
+  /// phi as quiet times taught it; 1: not yet.
+  [[nodiscard]] double learnt_dispersion() const { return dispersion_; }
 
  private:
   double evidence_ = 0.0;

@@ -63,6 +63,9 @@ constexpr std::uint32_t count_of(ControlState) {
 constexpr std::uint32_t count_of(PathMode) {
   return static_cast<std::uint32_t>(PathMode::blind) + 1;
 }
+constexpr std::uint32_t count_of(StartedFrom) {
+  return static_cast<std::uint32_t>(StartedFrom::memory) + 1;
+}
 
 template <class A>
 void list(A& archive, ControlLimits& limits) {

@@ -50,7 +50,8 @@ void add_run(CLI::App& app, Choices& c) {
   run.add_option("--config", c.run.config, "Policy file")->required();
   run.add_option("--state-dir", c.run.state_dir, "Folder for locks and port state")->capture_default_str();
   run.add_option("--bpf-dir", c.run.bpf_dir, "Folder in the BPF file system")->capture_default_str();
-  run.add_option("--library-dir", c.run.library_dir, "Folder that keeps the last good policy")
+  run.add_option("--library-dir", c.run.library_dir,
+                 "Folder that keeps the last good policy and what is known of the sites")
       ->capture_default_str();
   run.add_flag("--clear-on-exit", c.run.clear_on_exit, "Remove the shaping when stopped (default: it stays)");
   run.add_flag("--replace", c.run.replace, "Take the port even if somebody else's root qdisc stands there");

@@ -30,12 +30,13 @@ void ControlRecorder::keep_only(const std::vector<std::string>& sites) {
                 [&](const auto& track) { return std::ranges::find(sites, track.first) == sites.end(); });
 }
 
-void ControlRecorder::start(const std::string& site, const ControlLimits& limits, Rate rate, TimePoint now) {
+void ControlRecorder::start(const std::string& site, const ControlLimits& limits, const ControlStart& begun,
+                            TimePoint now) {
   if (!is_on()) return;
   Track& track = tracks_[site];
   begin_segment(site, track, now);
   track.steps = 0;
-  append_line(track.segment->open, RecordedStart{.site = site, .now = now, .limits = limits, .rate = rate});
+  append_line(track.segment->open, RecordedStart{.site = site, .now = now, .limits = limits, .start = begun});
   account(*track.segment, 0);
 }
 

@@ -38,7 +38,7 @@ class ControlRecorder {
   void keep_only(const std::vector<std::string>& sites);
 
   /// A controller was made for `site`.
-  void start(const std::string& site, const ControlLimits& limits, Rate rate, TimePoint now);
+  void start(const std::string& site, const ControlLimits& limits, const ControlStart& begun, TimePoint now);
   /// Before each tick and change of limits: begins a segment when one is due; `state` is then asked for the
   /// controller's, as it is before the step.
   void before_step(const std::string& site, TimePoint now, const std::function<std::string()>& state);

@@ -22,6 +22,7 @@
 #include "gateway/http_server.hpp"
 #include "gateway/kernel_watch.hpp"
 #include "gateway/log.hpp"
+#include "gateway/memory_file.hpp"
 #include "gateway/service_notifier.hpp"
 #include "gateway/version.hpp"
 #include "shaper/port_shaper.hpp"
@@ -35,6 +36,7 @@ namespace asio = boost::asio;
 // before a measurement is thrown away.
 constexpr std::size_t kTicksInFlight = 8;
 constexpr auto kSecond = std::chrono::seconds(1);
+constexpr unsigned kSecondsBetweenMemories = 60;
 
 /// A timer that calls `action` at a steady rhythm until the loop stops.
 class Every {
@@ -77,11 +79,14 @@ class Daemon {
         gateway_({.version = std::string(kVersion), .policy_file = options.config}, std::move(boot), *port_,
                  library, site_controllers(), events_, instant_now()),
         signals_(loop_, SIGTERM, SIGINT, SIGHUP),
+        memory_(options.library_dir),
         http_(loop_, [this](const ApiRequest& request) { return respond(request, view()); }),
         notifier_(ServiceNotifier::from_environment()) {}
 
   int run() {
-    const shaper::ApplyReport report = gateway_.start(instant_now());
+    const Instant now = instant_now();
+    const shaper::ApplyReport report =
+        gateway_.start(now, memory_.load(gateway_.policy().wan.interface, now.wall));
     if (!report.ok()) {
       spdlog::error("nothing is controlled: {}", describe(*report.fault));
       return kExitSystem;
@@ -89,6 +94,7 @@ class Daemon {
     await_signal();
     open_api();
     begin_capture();
+    begin_keeping_memory();
     watch_kernel();
     Every second(loop_, kSecond, [this] { on_second(); });
     std::optional<Every> watchdog;
@@ -142,6 +148,13 @@ class Daemon {
                      estimator_settings(gateway_.policy()), gateway_.estimator_generation());
   }
 
+  void begin_keeping_memory() {
+    memory_writer_.emplace(memory_, [this](std::optional<std::string> failure) {
+      asio::post(loop_,
+                 [this, failure = std::move(failure)] { gateway_.on_memories_kept(failure, instant_now()); });
+    });
+  }
+
   void handle_capture_change(const CaptureChange& change) {
     gateway_.on_capture(change, instant_now());
     // Ready once it is known whether the rates will follow; either way the tree stands and forwarding goes
@@ -192,6 +205,9 @@ class Daemon {
   void on_second() {
     gateway_.every_second(instant_now());
     if (++seconds_ % 5 == 0) notifier_.status(summary());
+    if (seconds_ % kSecondsBetweenMemories == 0) {
+      if (auto kept = gateway_.memories_to_keep(instant_now())) memory_writer_->store(*std::move(kept));
+    }
   }
 
   /// That this runs shows that the loop turns; the capture thread must have turned as well.
@@ -226,11 +242,22 @@ class Daemon {
         wall_now());
     capture_.reset();
     http_.close();
+    keep_memory_for_the_next();
     if (!options_.clear_on_exit) return kExitOk;
     const shaper::ApplyReport cleared = shaper_.clear();
     if (cleared.ok()) return kExitOk;
     spdlog::error("the shaping could not be removed: {}", describe(*cleared.fault));
     return kExitSystem;
+  }
+
+  /// Nothing waits for the loop any more: this may wait for the disk.
+  void keep_memory_for_the_next() {
+    memory_writer_.reset();
+    try {
+      if (const auto kept = gateway_.memories_to_keep(instant_now())) memory_.store(*kept);
+    } catch (const std::exception& failure) {
+      spdlog::warn("what is known of the sites could not be saved: {}", failure.what());
+    }
   }
 
   RunOptions options_;
@@ -240,10 +267,12 @@ class Daemon {
   std::unique_ptr<Port> port_;
   Gateway gateway_;
   asio::signal_set signals_;
+  MemoryFile memory_;
   HttpServer http_;
   ServiceNotifier notifier_;
   BoundedQueue<CaptureTick> ticks_{kTicksInFlight};
   std::optional<CaptureWorker> capture_;
+  std::optional<MemoryWriter> memory_writer_;
   std::optional<KernelWatch> kernel_watch_;
   std::uint64_t capture_progress_ = 0;
   unsigned seconds_ = 0;

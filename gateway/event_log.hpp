@@ -36,6 +36,8 @@ enum class EventKind : std::uint8_t {
   reload_failed,
   last_good_used,
   last_good_not_saved,
+  memory_ignored,
+  memory_not_saved,
   fifo_leaves,
   api_failed,
 };

@@ -27,6 +27,12 @@ std::string in_words(const std::vector<std::string>& sentences) {
   return fmt::format("{}", fmt::join(sentences, "; "));
 }
 
+std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
+  std::vector<Rate> rates;
+  for (const ControlStart& start : starts) rates.push_back(start.rate);
+  return rates;
+}
+
 bool same_for_estimator(const Policy& a, const Policy& b) {
   const auto same_site = [](const SitePolicy& x, const SitePolicy& y) {
     return x.name == y.name && x.subnets == y.subnets;
@@ -86,19 +92,28 @@ Gateway::Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLib
   }
 }
 
-shaper::ApplyReport Gateway::start(const Instant& now) {
+shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& remembered) {
   const auto adopted = port_.adopted_rates(policy_);
-  const std::vector<Rate> rates =
-      loop_.rates_for(policy_, adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>());
-  shaper::ApplyReport report = try_to_apply(policy_, rates);
+  const std::vector<ControlStart> starts = loop_.starts_for(
+      policy_, adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>(), remembered.sites);
+  shaper::ApplyReport report = try_to_apply(policy_, rates_of(starts));
   if (!report.ok()) return report;
-  loop_.take_over(policy_, rates, now);
+  loop_.take_over(policy_, starts, now);
+  kept_ = remembered.sites;
+  kept_at_ = now.steady;
   shaper_.in_place = true;
   shaper_.adopted = report.adopted;
+  const auto known =
+      std::ranges::count_if(starts, [](const ControlStart& start) { return start.memory.has_value(); });
   events_.record(EventKind::started, Severity::info, "",
-                 fmt::format("weir {} controls {} with {} site(s)", settings_.version, policy_.wan.interface,
-                             policy_.sites.size()),
+                 fmt::format("weir {} controls {} with {} site(s){}", settings_.version,
+                             policy_.wan.interface, policy_.sites.size(),
+                             known > 0 ? fmt::format(", {} of them known from before", known) : ""),
                  now.wall);
+  if (remembered.ignored) {
+    events_.record(EventKind::memory_ignored, Severity::warning, "",
+                   "what was known of the sites before is not used: " + *remembered.ignored, now.wall);
+  }
   if (report.adopted) {
     events_.record(EventKind::adopted, Severity::info, "",
                    fmt::format("adopted the tree that stood there, with {} change(s)", report.messages),
@@ -120,8 +135,8 @@ bool Gateway::reload(const Instant& now) {
   const auto restart_only = restart_only_changes(policy_, next.policy);
   if (!restart_only.empty()) return refuse_reload(in_words(restart_only), now);
 
-  const std::vector<Rate> rates = loop_.rates_for(next.policy);
-  const shaper::ApplyReport report = try_to_apply(next.policy, rates);
+  const std::vector<ControlStart> starts = loop_.starts_for(next.policy);
+  const shaper::ApplyReport report = try_to_apply(next.policy, rates_of(starts));
   if (!report.ok()) {
     refuse_reload("the kernel refused it: " + describe(*report.fault), now);
     repair(now);  // part of the new policy may be in force
@@ -130,7 +145,7 @@ bool Gateway::reload(const Instant& now) {
   if (!same_for_estimator(policy_, next.policy)) ++estimator_generation_;
   policy_ = std::move(next.policy);
   policy_text_ = std::move(next.text);
-  loop_.take_over(policy_, rates, now);
+  loop_.take_over(policy_, starts, now);
   shaper_.in_place = true;
   note_leaves(report.degraded, now);
   policy_status_.last_good = false;
@@ -214,6 +229,27 @@ void Gateway::on_kernel_change(const std::string& what, const Instant& now) {
 void Gateway::on_api_failure(const std::string& what, const Instant& now) {
   api_failures_.push_back(what);
   events_.record(EventKind::api_failed, Severity::error, "", what, now.wall);
+}
+
+std::optional<KeptMemories> Gateway::memories_to_keep(const Instant& now) {
+  SiteMemories present = loop_.memories(now.steady);
+  // That all is older by now is no news: an idle link costs the disk nothing.
+  const bool same = kept_ && aged(*std::move(kept_), now.steady - kept_at_) == present;
+  kept_ = present;
+  kept_at_ = now.steady;
+  if (same) return std::nullopt;
+  return KeptMemories{.interface = policy_.wan.interface, .saved = now.wall, .sites = std::move(present)};
+}
+
+void Gateway::on_memories_kept(const std::optional<std::string>& failure, const Instant& now) {
+  if (failure) {
+    kept_.reset();  // once more, a minute later
+    if (!memory_not_saved_) {
+      events_.record(EventKind::memory_not_saved, Severity::warning, "",
+                     "what is known of the sites could not be saved: " + *failure, now.wall);
+    }
+  }
+  memory_not_saved_ = failure;
 }
 
 void Gateway::every_second(const Instant& now) {
@@ -381,6 +417,9 @@ std::vector<Degradation> Gateway::degradations(TimePoint now) const {
   }
   if (not_saved_)
     all.push_back({"last_good_not_saved", "the last good policy is not on disk: " + *not_saved_});
+  if (memory_not_saved_) {
+    all.push_back({"memory_not_saved", "what is known of the sites is not on disk: " + *memory_not_saved_});
+  }
   for (const std::string& what : api_failures_) all.push_back({"api", what});
   return all;
 }

@@ -1,7 +1,8 @@
 /// The daemon without its sockets, threads and clock: policy life cycle, control loop, repair, and what to
 /// show.
 ///
-///   boot:    adopted_rates -> apply (writes nothing if the tree is already so) -> controllers start there
+///   boot:    adopted_rates, else what is remembered -> apply (writes nothing if the tree is already so) ->
+///   controllers start there
 ///   SIGHUP:  load -> apply -> take over by site name; anything wrong: the old policy serves on and `status`
 ///   says why repair:  tree not in place -> apply again with the rates in force; tried every second until it
 ///   stands
@@ -22,6 +23,7 @@
 #include "estimator/estimator.hpp"
 #include "gateway/capture_events.hpp"
 #include "gateway/event_log.hpp"
+#include "gateway/memory_file.hpp"
 #include "gateway/meter.hpp"
 #include "gateway/policy_library.hpp"
 #include "gateway/port.hpp"
@@ -48,8 +50,8 @@ class Gateway {
           EventLog& events, const Instant& now);
 
   /// Adopts or builds the tree. With a fault in the report nothing is controlled and the daemon should give
-  /// up.
-  [[nodiscard]] shaper::ApplyReport start(const Instant& now);
+  /// up. `remembered`: what was known of the sites when the daemon last ended.
+  [[nodiscard]] shaper::ApplyReport start(const Instant& now, const RememberedSites& remembered = {});
   /// Reads the policy file anew. False: it changed nothing, and status().policy.reload_error says why.
   bool reload(const Instant& now);
 
@@ -60,6 +62,10 @@ class Gateway {
   void on_kernel_change(const std::string& what, const Instant& now);
   /// Something of the API could not be set up: shown as a degradation for good.
   void on_api_failure(const std::string& what, const Instant& now);
+  /// What is to outlive the daemon, if it is not what was handed out before, some time older.
+  [[nodiscard]] std::optional<KeptMemories> memories_to_keep(const Instant& now);
+  /// What became of it on the disk: why it is not there, or nullopt. What is not is handed out again.
+  void on_memories_kept(const std::optional<std::string>& failure, const Instant& now);
   /// History, class counters, and another try at whatever does not stand; once a second.
   void every_second(const Instant& now);
 
@@ -107,6 +113,9 @@ class Gateway {
   std::optional<TimePoint> capture_lost_;  ///< when the capture last dropped frames
   std::optional<std::string> not_saved_;   ///< why the last good policy is not on disk
   std::vector<std::string> api_failures_;
+  std::optional<SiteMemories> kept_;  ///< handed out last,
+  TimePoint kept_at_;                 ///< then
+  std::optional<std::string> memory_not_saved_;
 
   std::vector<ClassStatus> classes_;
   std::map<std::uint32_t, RateMeter> class_meters_;

@@ -5,7 +5,8 @@ namespace {
 
 class ControllerLaw final : public RateLaw {
  public:
-  ControllerLaw(const ControlLimits& limits, Rate start, TimePoint now) : controller_(limits, start, now) {}
+  ControllerLaw(const ControlLimits& limits, const ControlStart& start, TimePoint now)
+      : controller_(limits, start, now) {}
 
   const RateDecision& step(const ControlInput& input, TimePoint now) override {
     return controller_.step(input, now);
@@ -14,6 +15,7 @@ class ControllerLaw final : public RateLaw {
     controller_.set_limits(limits, now);
   }
   const RateDecision& decision() const override { return controller_.decision(); }
+  SiteMemory memory(TimePoint now) const override { return controller_.memory(now); }
   std::string state() const override { return controller_.state(); }
 
  private:
@@ -23,7 +25,7 @@ class ControllerLaw final : public RateLaw {
 }  // namespace
 
 MakeRateLaw site_controllers() {
-  return [](const ControlLimits& limits, Rate start, TimePoint now) {
+  return [](const ControlLimits& limits, const ControlStart& start, TimePoint now) {
     return std::make_unique<ControllerLaw>(limits, start, now);
   };
 }

@@ -20,12 +20,14 @@ class RateLaw {
   virtual const RateDecision& step(const ControlInput& input, TimePoint now) = 0;
   virtual void set_limits(const ControlLimits& limits, TimePoint now) = 0;
   [[nodiscard]] virtual const RateDecision& decision() const = 0;
+  /// What of it should outlive the daemon (SiteController::memory).
+  [[nodiscard]] virtual SiteMemory memory(TimePoint now) const = 0;
   /// For the recording (SiteController::state).
   [[nodiscard]] virtual std::string state() const = 0;
 };
 
-using MakeRateLaw =
-    std::function<std::unique_ptr<RateLaw>(const ControlLimits& limits, Rate start, TimePoint now)>;
+using MakeRateLaw = std::function<std::unique_ptr<RateLaw>(const ControlLimits& limits,
+                                                           const ControlStart& start, TimePoint now)>;
 
 /// Makes SiteControllers.
 [[nodiscard]] MakeRateLaw site_controllers();

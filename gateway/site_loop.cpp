@@ -35,10 +35,6 @@ ControlLimits limits_of(const SitePolicy& site) {
   return {.floor = site.rate.floor, .ceiling = site.rate.ceiling, .adapt = site.rate.adapt};
 }
 
-Rate clamped(Rate rate, const SiteRates& limits) {
-  return std::clamp(rate, limits.floor, limits.ceiling);
-}
-
 }  // namespace
 
 struct SiteLoop::Site {
@@ -65,25 +61,28 @@ SiteLoop::SiteLoop(MakeRateLaw make_law, EventLog& events)
     : make_law_(std::move(make_law)), events_(events) {}
 SiteLoop::~SiteLoop() = default;
 
-std::vector<Rate> SiteLoop::rates_for(const Policy& policy,
-                                      std::span<const std::optional<Rate>> adopted) const {
-  std::vector<Rate> rates;
-  rates.reserve(policy.sites.size());
+std::vector<ControlStart> SiteLoop::starts_for(const Policy& policy,
+                                               std::span<const std::optional<Rate>> adopted,
+                                               const SiteMemories& remembered) const {
+  std::vector<ControlStart> starts;
+  starts.reserve(policy.sites.size());
   for (std::size_t i = 0; i < policy.sites.size(); ++i) {
     const SitePolicy& site = policy.sites[i];
     const auto known = std::ranges::find_if(sites_, [&](const auto& s) { return s->name == site.name; });
-    Rate rate = site.rate.start;
-    if (site.rate.adapt && known != sites_.end()) {
-      rate = (*known)->law->decision().rate;
-    } else if (site.rate.adapt && i < adopted.size() && adopted[i]) {
-      rate = *adopted[i];
+    const auto memory = remembered.find(site.name);
+    std::optional<Rate> stands;
+    if (known != sites_.end()) {
+      stands = (*known)->law->decision().rate;
+    } else if (i < adopted.size()) {
+      stands = adopted[i];
     }
-    rates.push_back(clamped(rate, site.rate));
+    starts.push_back(start_of(limits_of(site), site.rate.start, stands,
+                              memory == remembered.end() ? std::nullopt : std::optional(memory->second)));
   }
-  return rates;
+  return starts;
 }
 
-void SiteLoop::take_over(const Policy& policy, std::span<const Rate> in_force, const Instant& now) {
+void SiteLoop::take_over(const Policy& policy, std::span<const ControlStart> starts, const Instant& now) {
   std::vector<std::unique_ptr<Site>> next;
   std::vector<std::string> names;
   recorder_.set_bound(policy.recording.bytes());
@@ -96,16 +95,16 @@ void SiteLoop::take_over(const Policy& policy, std::span<const Rate> in_force, c
       site = std::move(*known);
       change_limits(*site, limits_of(wanted), now);
       // A site that does not adapt goes to its start rate, whatever the law had come to.
-      if (!wanted.rate.adapt && site->law->decision().rate != in_force[i])
-        make_law(*site, limits_of(wanted), in_force[i], now);
+      if (!wanted.rate.adapt && site->law->decision().rate != starts[i].rate)
+        make_law(*site, limits_of(wanted), starts[i].rate, now);
     } else {
       site = std::make_unique<Site>();
       site->name = wanted.name;
-      make_law(*site, limits_of(wanted), in_force[i], now);
+      make_law(*site, limits_of(wanted), starts[i], now);
     }
     site->policy = policy.classes_of(wanted).name;
     site->limits = limits_of(wanted);
-    site->in_force = in_force[i];
+    site->in_force = starts[i].rate;
     site->sent.reset();
     names.push_back(site->name);
     next.push_back(std::move(site));
@@ -122,7 +121,8 @@ void SiteLoop::change_limits(Site& site, const ControlLimits& limits, const Inst
   site.decisions.note(site.law->decision(), now.wall);
 }
 
-void SiteLoop::make_law(Site& site, const ControlLimits& limits, Rate start, const Instant& now) {
+void SiteLoop::make_law(Site& site, const ControlLimits& limits, const ControlStart& start,
+                        const Instant& now) {
   site.law = make_law_(limits, start, now.steady);
   recorder_.start(site.name, limits, start, now.steady);
   site.decisions.begin(site.law->decision(), now.wall);
@@ -258,6 +258,12 @@ std::vector<Rate> SiteLoop::wanted_rates() const {
   rates.reserve(sites_.size());
   for (const auto& site : sites_) rates.push_back(site->law->decision().rate);
   return rates;
+}
+
+SiteMemories SiteLoop::memories(TimePoint now) const {
+  SiteMemories all;
+  for (const auto& site : sites_) all.emplace(site->name, site->law->memory(now));
+  return all;
 }
 
 SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {

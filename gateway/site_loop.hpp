@@ -26,6 +26,7 @@
 #include "gateway/history.hpp"
 #include "gateway/port.hpp"
 #include "gateway/rate_law.hpp"
+#include "gateway/site_memories.hpp"
 #include "gateway/status.hpp"
 
 namespace weir::gateway {
@@ -36,14 +37,15 @@ class SiteLoop {
   SiteLoop(MakeRateLaw make_law, EventLog& events);
   ~SiteLoop();
 
-  /// The rate each site of `policy` should have when `policy` takes over: a known site keeps its own, clamped
-  /// into its new limits; a new one gets `adopted` (what the kernel has for it) or its configured start. A
-  /// site that does not adapt always gets its start.
-  [[nodiscard]] std::vector<Rate> rates_for(const Policy& policy,
-                                            std::span<const std::optional<Rate>> adopted = {}) const;
-  /// Takes over `policy`, whose sites now have `in_force` in the kernel. Sites known by name keep what they
-  /// learnt.
-  void take_over(const Policy& policy, std::span<const Rate> in_force, const Instant& now);
+  /// Where each site of `policy` should be when `policy` takes over: a known site keeps its own rate, clamped
+  /// into its new limits; a new one begins as start_of() has it, with what the kernel has for it (`adopted`)
+  /// and what is remembered of it, aged up to now. A site that does not adapt always gets its start.
+  [[nodiscard]] std::vector<ControlStart> starts_for(const Policy& policy,
+                                                     std::span<const std::optional<Rate>> adopted = {},
+                                                     const SiteMemories& remembered = {}) const;
+  /// Takes over `policy`, whose sites have the rates of `starts` in the kernel now. Sites known by name keep
+  /// what they learnt.
+  void take_over(const Policy& policy, std::span<const ControlStart> starts, const Instant& now);
   /// The kernel holds these rates now (after a repair).
   void rates_written(std::span<const Rate> in_force);
 
@@ -53,6 +55,8 @@ class SiteLoop {
   void sample_history(const Instant& now);
 
   [[nodiscard]] std::vector<Rate> wanted_rates() const;
+  /// What of each site should outlive the daemon.
+  [[nodiscard]] SiteMemories memories(TimePoint now) const;
   [[nodiscard]] std::vector<SiteStatus> site_status(TimePoint now) const;
   /// nullptr: no such site.
   [[nodiscard]] const History* history_of(std::string_view site) const;
@@ -70,7 +74,7 @@ class SiteLoop {
  private:
   struct Site;
   void change_limits(Site& site, const ControlLimits& limits, const Instant& now);
-  void make_law(Site& site, const ControlLimits& limits, Rate start, const Instant& now);
+  void make_law(Site& site, const ControlLimits& limits, const ControlStart& start, const Instant& now);
   [[nodiscard]] const Site* find(std::string_view name) const;
   [[nodiscard]] bool read_counters(Port& port, TimePoint now);
   void step(Site& site, const SiteMeasurement& outbound, const SiteMeasurement& inbound, const Instant& now);

@@ -1,6 +1,5 @@
 #include "gateway/why_page.hpp"
 
-#include <ranges>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -58,7 +57,8 @@ std::string render_why(const json::value& site, const json::value& decisions) {
   if (all.empty()) return out;
   constexpr std::string_view kRow = "{:<19}  {:>8} -> {:<8}  {:>6}  {:<16}  {}\n";
   out += "\n" + fmt::format(fmt::runtime(kRow), "TIME (UTC)", "FROM", "TO", "BY", "STATE", "WHY");
-  for (const json::value& d : std::views::reverse(all)) {
+  for (auto next = all.rbegin(); next != all.rend(); ++next) {
+    const json::value& d = *next;
     out += fmt::format(fmt::runtime(kRow), short_time(at(d, {"time"})), rate(at(d, {"from_bps"})),
                        rate(at(d, {"to_bps"})), change(d), states(d), because(text(at(d, {"reason"}))));
   }

@@ -5,7 +5,9 @@
 #include <limits>
 #include <random>
 
+#include "estimator/control_constants.hpp"
 #include "estimator/control_record.hpp"
+#include "estimator/state_fields.hpp"
 #include "estimator/state_text.hpp"
 
 namespace weir::test {
@@ -86,11 +88,37 @@ class Any {
   }
   RecordedDecision decision() {
     RecordedDecision d{.rate = rate(),
-                       .state = static_cast<ControlState>(up_to(4)),
-                       .mode = static_cast<PathMode>(up_to(4)),
+                       .state = static_cast<ControlState>(up_to(count_of(ControlState{}) - 1)),
+                       .mode = static_cast<PathMode>(up_to(count_of(PathMode{}) - 1)),
                        .reason = {}};
     if (one_in(2)) d.reason = one_in(2) ? "" : "a \"quoted\" reason, with \\ and \t and \n and \u00b5";
     return d;
+  }
+  SiteMemory memory() {
+    const auto ns = [this](Duration least, Duration most) {
+      return least + Duration(up_to((most - least).count()));
+    };
+    SiteMemory m;
+    m.mode = static_cast<PathMode>(up_to(count_of(PathMode{}) - 2));  // blind is none of a path's
+    if (one_in(2))
+      m.capacity = {.rate = Rate::bps(1 + up_to(SiteMemory::kMostCapacity.bps() - 1)),
+                    .error_ppm = up_to(SiteMemory::kMostErrorPpm),
+                    .age = ns(Duration::zero(), control::kMostDuration)};
+    if (one_in(2))
+      m.loss_floor = {.ppm = 1 + up_to(SiteMemory::kMostFloorPpm - 1),
+                      .age = ns(Duration::zero(), control::kMostDuration)};
+    if (one_in(2)) m.phi_thousandths = 1000 + up_to(SiteMemory::kMostPhi - 1000);
+    if (one_in(2)) m.noise = ns(Duration::zero(), SiteMemory::kMostNoise);
+    if (one_in(2)) m.noise_deviation = ns(Duration::zero(), SiteMemory::kMostNoise);
+    if (one_in(2)) m.base = ns(Duration(1), SiteMemory::kMostBase);
+    if (one_in(2))
+      m.probe = {.wait = ns(control::kProbeWaitLeast, SiteMemory::kMostProbeWait),
+                 .due_in = ns(Duration::zero(), SiteMemory::kMostProbeWait)};
+    return m;
+  }
+  ControlStart start() {
+    return {rate(), static_cast<StartedFrom>(up_to(count_of(StartedFrom{}) - 1)),
+            one_in(2) ? std::optional(memory()) : std::nullopt};
   }
   ControlLimits limits() { return {.floor = rate(), .ceiling = rate(), .adapt = one_in(2)}; }
 

@@ -58,7 +58,7 @@ TEST(ControlRecord, SoDoesEveryOtherLine) {
                                 .wall_ns = std::numeric_limits<std::int64_t>::max() - i,
                                 .steady = any.time()});
     expect_same(
-        RecordedStart{.site = "coast", .now = any.time(), .limits = any.limits(), .rate = any.rate()});
+        RecordedStart{.site = "coast", .now = any.time(), .limits = any.limits(), .start = any.start()});
     expect_same(RecordedCheckpoint{.site = "c\u00f4te",
                                    .now = any.time(),
                                    .steps = std::numeric_limits<std::uint64_t>::max() - any.count(),
@@ -77,6 +77,16 @@ TEST(ControlRecord, AQuietTickIsShort) {
   EXPECT_LT(text.size(), 180U) << text;
 }
 
+TEST(ControlRecord, AStartWithoutAMemoryIsWrittenAsEverAndRead) {
+  const std::string line =
+      R"({"site":"coast","start":{"now":5,"floor":1,"ceiling":2,"adapt":true,"rate":300}})";
+  const auto start = back<RecordedStart>(line + "\n");
+  EXPECT_EQ(start.start, ControlStart(Rate::bps(300)));
+  std::string text;
+  append_line(text, start);
+  EXPECT_EQ(text, line + "\n");
+}
+
 TEST(ControlRecord, WhatIsNoLineIsRefusedWithItsReason) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {"", "not JSON"},
@@ -90,6 +100,10 @@ TEST(ControlRecord, WhatIsNoLineIsRefusedWithItsReason) {
       {R"({"site":"a","start":{"now":0.5,"floor":1,"ceiling":2,"adapt":true,"rate":1}})", "'now'"},
       {R"({"site":"a","start":{"now":9223372036854775807,"floor":1,"ceiling":2,"adapt":true,"rate":1}})",
        "'now'"},
+      {R"({"site":"a","start":{"now":0,"floor":1,"ceiling":2,"adapt":true,"rate":1,"from":"dream"}})",
+       "'dream'"},
+      {R"({"site":"a","start":{"now":0,"floor":1,"ceiling":2,"adapt":true,"rate":1,"memory":[]}})",
+       "'memory'"},
       {R"({"site":"","checkpoint":{"now":0,"steps":0,"state":""}})", "'site'"},
       {R"({"site":"a"})", "'checkpoint'"},
       {R"({"end":"1"})", "'end'"},
@@ -125,7 +139,7 @@ TEST(ControlRecord, DamagedLinesDoNoHarm) {
   std::string text;
   append_tick_line(text, any.time(), any.input(), {}, "why");
   append_line(text,
-              RecordedStart{.site = "a", .now = any.time(), .limits = any.limits(), .rate = any.rate()});
+              RecordedStart{.site = "a", .now = any.time(), .limits = any.limits(), .start = any.start()});
   append_line(text, RecordedLimits{.now = any.time(), .limits = any.limits(), .decided = any.decision()});
   for (std::string line : lines_of(text)) {
     for (std::size_t size = 0; size < line.size(); ++size)

@@ -62,6 +62,26 @@ TEST(ControlReplay, ARunOfTheSimulatorIsDecidedTheSameFromItsStart) {
   }
 }
 
+TEST(ControlReplay, AControllerThatBeganWithAMemoryIsReplayedWithIt) {
+  const auto inputs = inputs_of(Provider::policer, 3);  // loses 1 % by chance
+  SiteMemory memory;
+  memory.mode = PathMode::lossy;
+  memory.loss_floor = {.ppm = 20'000, .age = std::chrono::minutes(4)};
+  memory.capacity = {
+      .rate = Rate::mbps(88), .error_ppm = 9'000, .age = std::chrono::hours(3) + std::chrono::nanoseconds(7)};
+  memory.noise = std::chrono::microseconds(1234);
+  const ControlStart start{Rate::mbps(12), StartedFrom::kernel, memory};
+  auto lines = lines_of(recorded_run(kLimits, start, inputs));
+  EXPECT_EQ(replayed(lines).bad, "");
+  EXPECT_EQ(replayed(lines).differing, 0U);
+  // Without the floor it would have cut: the test would notice.
+  const std::size_t floor = lines[1].find(",\"loss_floor\":[");
+  ASSERT_NE(floor, std::string::npos) << lines[1];
+  lines[1].erase(floor, lines[1].find(']', floor) + 1 - floor);
+  EXPECT_EQ(replayed(lines).bad, "");
+  EXPECT_GT(replayed(lines).differing, 0U);
+}
+
 TEST(ControlReplay, AndFromWhateverTickItsRecordingBegins) {
   for (std::uint32_t seed = 1; seed <= 4; ++seed) {
     const auto inputs = inputs_of(seed % 2 == 0 ? Provider::buffer : Provider::policer, seed);
@@ -181,8 +201,8 @@ TEST(ControlReplay, LimitsThatChangeAreReplayed) {
   SiteController controller(kLimits, Rate::mbps(300), TimePoint());
   std::string text;
   append_line(text, RecordingHeader{});
-  append_line(text,
-              RecordedStart{.site = "coast", .now = TimePoint(), .limits = kLimits, .rate = Rate::mbps(300)});
+  append_line(
+      text, RecordedStart{.site = "coast", .now = TimePoint(), .limits = kLimits, .start = Rate::mbps(300)});
   const auto write_decision = [](const RateDecision& d) {
     return RecordedDecision{.rate = d.rate, .state = d.state, .mode = d.mode, .reason = d.reason};
   };
@@ -215,7 +235,7 @@ TEST(ControlReplay, ExtremesDoNoHarm) {
     std::string text;
     append_line(text, RecordingHeader{});
     TimePoint now = any.time();
-    append_line(text, RecordedStart{.site = "a", .now = now, .limits = any.limits(), .rate = any.rate()});
+    append_line(text, RecordedStart{.site = "a", .now = now, .limits = any.limits(), .start = any.start()});
     for (int i = 0; i < 100 && control::in_range(now); ++i) {
       ControlInput input = any.input();
       for (Cohort& c : input.measured.mature)

@@ -17,6 +17,7 @@ TimePoint at(double s) {
 
 PathSimulator::PathSimulator(PathSetup setup, ControlLimits limits, double start_mbps)
     : setup_(std::move(setup)),
+      limits_(limits),
       controller_(limits, Rate::bps(static_cast<std::uint64_t>(start_mbps * 1e6)), at(0)),
       random_(setup_.seed),
       flows_(static_cast<std::size_t>(setup_.flows)) {}

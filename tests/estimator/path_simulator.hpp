@@ -51,7 +51,16 @@ class PathSimulator {
  public:
   PathSimulator(PathSetup setup, ControlLimits limits, double start_mbps);
   void run_for(double seconds);
-  void set_limits(ControlLimits limits) { controller_.set_limits(limits, TimePoint(from_seconds(now_))); }
+  /// The daemon is started again while the traffic goes on: another controller. (Its estimator is the old
+  /// one.)
+  void restart(const ControlStart& start) {
+    controller_ = SiteController(limits_, start, TimePoint(from_seconds(now_)));
+  }
+  [[nodiscard]] SiteMemory memory() const { return controller_.memory(TimePoint(from_seconds(now_))); }
+  void set_limits(ControlLimits limits) {
+    limits_ = limits;
+    controller_.set_limits(limits, TimePoint(from_seconds(now_)));
+  }
   /// What the measurements say from now on of how much the capture follows; the model follows all.
   void follow_one_in(std::uint32_t n) { one_in_ = n; }
   /// What the senders offer at most from now on.
@@ -99,6 +108,7 @@ class PathSimulator {
   void tick();
 
   PathSetup setup_;
+  ControlLimits limits_;
   SiteController controller_;
   std::mt19937 random_;
   double now_ = 0, next_tick_ = 0.1;

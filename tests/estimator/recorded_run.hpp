@@ -24,7 +24,7 @@ inline std::vector<std::string> lines_of(const std::string& text) {
 
 /// What a controller that is given `inputs` decides, written down; from tick `from` on, with a checkpoint
 /// every `every` ticks (0: only where it begins in the middle).
-inline std::string recorded_run(const ControlLimits& limits, Rate start,
+inline std::string recorded_run(const ControlLimits& limits, const ControlStart& start,
                                 const std::vector<ControlInput>& inputs, std::size_t from = 0,
                                 std::size_t every = 0) {
   std::string text;
@@ -43,7 +43,7 @@ inline std::string recorded_run(const ControlLimits& limits, Rate start,
     reason.reset();
   };
   if (from == 0) {
-    append_line(text, RecordedStart{.site = "coast", .now = TimePoint(), .limits = limits, .rate = start});
+    append_line(text, RecordedStart{.site = "coast", .now = TimePoint(), .limits = limits, .start = start});
     ++lines;
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {

@@ -72,17 +72,18 @@ struct RecorderTest : testing::Test {
 
   void SetUp() override { take_over(0); }
   void take_over(double s) {
-    const std::vector<Rate> rates = loop.rates_for(policy);
-    ASSERT_TRUE(port.apply(policy, rates).ok());
-    loop.take_over(policy, rates, at(s));
+    const std::vector<ControlStart> starts = loop.starts_for(policy);
+    ASSERT_TRUE(port.apply(policy, rates_of(starts)).ok());
+    loop.take_over(policy, starts, at(s));
   }
-  void run(std::size_t ticks) {
+  void run(std::size_t ticks) { run(loop, ticks); }
+  void run(SiteLoop& driven, std::size_t ticks) {
     for (; ticks > 0; --ticks) {
       const SiteMeasurement& m = busy_inputs().at(next++).measured;
       const Instant now{.steady = m.at, .wall = at(seconds(m.at.time_since_epoch())).wall};
       TickResult tick = quiet_tick(policy.sites.size(), now);
       for (std::size_t i = 0; i < policy.sites.size(); ++i) tick.outbound[i] = m;
-      loop.tick(tick, port, now);
+      driven.tick(tick, port, now);
     }
   }
   std::string recording(std::optional<std::string_view> name = std::nullopt) {
@@ -100,6 +101,27 @@ TEST_F(RecorderTest, EveryTickOfEverySiteReplaysToTheSame) {
   const Replayed one = replayed(recording("hills"));
   EXPECT_EQ(one.steps, 1000U);
   EXPECT_EQ(replayed(recording("moon")).steps, 0U);
+}
+
+TEST_F(RecorderTest, ASiteThatWasKnownFromBeforeIsReplayedWithWhatWasKnown) {
+  run(900);
+  const SiteMemories known = loop.memories(at(90).steady);
+  ASSERT_TRUE(known.at("coast").capacity);
+  SiteLoop after(site_controllers(), events);
+  const auto starts = after.starts_for(policy, {}, aged(known, std::chrono::seconds(5)));
+  EXPECT_EQ(starts[0].from, StartedFrom::memory);
+  after.take_over(policy, starts, at(95));
+  const SiteStatus status = after.site_status(at(95).steady).at(0);
+  EXPECT_NE(status.reason.find("Mbit/s: 0.95 of the "), std::string::npos) << status.reason;
+  ASSERT_TRUE(status.capacity);
+  EXPECT_EQ(after.decisions_of("coast")->newest(1).at(0)->reason, status.reason);
+  next = 950;
+  run(after, 300);
+  const Replayed result =
+      replayed(text_of(after.recorder().recording({.version = "9.9", .interface = "wan0"}, std::nullopt)));
+  EXPECT_EQ(result.bad, "");
+  EXPECT_EQ(result.of.at("coast"), 300U);
+  EXPECT_EQ(result.differing, 0U);
 }
 
 TEST_F(RecorderTest, ReloadsAndSitesThatComeAndGoAreInIt) {

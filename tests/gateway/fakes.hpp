@@ -106,7 +106,8 @@ struct LawScript {
   RateDecision decision;
   std::vector<ControlInput> inputs;
   ControlLimits limits;
-  Rate start;
+  ControlStart start;
+  SiteMemory memory;  ///< what the law would leave behind
   std::size_t made = 0;
 };
 
@@ -123,12 +124,13 @@ class ScriptedLaw final : public RateLaw {
     current_.rate = std::clamp(current_.rate, limits.floor, limits.ceiling);
   }
   const RateDecision& decision() const override { return current_; }
+  SiteMemory memory(TimePoint) const override { return script_.memory; }
   std::string state() const override { return "scripted"; }
-  void begin_at(const ControlLimits& limits, Rate start) {
+  void begin_at(const ControlLimits& limits, const ControlStart& start) {
     ++script_.made;
     script_.limits = limits;
     script_.start = start;
-    script_.decision.rate = start;
+    script_.decision.rate = start.rate;
     current_ = script_.decision;
   }
 
@@ -141,7 +143,7 @@ class ScriptedLaw final : public RateLaw {
 class LawMaker {
  public:
   MakeRateLaw maker() {
-    return [this](const ControlLimits& limits, Rate start, TimePoint) {
+    return [this](const ControlLimits& limits, const ControlStart& start, TimePoint) {
       scripts_.push_back(std::make_unique<LawScript>());
       auto law = std::make_unique<ScriptedLaw>(*scripts_.back());
       law->begin_at(limits, start);
@@ -154,6 +156,12 @@ class LawMaker {
  private:
   std::vector<std::unique_ptr<LawScript>> scripts_;
 };
+
+inline std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
+  std::vector<Rate> rates;
+  for (const ControlStart& start : starts) rates.push_back(start.rate);
+  return rates;
+}
 
 /// A tick in which `sites` sites sent `bytes` each.
 inline TickResult quiet_tick(std::size_t sites, const Instant& now, Bytes bytes = Bytes(0)) {

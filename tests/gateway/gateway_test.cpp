@@ -60,6 +60,11 @@ struct GatewayTest : testing::Test {
     boot();
     ASSERT_TRUE(gateway->start(at(0)).ok());
   }
+  void start_knowing(const RememberedSites& remembered) {
+    write(policy_text());
+    boot();
+    ASSERT_TRUE(gateway->start(at(0), remembered).ok());
+  }
   void tick(double s, std::uint64_t generation = 0) {
     CaptureTick t;
     t.generation = generation == 0 ? gateway->estimator_generation() : generation;
@@ -88,12 +93,94 @@ TEST_F(GatewayTest, AFirstStartProgramsTheTreeAndKeepsThePolicy) {
 TEST_F(GatewayTest, ARestartAdoptsTheTreeAndWritesNothing) {
   port.tree = {Rate::mbps(61)};
   start();
-  EXPECT_EQ(laws[0].start, Rate::mbps(61));
+  EXPECT_EQ(laws[0].start.rate, Rate::mbps(61));
   EXPECT_EQ(gateway->status(at(0)).shaper.messages, 0U);
   tick(0.1);
   tick(0.2);
   EXPECT_TRUE(port.batches.empty());
   EXPECT_EQ(count(EventKind::adopted), 1U);
+}
+
+SiteMemory knows(std::uint64_t mbps, Duration age) {
+  SiteMemory m;
+  m.capacity = {.rate = Rate::mbps(mbps), .error_ppm = 10'000, .age = age};
+  return m;
+}
+
+TEST_F(GatewayTest, ATreeThatIsGoneIsBuiltAtAShareOfWhatWasKnown) {
+  const SiteMemory known = knows(80, std::chrono::minutes(9));
+  start_knowing({.sites = {{"coast", known}}, .ignored = {}});
+  EXPECT_EQ(port.tree, (std::vector{Rate::mbps(76)}));
+  EXPECT_EQ(laws[0].start, ControlStart(Rate::mbps(76), StartedFrom::memory, known));
+  EXPECT_NE(events.after(0, 1).at(0)->text.find("1 site(s), 1 of them known from before"), std::string::npos);
+}
+
+TEST_F(GatewayTest, ARestartAdoptsTheTreeWhateverWasKnownAndGoesOnKnowingIt) {
+  port.tree = {Rate::mbps(61)};
+  const SiteMemory known = knows(80, std::chrono::minutes(9));
+  start_knowing({.sites = {{"coast", known}}, .ignored = {}});
+  EXPECT_EQ(gateway->status(at(0)).shaper.messages, 0U);
+  EXPECT_EQ(laws[0].start, ControlStart(Rate::mbps(61), StartedFrom::kernel, known));
+}
+
+TEST_F(GatewayTest, WhatWasKnownHoldsWithinThePresentLimits) {
+  start_knowing({.sites = {{"coast", knows(20, std::chrono::minutes(9))}}, .ignored = {}});
+  EXPECT_EQ(port.tree, (std::vector{Rate::mbps(45)}));
+}
+
+TEST_F(GatewayTest, WhatIsKnownIsKeptOnlyWhenItIsNews) {
+  using namespace std::chrono_literals;
+  start_knowing({.sites = {{"coast", knows(80, 10s)}}, .ignored = {}});
+  laws[0].memory = knows(80, 70s);
+  EXPECT_FALSE(gateway->memories_to_keep(at(60))) << "a minute older is no news";
+  laws[0].memory = knows(90, 1s);
+  const auto kept = gateway->memories_to_keep(at(120));
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->interface, "wan0");
+  EXPECT_EQ(kept->saved, at(120).wall);
+  EXPECT_EQ(kept->sites, (SiteMemories{{"coast", knows(90, 1s)}}));
+  laws[0].memory = knows(90, 61s);
+  EXPECT_FALSE(gateway->memories_to_keep(at(180)));
+  laws[0].memory = SiteMemory();
+  EXPECT_FALSE(gateway->memories_to_keep(at(180 + 86'400))) << "a capacity that is forgotten meanwhile";
+}
+
+TEST_F(GatewayTest, WhatIsKnownOfASiteThatIsGoneIsDropped) {
+  using namespace std::chrono_literals;
+  start_knowing({.sites = {{"coast", knows(80, 10s)}, {"moon", knows(7, 10s)}}, .ignored = {}});
+  laws[0].memory = knows(80, 70s);
+  const auto kept = gateway->memories_to_keep(at(60));
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->sites, (SiteMemories{{"coast", knows(80, 70s)}}));
+  write(policy_text(45, another_site("moon", "10.30.0.0/16")));
+  ASSERT_TRUE(gateway->reload(at(61)));
+  EXPECT_EQ(laws[1].start, ControlStart(Rate::mbps(20))) << "a site that comes back is a new one";
+}
+
+TEST_F(GatewayTest, WhatCannotBeKeptIsToldOnceAndTriedAgain) {
+  using namespace std::chrono_literals;
+  start();
+  laws[0].memory = knows(80, 1s);
+  ASSERT_TRUE(gateway->memories_to_keep(at(60)));
+  gateway->on_memories_kept("create /x/sites.json.new: Read-only file system", at(60));
+  EXPECT_TRUE(degraded("memory_not_saved", 60));
+  laws[0].memory = knows(80, 61s);
+  EXPECT_TRUE(gateway->memories_to_keep(at(120))) << "nothing new, but nothing of it is on the disk";
+  gateway->on_memories_kept("create /x/sites.json.new: Read-only file system", at(120));
+  EXPECT_EQ(count(EventKind::memory_not_saved), 1U);
+  laws[0].memory = knows(80, 121s);
+  EXPECT_TRUE(gateway->memories_to_keep(at(180)));
+  gateway->on_memories_kept(std::nullopt, at(180));
+  EXPECT_FALSE(degraded("memory_not_saved", 180));
+  laws[0].memory = knows(80, 181s);
+  EXPECT_FALSE(gateway->memories_to_keep(at(240)));
+}
+
+TEST_F(GatewayTest, AFileThatIsNoUseIsToldAndTheConfiguredStartServes) {
+  start_knowing({.sites = {}, .ignored = "/x/sites.json: it is not JSON"});
+  EXPECT_EQ(port.tree, (std::vector{Rate::mbps(100)}));
+  ASSERT_EQ(count(EventKind::memory_ignored), 1U);
+  EXPECT_FALSE(degraded("memory_not_saved", 0));
 }
 
 TEST_F(GatewayTest, ABadFileAtBootFallsBackLoudly) {

@@ -15,9 +15,9 @@ struct SiteLoopTest : testing::Test {
   Policy policy = policy_of({site("coast", 45, 100, 600), site("hills", 10, 20, 90, "10.30.0.0/16")});
 
   void SetUp() override {
-    const std::vector<Rate> rates = loop.rates_for(policy);
-    ASSERT_TRUE(port.apply(policy, rates).ok());
-    loop.take_over(policy, rates, at(0));
+    const std::vector<ControlStart> starts = loop.starts_for(policy);
+    ASSERT_TRUE(port.apply(policy, rates_of(starts)).ok());
+    loop.take_over(policy, starts, at(0));
   }
   void tick(double s) { loop.tick(quiet_tick(2, at(s)), port, at(s)); }
   [[nodiscard]] std::vector<EventKind> kinds() const {
@@ -28,8 +28,8 @@ struct SiteLoopTest : testing::Test {
 };
 
 TEST_F(SiteLoopTest, FirstStartBeginsAtTheConfiguredRates) {
-  EXPECT_EQ(laws[0].start, Rate::mbps(100));
-  EXPECT_EQ(laws[1].start, Rate::mbps(20));
+  EXPECT_EQ(laws[0].start.rate, Rate::mbps(100));
+  EXPECT_EQ(laws[1].start.rate, Rate::mbps(20));
 }
 
 TEST_F(SiteLoopTest, NothingIsWrittenWhileNothingChanges) {
@@ -140,11 +140,11 @@ TEST_F(SiteLoopTest, ANewPolicyKeepsWhatKnownSitesLearnt) {
   tick(0.1);
   loop.sample_history(at(0.2));
   const Policy next = policy_of({site("plain", 5, 6, 7, "10.40.0.0/16"), site("coast", 45, 100, 200)});
-  const std::vector<Rate> rates = loop.rates_for(next);
-  EXPECT_EQ(rates, (std::vector{Rate::mbps(6), Rate::mbps(200)}))
+  const std::vector<ControlStart> starts = loop.starts_for(next);
+  EXPECT_EQ(rates_of(starts), (std::vector{Rate::mbps(6), Rate::mbps(200)}))
       << "new: its start; known: its own, clamped";
-  ASSERT_TRUE(port.apply(next, rates).ok());
-  loop.take_over(next, rates, at(0.3));
+  ASSERT_TRUE(port.apply(next, rates_of(starts)).ok());
+  loop.take_over(next, starts, at(0.3));
   EXPECT_EQ(laws.made(), 3U) << "coast kept its law";
   EXPECT_EQ(laws[0].limits.ceiling, Rate::mbps(200));
   ASSERT_NE(loop.history_of("coast"), nullptr);
@@ -158,9 +158,9 @@ TEST_F(SiteLoopTest, ANewPolicyKeepsWhatKnownSitesLearnt) {
 TEST_F(SiteLoopTest, AdoptedRatesAreWhereARestartBegins) {
   SiteLoop restarted(laws.maker(), events);
   const std::vector<std::optional<Rate>> adopted = {Rate::mbps(61), std::nullopt};
-  EXPECT_EQ(restarted.rates_for(policy, adopted), (std::vector{Rate::mbps(61), Rate::mbps(20)}));
+  EXPECT_EQ(rates_of(restarted.starts_for(policy, adopted)), (std::vector{Rate::mbps(61), Rate::mbps(20)}));
   const std::vector<std::optional<Rate>> outside = {Rate::mbps(7), Rate::mbps(900)};
-  EXPECT_EQ(restarted.rates_for(policy, outside), (std::vector{Rate::mbps(45), Rate::mbps(90)}))
+  EXPECT_EQ(rates_of(restarted.starts_for(policy, outside)), (std::vector{Rate::mbps(45), Rate::mbps(90)}))
       << "the configured floor and ceiling hold whatever stood there";
 }
 
@@ -171,11 +171,11 @@ TEST_F(SiteLoopTest, ASiteThatDoesNotAdaptIsAtItsStartWhateverStoodThere) {
   fixed.rate.adapt = false;
   const Policy next = policy_of({fixed, site("hills", 10, 20, 90, "10.30.0.0/16")});
   const std::vector<std::optional<Rate>> adopted = {Rate::mbps(77), std::nullopt};
-  EXPECT_EQ(SiteLoop(laws.maker(), events).rates_for(next, adopted)[0], Rate::mbps(60));
-  const std::vector<Rate> rates = loop.rates_for(next);
-  EXPECT_EQ(rates[0], Rate::mbps(60));
-  ASSERT_TRUE(port.apply(next, rates).ok());
-  loop.take_over(next, rates, at(0.2));
+  EXPECT_EQ(SiteLoop(laws.maker(), events).starts_for(next, adopted)[0].rate, Rate::mbps(60));
+  const std::vector<ControlStart> starts = loop.starts_for(next);
+  EXPECT_EQ(starts[0].rate, Rate::mbps(60));
+  ASSERT_TRUE(port.apply(next, rates_of(starts)).ok());
+  loop.take_over(next, starts, at(0.2));
   tick(0.3);
   EXPECT_EQ(port.tree->at(0), Rate::mbps(60)) << "a tick later the law before had put its own rate back";
 }

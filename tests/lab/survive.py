@@ -6,6 +6,7 @@ packet is lost, the kernel's queues stay as they are, and the routing sessions t
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import sys
 import time
@@ -173,6 +174,67 @@ def check_recording(scene: Scene) -> None:
                        (why.stderr or lines[0]).strip())
 
 
+def first_decision(weir: Weir, name: str) -> dict:
+    return weir.api.json(f"/v1/sites/{name}/decisions?limit=200")["decisions"][0]
+
+
+def ceilings(lab: Lab) -> list[float]:
+    """Of the port's classes, in bit/s, as `tc` prints them."""
+    scale = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
+    found = (re.search(r"ceil (\d+)([KMG]?)bit", line) for line in class_lines(lab.gateway, "wan0"))
+    return [float(match[1]) * scale[match[2]] for match in found if match]
+
+
+def check_memory(scene: Scene) -> None:
+    """What was measured outlives the daemon: beside the tree, and where the tree went with the machine."""
+    weir, lab, name = scene.weir, scene.lab, scene.lab.far_site().name
+    file = lab.run_dir / "library" / "sites.json"
+    before = weir.api.site(name)
+    weir.stop()
+    scene.checks.check("a clean end leaves what is known of the sites", file.exists() and name in file.read_text(),
+                       f"{file.stat().st_size} bytes" if file.exists() else "no file")
+    weir.start()
+    site, first = weir.api.site(name), first_decision(weir, name)
+    scene.checks.check("with the tree there the rate is the kernel's", abs(site["shaped_bps"] - before["shaped_bps"]) <= 8
+                       and "as it stood in the kernel; " in first["reason"], first["reason"])
+    known = before["capacity"]["bps"]
+    scene.checks.check("and the capacity is known from the start", site["capacity"] is not None
+                       and abs(site["capacity"]["bps"] / known - 1) < 0.01,
+                       f"{known / 1e6:.2f} Mbit/s before, now {site['capacity']}")
+
+    weir.kill()
+    cleared = weir.command("clear", str(weir.config))
+    scene.checks.check("the tree is gone as after a boot", cleared.returncode == 0 and not class_lines(lab.gateway, "wan0"),
+                       cleared.stderr.strip())
+    weir.start()
+    first, wanted = first_decision(weir, name), 0.95 * known
+    scene.checks.check("without the tree the start is 0.95 of the known capacity",
+                       abs(first["to_bps"] / wanted - 1) < 0.01 and "0.95 of the " in first["reason"], first["reason"])
+    scene.checks.check("tc has that rate", any(abs(c / wanted - 1) < 0.01 for c in ceilings(lab)),
+                       f"{wanted / 1e6:.2f} among {', '.join(f'{c / 1e6:.2f}' for c in ceilings(lab))} Mbit/s")
+    check_recording_begins_with_memory(scene)
+
+    weir.kill()
+    file.write_bytes(file.read_bytes()[:-20])
+    weir.command("clear", str(weir.config))
+    weir.start()
+    first = first_decision(weir, name)
+    told = [e for e in weir.api.json("/v1/events?since=0&limit=1000")["events"] if e["kind"] == "memory_ignored"]
+    scene.checks.check("a file that was cut off is told and ignored", len(told) == 1 and str(file) in told[0]["text"]
+                       and first["to_bps"] == 1e6 * SHAPED_MBIT, f"{first['reason']}; {told[0]['text'] if told else ''}")
+
+
+def check_recording_begins_with_memory(scene: Scene) -> None:
+    weir, file = scene.weir, scene.lab.run_dir / "restarted.jsonl"
+    wait_until(lambda: weir.api.json("/v1/status")["capture"]["ticks"] >= 20, 10, "two seconds of decisions")
+    weir.command("record", str(file), "--socket", str(weir.socket), port_options=False)
+    replayed = weir.command("replay", str(file), port_options=False)
+    starts = [line for line in file.read_text().splitlines() if '"start":' in line]
+    scene.checks.check("its recording begins with what was known, and replays to the same", replayed.returncode == 0
+                       and len(starts) == 1 and '"from":"memory","memory":{' in starts[0],
+                       (replayed.stderr or replayed.stdout.splitlines()[-1]).strip())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weir", help="the binary (default: $WEIR_BIN or the newest build)")
@@ -192,6 +254,7 @@ def main() -> int:
         check_sessions(scene, list(scene.hellos), "under full load")
         check_narrowed_path(scene)
         check_recording(scene)
+        check_memory(scene)
     return checks.exit_code()
 
 

@@ -49,6 +49,8 @@ struct LawSettings {
   Rate ceiling;
   Rate start;
   Rate contract;  ///< what the provider guarantees
+  std::optional<SiteMemory> memory =
+      std::nullopt;  ///< of the same law before the daemon was started again, aged up to now
 };
 
 class Law {
@@ -67,6 +69,8 @@ class Law {
   [[nodiscard]] virtual std::optional<Rate> step(const LawInput& input) = 0;
   /// One sentence about the last change, where the law gives one.
   [[nodiscard]] virtual std::string_view reason() const { return {}; }
+  /// What outlives it, where the law keeps anything.
+  [[nodiscard]] virtual std::optional<SiteMemory> memory(TimePoint) const { return std::nullopt; }
 };
 
 /// The names that `make_law` knows; what stands behind each: docs/PROVING.md.

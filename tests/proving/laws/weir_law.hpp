@@ -9,7 +9,7 @@ namespace weir::proving {
 class WeirLaw final : public Law {
  public:
   WeirLaw(const LawSettings& settings, TimePoint now)
-      : controller_({.floor = settings.floor, .ceiling = settings.ceiling}, settings.start, now) {}
+      : controller_({.floor = settings.floor, .ceiling = settings.ceiling}, start_of(settings), now) {}
 
   [[nodiscard]] Duration period() const override { return kCohortLength; }
   [[nodiscard]] std::optional<Rate> step(const LawInput& input) override {
@@ -17,8 +17,16 @@ class WeirLaw final : public Law {
     return controller_.decision().rate;
   }
   [[nodiscard]] std::string_view reason() const override { return controller_.decision().reason; }
+  [[nodiscard]] std::optional<SiteMemory> memory(TimePoint now) const override {
+    return controller_.memory(now);
+  }
 
  private:
+  /// Started again, it finds its rate in the kernel.
+  static ControlStart start_of(const LawSettings& settings) {
+    return {settings.start, settings.memory ? StartedFrom::kernel : StartedFrom::policy, settings.memory};
+  }
+
   SiteController controller_;
 };
 

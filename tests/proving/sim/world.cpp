@@ -125,7 +125,8 @@ void World::new_laws() {
                               {.floor = setup.floor,
                                .ceiling = setup.ceiling,
                                .start = sites_[i]->box->rate(),
-                               .contract = setup.contract},
+                               .contract = setup.contract,
+                               .memory = sites_[i]->law ? sites_[i]->law->memory(sim_now()) : std::nullopt},
                               sim_now());
     sites_[i]->asked = sim_now();
     if (sites_[i]->law->behind_the_bottleneck() && !sites_[i]->far_box) {
