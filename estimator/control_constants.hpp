@@ -123,6 +123,8 @@ inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; t
 inline constexpr Duration kProbeWaitMost = 8s;
 inline constexpr double kProbeJitter = 0.2;
 inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so far starts the waits anew
+/// A latency goal that is missed at the provider holds a probe back for so long at the most.
+inline constexpr Duration kLatencyPatience = 60s;
 /// More than a probe's own step can lose, at less than what went through clean before it: the path itself has
 /// changed.
 inline constexpr double kFallen = 0.9;

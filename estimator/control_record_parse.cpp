@@ -169,6 +169,7 @@ RecordLine read_tick(LineReader& r, const json::object& line) {
   r.get(from, "now", tick.now);
   r.get(from, "sent", tick.input.sent);
   r.get_if_there(from, "backlogged", tick.input.backlogged);
+  r.get(from, "latency_room", tick.input.latency_room);
   read_measurement(r, r.object(line, "measured"), tick.input.measured);
   tick.decided = read_decision(r, line);
   return tick;

@@ -43,6 +43,7 @@ void Controller::step(const ControlInput& input, TimePoint now) {
     judge_silence(m, now);
     weigh_losses(m);
     weigh_queue(input, now);
+    weigh_latency(input, now);
     std::visit(Overloaded{[&](Hold& s) { in_hold(s, m, now); }, [&](Drain& s) { in_drain(s, now); },
                           [&](Verify& s) { in_verify(s, m, now); }, [&](Probe& s) { in_probe(s, m, now); },
                           [&](Settle& s) { in_settle(s, now); }, [&](Outage& s) { in_outage(s, m, now); },
@@ -77,7 +78,7 @@ void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
   if (now - fresh_from < kDemandWindow || loss_test.evidence() > kLossThreshold / 2 || high_ticks > 0) return;
   // A site of which nothing comes back that could be read (QUIC, ESP) holds its rate.
   if (window.loss(now - kShownWindow, now).segments == 0) return;
-  if (window.demand(decision.rate, kDemand, kDemandWindow, now)) start_probe(now);
+  if (window.demand(decision.rate, kDemand, kDemandWindow, now) && !probes_held(now)) start_probe(now);
 }
 
 void Controller::in_outage(Outage& s, const SiteMeasurement& m, TimePoint now) {
@@ -134,6 +135,8 @@ void Controller::show(TimePoint now) {
   const auto all = static_cast<double>(count.segments + count.before);
   decision.loss_before = all > 0 ? static_cast<double>(count.before) / all : 0.0;
   decision.evidence = loss_test.evidence();
+  decision.queue = queue ? std::optional(queue->q) : std::nullopt;
+  decision.probes_held = probes_held(now);
 }
 
 }  // namespace control

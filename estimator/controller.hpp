@@ -53,6 +53,9 @@ struct RateDecision {
   double loss_before = 0.0;
   std::uint64_t loss_segments = 0;  ///< segments behind these ratios
   double evidence = 0.0;            ///< L of the sequential loss test
+  // Of the last tick alone: from_state() does not bring them back.
+  std::optional<Duration> queue;  ///< what waits at the provider on the way out; nullopt: not seen
+  bool probes_held = false;       ///< no probe begins: that is more than the latency goals leave to it
 };
 
 /// Input of one tick: what was measured, and whether the site had more to send than it was let.
@@ -60,6 +63,8 @@ struct ControlInput {
   SiteMeasurement measured;
   Rate sent;                ///< S over the tick from the shaper's own counters (all protocols, charged)
   bool backlogged = false;  ///< our own leaves of this site hold packets
+  /// What the latency goals of the site's classes leave to the provider's queue; nullopt: there is no goal.
+  std::optional<Duration> latency_room{};
   bool operator==(const ControlInput&) const = default;
 };
 

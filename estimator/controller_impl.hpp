@@ -139,6 +139,14 @@ struct Controller {
   void take_queue(const SiteMeasurement& m);
   [[nodiscard]] Duration q_bound(Duration least, double of_base, double sigmas) const;
 
+  // ---- latency goals of the site's classes ----
+
+  void weigh_latency(const ControlInput& input, TimePoint now);
+  /// A probe would be at the cost of a class that misses its goal already, for what waits at the provider.
+  [[nodiscard]] bool probes_held(TimePoint now) const;
+  /// The provider's queue takes more than the goals leave to it, and more than it is wrong by.
+  [[nodiscard]] bool is_late() const;
+
   // ---- probing ----
 
   void start_probe(TimePoint now);
@@ -186,6 +194,8 @@ struct Controller {
   std::optional<QueueDelay> queue;  ///< of the present tick, see take_queue
   Duration route{};                 ///< by which the route has become longer than the flows' bases
   int short_ticks = 0;              ///< in a row whose queue was less than that
+  std::optional<Duration> latency_room;  ///< of the present tick: what the latency goals leave to the queue
+  std::optional<TimePoint> late_since;   ///< it takes more; a probe that was tried all the same counts anew
   double noise_mean = 0, noise_variance = 0;    ///< of q in quiet times, ms and ms^2
   std::optional<double> quiet_queue;            ///< q of the tick before, if that was quiet, ms
   double quiet_segments = 0, quiet_losses = 0;  ///< of HOLD, forgotten over ~20 s

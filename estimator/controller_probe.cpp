@@ -8,6 +8,7 @@
 namespace weir::control {
 
 void Controller::start_probe(TimePoint now) {
+  if (late_since) late_since = now;
   state = Probe{decision.rate, decision.rate, 0};
   raise(std::get<Probe>(state), now);
 }
@@ -34,7 +35,7 @@ void Controller::raise(Probe& s, TimePoint now) {
 }
 
 void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
-  if (fresh_queue() && queue->q > q_probe()) return end_probe_on_queue(s, now);
+  if (fresh_queue() && (queue->q > q_probe() || is_late())) return end_probe_on_queue(s, now);
   const LossCount count = window.loss(fresh_from, now);
   if (count.beyond > 0 &&
       poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds) {
@@ -79,7 +80,9 @@ void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) 
 }
 
 void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
-  if (queue_is_sudden()) return drain_sudden_queue(s.run_start, kProbeWaitLeast, now);
+  const bool late = is_late();
+  if (queue_is_sudden())
+    return drain_sudden_queue(s.run_start, late ? jittered(kProbeWaitMost) : kProbeWaitLeast, now);
   const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
   auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), queue->q / 2));
   if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
@@ -89,12 +92,15 @@ void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
   measured->rate = std::clamp(measured->rate, s.run_start, decision.rate);
   // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
   learn_capacity(*measured, PathMode::buffer);
-  const Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
+  Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
+  if (late) wait = std::max(wait, jittered(kProbeWaitMost));
   drain(Drain{.capacity = *measured,
               .before = s.run_start,
               .least = near ? kDrainGently : kDrainLeast,
               .probe_wait = wait},
         now);
+  if (late && decision.changed)
+    decision.reason += fmt::format("; a latency goal leaves {:.0f} ms to it", milliseconds(*latency_room));
 }
 
 void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {

@@ -48,6 +48,27 @@ void Controller::learn_noise(bool high) {
   quiet_queue = q;
 }
 
+void Controller::weigh_latency(const ControlInput& input, TimePoint now) {
+  latency_room = input.latency_room;
+  if (!latency_room) return late_since.reset();
+  if (!fresh_queue()) return;
+  // Its mean is left out of the noise here: a queue that stands is learnt to be usual within seconds, and the
+  // class waits in it all the same.
+  const auto swing = from_seconds(3 * std::sqrt(noise_variance) / 1e3);
+  if (queue->q <= std::max<Duration>({*latency_room, kQueueClean, swing})) return late_since.reset();
+  if (!late_since) late_since = now;
+}
+
+bool Controller::probes_held(TimePoint now) const {
+  // A goal may be less than what the path always shows: whether the queue is ours, only a probe could tell.
+  return late_since && now - *late_since < kLatencyPatience;
+}
+
+bool Controller::is_late() const {
+  return latency_room && queue &&
+         queue->q > std::max<Duration>(*latency_room, q_bound(Duration::zero(), 0, 3) + kQueueClean);
+}
+
 void Controller::start_drain(Rate before, TimePoint now) {
   auto measured = window.buffered_capacity(queue_since, q_target());
   high_ticks = 0;

@@ -10,6 +10,9 @@ namespace control {
 
 // Found by their arguments, which an unnamed namespace would prevent.
 
+/// Before Controller::late_since.
+constexpr const char* kLate = "late";
+
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
 constexpr std::uint32_t kStateVersion = 4;
 
@@ -55,11 +58,14 @@ void list(A& archive, Contend& contend) {
 }
 template <class A>
 void list(A& archive, Controller& controller) {
-  // `queue` is of one tick: the next one begins with its own.
+  // `queue` and `latency_room` are of one tick: the next one begins with its own. `late_since` stands behind
+  // all else, where there is a goal that is missed: states without one are as they were before there were
+  // goals.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from,
                           evidence_since, queue_since, doubted, last_tcp, base, probe_wait, high_ticks,
-                          contended, contended_pause, contended_until, queue, route, short_ticks, noise_mean,
-                          noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter] = controller;
+                          contended, contended_pause, contended_until, queue, route, short_ticks,
+                          latency_room, late_since, noise_mean, noise_variance, quiet_queue, quiet_segments,
+                          quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
           doubted, last_tcp, base, probe_wait, high_ticks, contended, contended_pause, contended_until, route,
           short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter);
@@ -76,6 +82,10 @@ std::string SiteController::state() const {
   control::StateWriter writer;
   writer(control::kStateVersion);
   writer(static_cast<control::Controller&>(*impl_));
+  if (impl_->late_since) {
+    std::string tag = control::kLate;
+    writer(tag, *impl_->late_since);
+  }
   return writer.take();
 }
 
@@ -86,6 +96,11 @@ std::optional<SiteController> SiteController::from_state(std::string_view text) 
   reader.require(version == control::kStateVersion);
   SiteController controller({}, Rate(), TimePoint());
   reader(static_cast<control::Controller&>(*controller.impl_));
+  if (!reader.done()) {
+    std::string tag;
+    reader(tag, controller.impl_->late_since.emplace());
+    reader.require(tag == control::kLate);
+  }
   if (!reader.done()) return std::nullopt;
   return controller;
 }

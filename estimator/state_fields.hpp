@@ -79,8 +79,9 @@ void list(A& archive, CapacityEstimate& estimate) {
 }
 template <class A>
 void list(A& archive, RateDecision& decision) {
-  auto& [rate, changed, state, mode, capacity, since, reason, loss_beyond, loss_before, loss_segments,
-         evidence] = decision;
+  // `queue` and `probes_held` are of one tick.
+  [[maybe_unused]] auto& [rate, changed, state, mode, capacity, since, reason, loss_beyond, loss_before,
+                          loss_segments, evidence, queue, probes_held] = decision;
   archive(rate, changed, state, mode, capacity, since, reason, loss_beyond, loss_before, loss_segments,
           evidence);
 }

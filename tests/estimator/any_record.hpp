@@ -84,7 +84,10 @@ class Any {
     m.flows = one_in(2) ? 0 : count();
     if (one_in(2)) m.last_ack = time();
     if (one_in(2)) m.unanswered_since = time();
-    return {.measured = m, .sent = rate(), .backlogged = one_in(2)};
+    return {.measured = m,
+            .sent = rate(),
+            .backlogged = one_in(2),
+            .latency_room = one_in(2) ? std::optional(duration()) : std::nullopt};
   }
   RecordedDecision decision() {
     RecordedDecision d{.rate = rate(),

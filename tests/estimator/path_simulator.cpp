@@ -237,9 +237,11 @@ void PathSimulator::tick() {
         .base = from_seconds(base_), .p50 = from_seconds(base_), .p95 = from_seconds(base_), .samples = 1};
   if (last_ack_ > 0) m.last_ack = at(last_ack_);
   if (unanswered_) m.unanswered_since = at(*unanswered_);
+  const auto room = setup_.latency_room_s(now_);
   const ControlInput input{.measured = std::move(m),
                            .sent = Rate::of(Bytes(tick_sent_ * kPacket), std::chrono::milliseconds(100)),
-                           .backlogged = local_.size() > 2};
+                           .backlogged = local_.size() > 2,
+                           .latency_room = room ? std::optional(from_seconds(*room)) : std::nullopt};
   inputs_.push_back(input);
   const RateDecision& d = controller_.step(input, at(now_));
   const double capacity = setup_.capacity_mbps(begin);

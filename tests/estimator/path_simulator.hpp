@@ -34,6 +34,8 @@ struct PathSetup {
   };                                                                   ///< somebody else's queue ahead of us
   std::function<bool(double)> stalled = [](double) { return false; };  ///< nothing gets on
   std::function<bool(double)> silent = [](double) { return false; };   ///< an outage: nothing comes back
+  /// What latency goals leave to the provider's queue, of time.
+  std::function<std::optional<double>(double)> latency_room_s = [](double) { return std::nullopt; };
   std::uint32_t seed = 1;
 };
 
