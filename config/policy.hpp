@@ -61,6 +61,8 @@ struct ClassPolicy {
   RateOrShare ceiling = Share{1.0};      ///< left out at priority 0: three times the guarantee, if any
   std::uint8_t priority = 3;             ///< 0 (first) .. 7
   LeafKind leaf = LeafKind::automatic;
+  /// The most that its packets should wait, here and in the provider's queue; only with a guarantee.
+  std::optional<Duration> latency{};
   bool operator==(const ClassPolicy&) const = default;
 };
 

@@ -64,6 +64,7 @@ class DraftChecker {
       classes_can_be_reached(set);
       for (const ClassDraft& one : set.classes) match_entries_can_hold(one);
       guarantees_fit(set);
+      for (const ClassDraft& one : set.classes) latency_can_be_kept(one);
     }
   }
 
@@ -319,6 +320,15 @@ class DraftChecker {
     report(one.ceiling->at,
            "the ceiling of " + spelled(ceiling) + " is below the guarantee of " + spelled(guarantee) + where,
            "raise the ceiling or lower the guarantee");
+  }
+
+  /// What a class without a guarantee gets is what the others leave: that keeps no promise of time.
+  void latency_can_be_kept(const ClassDraft& one) {
+    if (!one.latency || one.guarantee_given) return;
+    report(one.latency->at,
+           "class " + name_of(one.name) +
+               " has a latency goal and no guarantee: how long it waits is up to the others",
+           "add guarantee: 5%, or leave 'latency' out");
   }
 
   // --- classes ---

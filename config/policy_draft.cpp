@@ -13,6 +13,10 @@ namespace {
 constexpr const char* kDefaultPolicy = "default";
 /// `weir record` takes a recording in one answer.
 constexpr std::int64_t kMostRecordingMebibytes = 200;
+/// A packet of 1500 bytes takes as long at 12 Mbit/s: no queue is measured finer.
+constexpr Duration kLeastLatency = std::chrono::milliseconds(1);
+/// Who waits longer has no goal.
+constexpr Duration kMostLatency = std::chrono::seconds(1);
 
 /// Walks the tree; one method for each mapping that a policy is made of.
 class DraftReader {
@@ -158,6 +162,9 @@ class DraftReader {
       draft.priority = static_cast<std::uint8_t>(*priority);
     }
     draft.leaf = read_.leaf((*fields)["leaf"]);
+    draft.guarantee_given = static_cast<bool>((*fields)["guarantee"]);
+    draft.latency =
+        placed((*fields)["latency"], read_.duration((*fields)["latency"], kLeastLatency, kMostLatency));
     return draft;
   }
 
@@ -212,6 +219,7 @@ ClassPolicy finish(ClassDraft draft) {
     policy.ceiling = ceiling_of_first_class(*policy.guarantee);
   }
   policy.leaf = draft.leaf.value_or(policy.leaf);
+  if (draft.latency) policy.latency = draft.latency->value;
   return policy;
 }
 

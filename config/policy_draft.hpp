@@ -31,6 +31,8 @@ struct ClassDraft {
   std::optional<Placed<RateOrShare>> ceiling;
   std::optional<std::uint8_t> priority;
   std::optional<LeafKind> leaf;
+  bool guarantee_given = false;
+  std::optional<Placed<Duration>> latency;
 };
 
 struct ClassSetDraft {

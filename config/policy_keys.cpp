@@ -51,6 +51,7 @@ constexpr auto kClassKeys = std::to_array<PolicyKey>({
     {"ceiling", "90%"},
     {"priority", "3"},
     {"leaf", "auto"},
+    {"latency", "20ms"},
 });
 constexpr auto kMatchKeys = std::to_array<PolicyKey>({
     {"dscp", "[af41, af42]"},

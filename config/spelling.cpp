@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <utility>
 
 #include "config/load.hpp"
 
@@ -55,11 +56,12 @@ std::optional<std::uint8_t> number_of(std::span<const NamedNumber> names, std::s
   return number ? std::optional(static_cast<std::uint8_t>(*number)) : std::nullopt;
 }
 
-struct RateUnit {
+struct Unit {
   std::string_view name;
   unsigned power_of_ten;
 };
-constexpr auto kRateUnits = std::to_array<RateUnit>({{"gbit", 9}, {"mbit", 6}, {"kbit", 3}, {"bit", 0}});
+constexpr auto kRateUnits = std::to_array<Unit>({{"gbit", 9}, {"mbit", 6}, {"kbit", 3}, {"bit", 0}});
+constexpr auto kTimeUnits = std::to_array<Unit>({{"s", 9}, {"ms", 6}, {"us", 3}});
 
 constexpr std::uint64_t power_of_ten(unsigned exponent) {
   std::uint64_t power = 1;
@@ -104,6 +106,28 @@ std::optional<std::uint64_t> unsigned_number(std::string_view digits) {
 std::string_view without_trailing_zeros(std::string_view digits) {
   while (!digits.empty() && digits.back() == '0') digits.remove_suffix(1);
   return digits;
+}
+
+/// "1.5gbit" -> 1'500'000'000: a decimal number and one of `units`, without rounding.
+std::optional<std::uint64_t> exact_multiple(std::string_view text, std::span<const Unit> units) {
+  const auto parts = split_rate(text);
+  if (!parts) return std::nullopt;
+  const std::string unit_name = lower_case(parts->unit.substr(0, 5));
+  const auto unit = std::find_if(units.begin(), units.end(),
+                                 [&](const Unit& candidate) { return candidate.name == unit_name; });
+  if (unit == units.end()) return std::nullopt;
+
+  // Integers throughout: a policy file and the kernel must mean the same bit.
+  const std::string_view fraction = without_trailing_zeros(parts->fraction);
+  if (fraction.size() > unit->power_of_ten) return std::nullopt;  // less than one of the smallest
+  const auto whole = unsigned_number(parts->whole);
+  const auto part = unsigned_number(fraction);
+  if (!whole || !part) return std::nullopt;
+  const std::uint64_t below_one =
+      *part * power_of_ten(unit->power_of_ten - static_cast<unsigned>(fraction.size()));
+  const std::uint64_t multiple = power_of_ten(unit->power_of_ten);
+  if (*whole > (std::numeric_limits<std::uint64_t>::max() - below_one) / multiple) return std::nullopt;
+  return *whole * multiple + below_one;
 }
 
 /// `value` units of 10^power bits, exactly, e.g. 622'080'000 with power 6 -> "622.08".
@@ -160,24 +184,8 @@ std::string protocol_to_string(std::uint8_t protocol) {
 }
 
 std::optional<Rate> parse_rate(std::string_view text) {
-  const auto parts = split_rate(text);
-  if (!parts) return std::nullopt;
-  const std::string unit_name = lower_case(parts->unit.substr(0, 5));
-  const auto* unit = std::find_if(kRateUnits.begin(), kRateUnits.end(),
-                                  [&](const RateUnit& candidate) { return candidate.name == unit_name; });
-  if (unit == kRateUnits.end()) return std::nullopt;
-
-  // Integers throughout: a policy file and the kernel must mean the same bit.
-  const std::string_view fraction = without_trailing_zeros(parts->fraction);
-  if (fraction.size() > unit->power_of_ten) return std::nullopt;  // less than one bit
-  const auto whole = unsigned_number(parts->whole);
-  const auto part = unsigned_number(fraction);
-  if (!whole || !part) return std::nullopt;
-  const std::uint64_t below_one =
-      *part * power_of_ten(unit->power_of_ten - static_cast<unsigned>(fraction.size()));
-  const std::uint64_t multiple = power_of_ten(unit->power_of_ten);
-  if (*whole > (std::numeric_limits<std::uint64_t>::max() - below_one) / multiple) return std::nullopt;
-  return Rate::bps(*whole * multiple + below_one);
+  const auto bps = exact_multiple(text, kRateUnits);
+  return bps ? std::optional(Rate::bps(*bps)) : std::nullopt;
 }
 
 std::string to_string(Rate rate) {
@@ -204,6 +212,38 @@ std::optional<std::string> probable_rate(std::string_view text) {
   if (multiple != 'b') guess.push_back(multiple);
   guess += "bit";
   return parse_rate(guess) ? std::optional(guess) : std::nullopt;
+}
+
+std::optional<Duration> parse_duration(std::string_view text) {
+  const auto ns = exact_multiple(text, kTimeUnits);
+  if (!ns || *ns > static_cast<std::uint64_t>(Duration::max().count())) return std::nullopt;
+  return Duration(static_cast<Duration::rep>(*ns));
+}
+
+std::string duration_to_string(Duration duration) {
+  const auto ns = static_cast<std::uint64_t>(std::max(duration, Duration::zero()).count());
+  for (const Unit& unit : kTimeUnits) {
+    if (ns % power_of_ten(unit.power_of_ten) == 0)
+      return std::to_string(ns / power_of_ten(unit.power_of_ten)) + std::string(unit.name);
+  }
+  return decimal(ns, kTimeUnits.back().power_of_ten) + std::string(kTimeUnits.back().name);
+}
+
+std::optional<std::string> probable_duration(std::string_view text) {
+  std::string squeezed;
+  for (const char c : lower_case(text.substr(0, 32))) {
+    if (c != ' ' && c != '_') squeezed.push_back(c);
+  }
+  const auto parts = split_rate(squeezed);
+  if (!parts) return std::nullopt;
+  const std::string number(squeezed, 0, squeezed.size() - parts->unit.size());
+  for (const auto& [begin, unit] : std::to_array<std::pair<std::string_view, std::string_view>>(
+           {{"ms", "ms"}, {"mil", "ms"}, {"us", "us"}, {"mic", "us"}, {"s", "s"}})) {
+    if (!parts->unit.starts_with(begin)) continue;
+    const std::string guess = number + std::string(unit);
+    return parse_duration(guess) ? std::optional(guess) : std::nullopt;
+  }
+  return std::nullopt;
 }
 
 std::optional<double> parse_percent(std::string_view text) {

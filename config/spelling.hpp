@@ -37,6 +37,14 @@ struct NamedNumber {
 /// 0.025 -> "2.5%", at most two decimals: for messages, not for reading back.
 [[nodiscard]] std::string percent_to_string(double fraction);
 
+/// "20ms", "2.5ms", "500us", "1s"; nullopt otherwise, also for what is less than a nanosecond.
+[[nodiscard]] std::optional<Duration> parse_duration(std::string_view text);
+/// 20'000'000 ns -> "20ms": the largest of these units that spells it whole.
+[[nodiscard]] std::string duration_to_string(Duration duration);
+/// The time that somebody who wrote "20 ms", "20msec" or "20 milliseconds" probably meant, as parse_duration
+/// takes it; nullopt when there is no guess.
+[[nodiscard]] std::optional<std::string> probable_duration(std::string_view text);
+
 /// A whole decimal number within [least, most], nothing around it.
 [[nodiscard]] std::optional<std::int64_t> parse_integer(std::string_view text, std::int64_t least,
                                                         std::int64_t most);

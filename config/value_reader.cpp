@@ -338,6 +338,28 @@ std::optional<RateOrShare> ValueReader::rate_or_share(const Field& field) {
   return rate_is_in_range(*node, *fixed) ? std::optional<RateOrShare>(*fixed) : std::nullopt;
 }
 
+std::optional<Duration> ValueReader::duration(const Field& field, Duration least, Duration most) {
+  const auto given = text(field);
+  if (!given) return std::nullopt;
+  const std::string key = "'" + std::string(field.key->name) + "'";
+  const std::string range = duration_to_string(least) + " to " + duration_to_string(most);
+  const auto time = parse_duration(*given);
+  if (time && *time >= least && *time <= most) return time;
+  if (time) {
+    report(field.at(), key + " cannot be " + in_quotes(*given),
+           "write a time from " + range + (*time < least ? ", or leave " + key + " out" : std::string()));
+    return std::nullopt;
+  }
+  std::string mend = example_of(*field.key) + " (units: us, ms, s; from " + range + ")";
+  if (const auto guess = probable_duration(*given)) {
+    mend = "did you mean " + *guess + "?";
+  } else if (parse_duration(*given + "ms")) {
+    mend = "add the unit: " + *given + "ms, " + *given + "us, ...";
+  }
+  report(field.at(), in_quotes(*given) + " is not a time", std::move(mend));
+  return std::nullopt;
+}
+
 std::optional<bool> ValueReader::flag(const Field& field) {
   const auto given = text(field);
   if (!given) return std::nullopt;

@@ -87,6 +87,7 @@ class ValueReader {
   [[nodiscard]] std::optional<std::string> interface(const Field& field);
   [[nodiscard]] std::optional<Rate> rate(const Field& field);
   [[nodiscard]] std::optional<RateOrShare> rate_or_share(const Field& field);
+  [[nodiscard]] std::optional<Duration> duration(const Field& field, Duration least, Duration most);
   [[nodiscard]] std::optional<bool> flag(const Field& field);
   [[nodiscard]] std::optional<std::int64_t> integer(const Field& field, std::int64_t least,
                                                     std::int64_t most);

@@ -38,6 +38,20 @@ json::value rtt_json(const std::optional<RttSummary>& rtt) {
       {"base", ms(rtt->base)}, {"p50", ms(rtt->p50)}, {"p95", ms(rtt->p95)}, {"samples", rtt->samples}};
 }
 
+json::value latency_json(const std::optional<LatencyStatus>& latency) {
+  if (!latency) return nullptr;
+  json::value missed;
+  if (latency->missed == LatencyMissed::own) missed = "own";
+  if (latency->missed == LatencyMissed::provider) missed = "provider";
+  return json::object{
+      {"class", latency->class_name},
+      {"goal_ms", ms(latency->goal)},
+      {"own_ms", ms(latency->own)},
+      {"provider_ms", latency->provider ? json::value(ms(*latency->provider)) : json::value(nullptr)},
+      {"missed", std::move(missed)},
+      {"probes_held", latency->probes_held}};
+}
+
 json::value or_null(const std::optional<std::string>& text) {
   return text ? json::value(json::string(*text)) : json::value(nullptr);
 }
@@ -138,6 +152,7 @@ json::object site_json(const SiteStatus& s) {
       {"demand", s.demand},
       {"backlog_bytes", s.backlog.count()},
       {"flows", s.flows},
+      {"latency", latency_json(s.latency)},
       {"degraded", degraded_json(s.degraded)},
   };
 }

@@ -123,6 +123,13 @@ void site_path(std::string& out, const GatewayStatus& s) {
            [](const S& x) { return Value(seconds(x.since)); });
   per_site(out, s, "weir_site_demand", "1 when the site has more to send than it is let.",
            [](const S& x) { return std::optional(x.demand ? 1 : 0); });
+  per_site(out, s, "weir_site_latency_goal_seconds",
+           "Goal of the class that keeps its goal worst; absent without goals.",
+           [](const S& x) { return x.latency ? Value(seconds(x.latency->goal)) : Value(); });
+  per_site(out, s, "weir_site_latency_own_seconds", "Time that this class's packets wait in its own queue.",
+           [](const S& x) { return x.latency ? Value(seconds(x.latency->own)) : Value(); });
+  per_site(out, s, "weir_site_probes_held", "1 while no probe begins because a latency goal is missed.",
+           [](const S& x) { return x.latency ? Value(x.latency->probes_held ? 1 : 0) : Value(); });
   per_site(out, s, "weir_site_flows", "TCP flows with data in the last second.",
            [](const S& x) { return std::optional(x.flows); });
   per_site(out, s, "weir_site_degraded", "Number of things that do not work as meant for this site.",

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "gateway/latency_goals.hpp"
 #include "gateway/meter.hpp"
 
 namespace weir::gateway {
@@ -35,6 +36,16 @@ ControlLimits limits_of(const SitePolicy& site) {
   return {.floor = site.rate.floor, .ceiling = site.rate.ceiling, .adapt = site.rate.adapt};
 }
 
+/// "class 'voice' misses its latency goal of 20 ms: it waits 1.2 ms here and 26.0 ms at the provider".
+std::string sentence(const LatencyStatus& latency) {
+  return fmt::format(
+      "class '{}' misses its latency goal of {:g} ms: it waits {:.1f} ms here and {} at the "
+      "provider{}",
+      latency.class_name, milliseconds(latency.goal), milliseconds(latency.own),
+      latency.provider ? fmt::format("{:.1f} ms", milliseconds(*latency.provider)) : "an unknown time",
+      latency.probes_held ? "; no probe begins meanwhile" : "");
+}
+
 }  // namespace
 
 struct SiteLoop::Site {
@@ -55,6 +66,8 @@ struct SiteLoop::Site {
   Latest<RttSummary> rtt;
   Latest<QueueDelay> queue;
   Latest<Delivery> delivered;
+  LatencyGoals goals;
+  Latest<Duration> provider;  ///< the queue there, as the law takes it
 };
 
 SiteLoop::SiteLoop(MakeRateLaw make_law, EventLog& events)
@@ -103,6 +116,7 @@ void SiteLoop::take_over(const Policy& policy, std::span<const ControlStart> sta
       make_law(*site, limits_of(wanted), starts[i], now);
     }
     site->policy = policy.classes_of(wanted).name;
+    site->goals = LatencyGoals(policy.classes_of(wanted));
     site->limits = limits_of(wanted);
     site->in_force = starts[i].rate;
     site->sent.reset();
@@ -156,6 +170,7 @@ bool SiteLoop::read_counters(Port& port, TimePoint now) {
     for (std::size_t i = 0; i < sites_.size(); ++i) {
       sites_[i]->sent.read(counters[i].sent, now);
       sites_[i]->backlog = counters[i].backlog;
+      sites_[i]->goals.read(counters[i].goals, now);
     }
     unreadable_.reset();
     return true;
@@ -171,6 +186,7 @@ void SiteLoop::step(Site& site, const SiteMeasurement& outbound, const SiteMeasu
       .measured = outbound,
       .sent = site.sent.of_last_tick().value_or(Rate::of(outbound.sent, outbound.interval)),
       .backlogged = site.backlog > Bytes(0),
+      .latency_room = site.goals.room(site.in_force),
   };
   const Rate rate_before = site.law->decision().rate;
   const ControlState state_before = site.law->decision().state;
@@ -186,6 +202,7 @@ void SiteLoop::step(Site& site, const SiteMeasurement& outbound, const SiteMeasu
   site.rtt.offer(outbound.rtt, now.steady, kRttFresh);
   site.queue.offer(outbound.queue, now.steady, kFresh);
   site.delivered.offer(outbound.delivered, now.steady, kFresh);
+  site.provider.offer(decision.queue, now.steady, kFresh);
 
   if (decision.rate != rate_before) {
     events_.record(EventKind::rate_changed, decision.rate < rate_before ? Severity::info : Severity::debug,
@@ -293,6 +310,7 @@ SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
       .demand = site.demand,
       .backlog = site.backlog,
       .flows = site.flows,
+      .latency = site.goals.status(site.in_force, site.provider.value),
       .degraded = {},
   };
   if (d.capacity) {
@@ -312,6 +330,11 @@ SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
   }
   if (d.mode == PathMode::blind) {
     s.degraded.push_back({"blind", "no TCP to learn from; the rate is held"});
+  }
+  if (s.latency) {
+    s.latency->probes_held = d.probes_held;
+    if (s.latency->missed != LatencyMissed::no)
+      s.degraded.push_back({"latency_missed", sentence(*s.latency)});
   }
   if (s.wanted != s.shaped) {
     s.degraded.push_back({"rate_not_in_force", "the kernel refuses the rate that was decided"});

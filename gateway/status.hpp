@@ -31,6 +31,19 @@ struct CapacityStatus {
   Duration age{};
 };
 
+/// Where most of what is too long waits. own: more rate would help; provider: less. The worst comes last.
+enum class LatencyMissed : std::uint8_t { no, own, provider };
+
+/// A class's latency goal: the one of the site's that is kept worst.
+struct LatencyStatus {
+  std::string class_name;
+  Duration goal{};
+  Duration own{};                    ///< waits in the class's own queue, over the last second
+  std::optional<Duration> provider;  ///< waits at the provider, newest fresh sample of the way out
+  LatencyMissed missed = LatencyMissed::no;
+  bool probes_held = false;  ///< no probe begins for that
+};
+
 struct SiteStatus {
   std::string name;
   std::string policy;  ///< the class set it uses
@@ -56,6 +69,7 @@ struct SiteStatus {
   bool demand = false;  ///< the site has more to send than it is let
   Bytes backlog;
   std::uint32_t flows = 0;
+  std::optional<LatencyStatus> latency;  ///< nullopt: no class has a goal
   std::vector<Degradation> degraded;
 };
 

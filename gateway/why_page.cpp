@@ -34,6 +34,18 @@ std::string headline(const json::value& site) {
                      because(text(at(site, {"reason"}))));
 }
 
+/// "latency: voice waits 0.4 ms here + 2.7 ms at the provider, of 20.0 ms"; empty where no class has a goal.
+std::string latency(const json::value& site) {
+  const json::value& found = at(site, {"latency"});
+  if (!found.is_object()) return "";
+  const auto time = [&](std::string_view key) {
+    return shown(at(found, {key}), [](double v) { return fmt::format("{:.1f} ms", v); });
+  };
+  return fmt::format("latency: {} waits {} here + {} at the provider, of {}{}\n", text(at(found, {"class"})),
+                     time("own_ms"), time("provider_ms"), time("goal_ms"),
+                     truth(at(found, {"probes_held"})) ? "; no probe begins meanwhile" : "");
+}
+
 std::string change(const json::value& decision) {
   const auto from = number(at(decision, {"from_bps"}));
   const auto to = number(at(decision, {"to_bps"}));
@@ -50,7 +62,7 @@ std::string states(const json::value& decision) {
 }  // namespace
 
 std::string render_why(const json::value& site, const json::value& decisions) {
-  std::string out = headline(site);
+  std::string out = headline(site) + latency(site);
   for (const json::value& d : list(at(site, {"degraded"})))
     out += "DEGRADED  " + text(at(d, {"text"})) + "\n";
   const json::array& all = list(at(decisions, {"decisions"}));

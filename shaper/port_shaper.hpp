@@ -54,11 +54,18 @@ struct ClassCounters {
   std::uint64_t backlog_packets = 0;
 };
 
+/// One class's queue. In trees of more than 1000 classes it may be a second old.
+struct QueueCounters {
+  Bytes sent;     ///< charged
+  Bytes backlog;  ///< waiting, without the link layer's overhead
+};
+
 /// The site class's own view, cheap enough for every tick.
 struct SiteCounters {
   Bytes sent;  ///< charged bytes that left, all classes of the site
   std::uint64_t packets = 0;
-  Bytes backlog;  ///< waiting in the site's leaves
+  Bytes backlog;                       ///< waiting in the site's leaves
+  std::vector<QueueCounters> goals{};  ///< of its classes with a latency goal, in the policy's order
 };
 
 class PortShaper {

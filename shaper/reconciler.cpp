@@ -349,14 +349,22 @@ std::vector<SiteCounters> Reconciler::site_counters() {
   for (const auto& [handle, cls] : last_read_) waiting[cls.parent] += cls.backlog;
 
   std::vector<SiteCounters> counters;
-  for (const Handle handle : applied_->tree.ids.site) {
+  for (std::size_t i = 0; i < applied_->tree.ids.site.size(); ++i) {
+    const Handle handle = applied_->tree.ids.site[i];
     SiteCounters site;
     if (const auto it = last_read_.find(handle); it != last_read_.end()) {
       site.sent = charged(it->second);
       site.packets = it->second.packets;
       site.backlog = Bytes(waiting[handle]);
     }
-    counters.push_back(site);
+    const auto& classes = applied_->policy.classes_of(applied_->policy.sites[i]).classes;
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      if (!classes[c].latency) continue;
+      QueueCounters& queue = site.goals.emplace_back();
+      if (const auto it = last_read_.find(applied_->tree.ids.leaf[i][c]); it != last_read_.end())
+        queue = {.sent = charged(it->second), .backlog = Bytes(it->second.backlog)};
+    }
+    counters.push_back(std::move(site));
   }
   return counters;
 }

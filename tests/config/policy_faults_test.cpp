@@ -152,7 +152,7 @@ INSTANTIATE_TEST_SUITE_P(
                  {{"wan must be a mapping of keys to values", "keys here: interface, rate, link_layer"},
                   {"a site must be a mapping of keys to values", "keys here: name, subnets, rate, policy"},
                   {"a class must be a mapping of keys to values",
-                   "keys here: name, match, default, guarantee, ceiling, priority, leaf"},
+                   "keys here: name, match, default, guarantee, ceiling, priority, leaf, latency"},
                   {"api must be a mapping of keys to values", "keys here: socket, listen"}}},
         Case{.name = "SingleValueExpected",
              .wan = "{interface: @[wan0, wan1], rate: @{a: b}}",
@@ -481,7 +481,39 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "PriorityAndLeaf",
              .classes = "[{name: rest, default: true, priority: @8, leaf: @codel}]",
              .expected = {{"'priority' cannot be '8'", "write a whole number from 0 to 7"},
-                          {"'leaf' cannot be 'codel'", "write one of auto, fq_codel, fifo"}}}),
+                          {"'leaf' cannot be 'codel'", "write one of auto, fq_codel, fifo"}}},
+        Case{.name = "LatencyIsNoTime",
+             .classes = "[{name: a, match: {dscp: ef}, guarantee: 5%, latency: @-20ms},"
+                        " {name: b, match: {dscp: 5}, guarantee: 5%, latency: @20},"
+                        " {name: c, match: {dscp: 6}, guarantee: 5%, latency: @20 msec},"
+                        " {name: d, match: {dscp: 7}, guarantee: 5%, latency: @5%},"
+                        " {name: rest, default: true}]",
+             .expected = {{"'-20ms' is not a time", "write latency: 20ms (units: us, ms, s; from 1ms to 1s)"},
+                          {"'20' is not a time", "add the unit: 20ms, 20us, ..."},
+                          {"'20 msec' is not a time", "did you mean 20ms?"},
+                          {"'5%' is not a time", "write latency: 20ms (units: us, ms, s; from 1ms to 1s)"}}},
+        Case{
+            .name = "LatencyOutOfRange",
+            .classes = "[{name: a, match: {dscp: ef}, guarantee: 5%, latency: @0ms},"
+                       " {name: b, match: {dscp: 5}, guarantee: 5%, latency: @999us},"
+                       " {name: c, match: {dscp: 6}, guarantee: 5%, latency: @1.001s},"
+                       " {name: d, match: {dscp: 7}, guarantee: 5%, latency: @99999999999999999s},"
+                       " {name: rest, default: true}]",
+            .expected = {{"'latency' cannot be '0ms'", "write a time from 1ms to 1s, or leave 'latency' out"},
+                         {"'latency' cannot be '999us'",
+                          "write a time from 1ms to 1s, or leave 'latency' out"},
+                         {"'latency' cannot be '1.001s'", "write a time from 1ms to 1s"},
+                         {"'99999999999999999s' is not a time",
+                          "write latency: 20ms (units: us, ms, s; from 1ms to 1s)"}}},
+        // Whether a guarantee that could not be read was one is not held against the goal.
+        Case{.name = "LatencyWithoutAGuarantee",
+             .classes = "[{name: voice, match: {dscp: ef}, priority: 0, latency: @20ms},"
+                        " {name: b, match: {dscp: 5}, guarantee: @lots, latency: 20ms},"
+                        " {name: rest, default: true}]",
+             .expected =
+                 {{"class 'voice' has a latency goal and no guarantee: how long it waits is up to the others",
+                   "add guarantee: 5%, or leave 'latency' out"},
+                  {"'lots' is not a rate", "write guarantee: 10% (units: bit, kbit, mbit, gbit)"}}}),
     case_name);
 
 INSTANTIATE_TEST_SUITE_P(

@@ -166,6 +166,22 @@ TEST(Policy, UnusedPoliciesAreKept) {
   EXPECT_EQ(policy.class_sets[1].name, "spare");
 }
 
+TEST(Policy, AClassMayHaveALatencyGoal) {
+  using namespace std::chrono_literals;
+  const Policy policy =
+      policy_of(with_classes("[{name: a, match: {dscp: 1}, guarantee: 5%, latency: 20ms},"
+                             " {name: b, match: {dscp: 2}, guarantee: 5%, latency: 1s},"
+                             " {name: c, match: {dscp: 3}, guarantee: 1mbit, latency: 2.5MS},"
+                             " {name: d, match: {dscp: 4}, guarantee: 5%, latency: 1500us},"
+                             " {name: rest, default: true}]"));
+  const auto& classes = policy.class_sets.at(0).classes;
+  EXPECT_EQ(classes[0].latency, 20ms);
+  EXPECT_EQ(classes[1].latency, 1s);
+  EXPECT_EQ(classes[2].latency, 2500us);
+  EXPECT_EQ(classes[3].latency, 1500us);
+  EXPECT_FALSE(classes[4].latency) << "absent by default";
+}
+
 TEST(Policy, NestedSubnetsMayBelongToDifferentSites) {
   const Policy policy = policy_of(
       "wan: {interface: wan0, rate: 100mbit}\n"

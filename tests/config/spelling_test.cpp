@@ -65,6 +65,36 @@ TEST(ParseRate, RefusesOverflow) {
   EXPECT_FALSE(parse_rate(std::string(10'000, '9') + "mbit").has_value());
 }
 
+TEST(ParseDuration, ReadsUnitsExactly) {
+  EXPECT_EQ(parse_duration("20ms"), Duration(20'000'000));
+  EXPECT_EQ(parse_duration("0.1us"), Duration(100));
+  EXPECT_EQ(parse_duration("1.000000001s"), Duration(1'000'000'001));
+  EXPECT_EQ(parse_duration("0ms"), Duration(0));
+  EXPECT_EQ(parse_duration("9223372036.854775807s"), Duration::max());
+  for (const std::string& text :
+       {""s, "20"s, "ms"s, "-20ms"s, "+20ms"s, "20 ms"s, "20ms "s, "20msec"s, "20m"s, "1e3ms"s, "20ns"s,
+        "0.0001us"s, "9223372036.854775808s"s, "20\0ms"s, std::string(10'000, '9') + "ms"}) {
+    EXPECT_FALSE(parse_duration(text).has_value()) << text;
+  }
+}
+
+TEST(DurationToString, IsWhatParseDurationReadsBack) {
+  EXPECT_EQ(duration_to_string(Duration(1'000'000'000)), "1s");
+  EXPECT_EQ(duration_to_string(Duration(1'500'000'000)), "1500ms");
+  EXPECT_EQ(duration_to_string(Duration(20'000'000)), "20ms");
+  for (const std::int64_t ns : {0LL, 1LL, 999LL, 1'000LL, 1'001LL, 123'456'789LL, 86'400'000'000'000LL})
+    EXPECT_EQ(parse_duration(duration_to_string(Duration(ns))), Duration(ns)) << ns;
+}
+
+TEST(ProbableDuration, GuessesOnlyWhatIsATime) {
+  EXPECT_EQ(probable_duration("20 ms"), "20ms");
+  EXPECT_EQ(probable_duration("20 Milliseconds"), "20ms");
+  EXPECT_EQ(probable_duration("500 microseconds"), "500us");
+  EXPECT_EQ(probable_duration("1 second"), "1s");
+  for (const char* text : {"", "20", "20m", "ms", "-20ms", "soon"})
+    EXPECT_FALSE(probable_duration(text)) << text;
+}
+
 TEST(RateToString, IsTheShortestExactSpelling) {
   EXPECT_EQ(to_string(Rate::bps(0)), "0bit");
   EXPECT_EQ(to_string(Rate::bps(1)), "1bit");

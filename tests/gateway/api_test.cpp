@@ -194,6 +194,30 @@ TEST_F(ApiTest, WhatIsNotKnownIsNull) {
   EXPECT_TRUE(site.at("rtt_ms").is_null());
 }
 
+TEST_F(ApiTest, ALatencyGoalIsShownWithWhatWaitsWhere) {
+  EXPECT_TRUE(body("/v1/sites/hills").at("latency").is_null());
+  EXPECT_EQ(get("/metrics").body.find("weir_site_probes_held{"), std::string::npos) << "no goal, no figure";
+  status.sites[1].latency = {.class_name = "voice",
+                             .goal = std::chrono::milliseconds(20),
+                             .own = std::chrono::microseconds(1'250),
+                             .provider = std::nullopt};
+  const json::value quiet = body("/v1/sites/hills").at("latency");
+  EXPECT_TRUE(quiet.at("provider_ms").is_null());
+  EXPECT_TRUE(quiet.at("missed").is_null());
+  status.sites[1].latency->provider = std::chrono::milliseconds(26);
+  status.sites[1].latency->missed = LatencyMissed::provider;
+  status.sites[1].latency->probes_held = true;
+  EXPECT_EQ(body("/v1/sites/hills").at("latency"),
+            json::parse(R"({"class":"voice","goal_ms":20,"own_ms":1.25,"provider_ms":26,"missed":"provider",
+                            "probes_held":true})"));
+  status.sites[1].latency->missed = LatencyMissed::own;
+  EXPECT_EQ(body("/v1/sites/hills").at("latency").at("missed").as_string(), "own");
+  const std::string metrics = get("/metrics").body;
+  EXPECT_NE(metrics.find("weir_site_latency_goal_seconds{site=\"hills\"} 0.02\n"), std::string::npos);
+  EXPECT_NE(metrics.find("weir_site_latency_own_seconds{site=\"hills\"} 0.00125\n"), std::string::npos);
+  EXPECT_NE(metrics.find("weir_site_probes_held{site=\"hills\"} 1\n"), std::string::npos);
+}
+
 TEST_F(ApiTest, StatusHoldsTheSites) {
   status.degraded.push_back({"capture_down", "no capture"});
   const json::value document = body("/v1/status");

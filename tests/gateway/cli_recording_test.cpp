@@ -218,6 +218,16 @@ TEST_F(RecordingCommands, WhyShowsThePresentAndTheNewestDecisionFirst) {
   EXPECT_NE(none.complaint.find("no site 'moon'"), std::string::npos) << none.complaint;
 }
 
+TEST(WhyPage, SaysWhatALatencyGoalHoldsBack) {
+  json::value site = json::parse(
+      R"({"name":"coast","latency":{"class":"voice","goal_ms":20,"own_ms":0.4,"provider_ms":null,"probes_held":false}})");
+  const std::string line = "latency: voice waits 0.4 ms here + - at the provider, of 20.0 ms";
+  EXPECT_NE(render_why(site, nullptr).find("\n" + line + "\n"), std::string::npos)
+      << render_why(site, nullptr);
+  site.at("latency").as_object()["probes_held"] = true;
+  EXPECT_NE(render_why(site, nullptr).find(line + "; no probe begins meanwhile\n"), std::string::npos);
+}
+
 TEST(WhyPage, OfAnyJson) {
   EXPECT_EQ(render_why(nullptr, nullptr), "-: -bit/s, -, -; last change - ago: -\n");
   const json::value site = {{"name", "a\x1b[31m"},

@@ -194,6 +194,106 @@ TEST_F(SiteLoopTest, OldFiguresAreNotShownAsThePresent) {
   EXPECT_FALSE(loop.site_status(at(3.0).steady)[0].delivered);
 }
 
+struct LatencyTest : SiteLoopTest {
+  std::uint64_t sent = 0;
+
+  void SetUp() override {
+    SiteLoopTest::SetUp();
+    ClassPolicy voice;
+    voice.name = "voice";
+    voice.guarantee = Share{0.05};  // 5 of the site's 100 Mbit/s
+    voice.latency = std::chrono::milliseconds(20);
+    ClassPolicy interactive = voice;
+    interactive.name = "interactive";
+    interactive.guarantee = Rate::mbps(1);
+    interactive.latency = std::chrono::milliseconds(100);
+    policy.class_sets[0].classes.insert(policy.class_sets[0].classes.begin(), {voice, interactive});
+    loop.take_over(policy, loop.starts_for(policy), at(0));
+  }
+  /// Two seconds in which voice sends at `mbps`, and so much of it and of the other class waits.
+  void run(std::uint64_t mbps, std::uint64_t voice_waits, std::uint64_t interactive_waits = 0) {
+    for (int i = 0; i < 20; ++i) {
+      sent += mbps * 12'500;
+      port.counters[0].goals = {{.sent = Bytes(sent), .backlog = Bytes(voice_waits)},
+                                {.sent = Bytes(0), .backlog = Bytes(interactive_waits)}};
+      tick(now += 0.1);
+    }
+  }
+  double now = 0;
+  [[nodiscard]] Duration room() { return laws[0].inputs.back().latency_room.value(); }
+  [[nodiscard]] LatencyStatus latency() { return loop.site_status(at(now).steady)[0].latency.value(); }
+};
+
+TEST_F(SiteLoopTest, WithoutALatencyGoalNothingIsSaidOfIt) {
+  tick(0.1);
+  EXPECT_FALSE(laws[0].inputs.back().latency_room);
+  EXPECT_FALSE(loop.site_status(at(0.1).steady)[0].latency);
+}
+
+TEST_F(LatencyTest, WhatWaitsHereIsTakenOffTheGoal) {
+  run(10, 0);
+  EXPECT_EQ(room(), std::chrono::milliseconds(20));
+  run(10, 10'000);  // 8 ms at 10 Mbit/s
+  EXPECT_NEAR(milliseconds(room()), 12.0, 0.01);
+  EXPECT_EQ(latency().class_name, "voice");
+  EXPECT_NEAR(milliseconds(latency().own), 8.0, 0.01);
+  EXPECT_FALSE(latency().provider);
+  EXPECT_EQ(latency().missed, LatencyMissed::no);
+}
+
+TEST_F(LatencyTest, AClassLeavesAtItsGuaranteeAtTheLeast) {
+  run(1, 5'000);  // 40 ms at what it sends, 8 ms at its guarantee
+  EXPECT_NEAR(milliseconds(room()), 12.0, 0.01);
+}
+
+TEST_F(LatencyTest, TheWorstOfSeveralGoalsCounts) {
+  run(10, 0,
+      11'875);  // 95 of 100 ms: half of its goal is left all the same, and that is more than the other's
+  EXPECT_EQ(room(), std::chrono::milliseconds(20));
+  EXPECT_EQ(latency().class_name, "interactive");
+}
+
+// More rate is what would help it: the provider keeps half of the goal, so that probes go on.
+TEST_F(LatencyTest, AClassThatWaitsForItsOwnSiteIsOnlyShown) {
+  run(10, 50'000);
+  EXPECT_EQ(room(), std::chrono::milliseconds(10));
+  const SiteStatus status = loop.site_status(at(now).steady)[0];
+  EXPECT_EQ(status.latency->missed, LatencyMissed::own);
+  ASSERT_EQ(status.degraded.size(), 1U);
+  EXPECT_EQ(status.degraded[0].code, "latency_missed");
+  EXPECT_EQ(
+      status.degraded[0].text,
+      "class 'voice' misses its latency goal of 20 ms: it waits 40.0 ms here and an unknown time at the "
+      "provider");
+}
+
+TEST_F(LatencyTest, AGoalThatIsMissedAtTheProviderIsToldAsThat) {
+  laws[0].decision.queue = std::chrono::milliseconds(26);
+  laws[0].decision.probes_held = true;
+  run(10, 0, 50'000);  // 400 ms of the other class's 100: its own affair
+  const SiteStatus status = loop.site_status(at(now).steady)[0];
+  EXPECT_EQ(status.latency->missed, LatencyMissed::provider);
+  EXPECT_TRUE(status.latency->probes_held);
+  ASSERT_EQ(status.degraded.size(), 1U);
+  EXPECT_EQ(
+      status.degraded[0].text,
+      "class 'voice' misses its latency goal of 20 ms: it waits 0.0 ms here and 26.0 ms at the provider; "
+      "no probe begins meanwhile");
+  laws[0].decision.queue.reset();
+  laws[0].decision.probes_held = false;
+  run(10, 0);
+  run(10, 0);
+  EXPECT_FALSE(latency().provider) << "what is old is not shown";
+  EXPECT_TRUE(loop.site_status(at(now).steady)[0].degraded.empty());
+}
+
+TEST_F(LatencyTest, CountersOfAnotherPolicySayNothing) {
+  run(10, 10'000);
+  port.counters[0].goals.resize(1);
+  tick(now += 0.1);
+  EXPECT_EQ(room(), std::chrono::milliseconds(20));
+}
+
 TEST_F(SiteLoopTest, HistoryHoldsAnHour) {
   for (int i = 0; i < 4000; ++i) loop.sample_history(at(i));
   const History* history = loop.history_of("coast");

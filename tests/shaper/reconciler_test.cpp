@@ -362,6 +362,29 @@ TEST(Reconciler, CountsInTheOneUnit) {
   EXPECT_EQ(classes[5].backlog_packets, 2U);
 }
 
+TEST(Reconciler, CountsTheQueuesOfClassesWithALatencyGoal) {
+  FakePort port;
+  Policy policy = two_sites();
+  ASSERT_TRUE(port->apply(policy, kRates).ok());
+  const auto ids = port.classifier.holds->second;
+  port.kernel.bytes[ids.leaf[0][1]] = 3'028;
+  port.kernel.packets[ids.leaf[0][1]] = 2;
+  port.kernel.queued[ids.leaf[0][1]] = 2;
+  port.kernel.queued[ids.leaf[0][2]] = 1;
+  EXPECT_TRUE(port->site_counters()[0].goals.empty());
+  policy.class_sets[0].classes[1].latency = std::chrono::milliseconds(20);
+  policy.class_sets[0].classes[3].latency = std::chrono::milliseconds(50);
+  const auto tree = port.kernel.tree;
+  ASSERT_TRUE(port->apply(policy, kRates).ok());
+  EXPECT_EQ(port.kernel.tree, tree) << "the kernel knows of no goal";
+  const auto sites = port->site_counters();
+  ASSERT_EQ(sites[0].goals.size(), 2U);
+  EXPECT_EQ(sites[0].goals[0].sent, Bytes(3'028 + 2 * 24));
+  EXPECT_EQ(sites[0].goals[0].backlog, Bytes(2 * 1514));
+  EXPECT_EQ(sites[0].goals[1].backlog, Bytes(0));
+  EXPECT_EQ(sites[1].goals.size(), 2U);
+}
+
 TEST(Reconciler, DoesNotAddAnOverheadTwiceThatTheKernelCounted) {
   FakePort port;
   auto policy = two_sites();
