@@ -68,6 +68,8 @@ class Accounts {
     ++packets_;
     if (!answered) ++unanswered_packets_;
   }
+  /// So many that are none, of flows whose other end has been seen.
+  void answered_packets(std::uint64_t count) { packets_ += count; }
   [[nodiscard]] bool logs_flows() const { return flow_log_.has_value(); }
   /// The same packet for its row, where flows are kept: `account` is its sender's.
   void log(const Account& account, const PacketRecord& record, Bytes charged);

@@ -125,6 +125,7 @@ void Estimator::Impl::work_on(std::span<Pending> items) {
     work_on(item);
   }
   totals.tcp += taken;
+  if (accounts) accounts->answered_packets(taken);
 }
 
 void Estimator::Impl::work_on(Pending& item) {
@@ -219,11 +220,10 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   return found.flow;
 }
 
-/// What most packets are, with nothing special on them, of a flow that was found in time. False, and nothing
-/// was done that work_on does not do as well, when it is another.
+/// What most packets are, with nothing special on them, of a flow that was found in time. Either end has
+/// acknowledged the other: both have been seen. False, and nothing was done, when it is another.
 [[gnu::always_inline]] inline bool Estimator::Impl::take_usual(const PacketRecord& record, Flow& flow,
                                                                End sender) {
-  see(flow, record, sender);
   HalfFlow* const first = flow.halves.data();
   HalfFlow& half = first[sender];
   HalfFlow& peer = first[1U - sender];
@@ -248,6 +248,7 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
     return false;
 
   const TimePoint now = record.time;
+  flow.last_seen = SlowTime(now);
   const std::uint32_t number = flow.path_of(sender);
   PathWindow& path = window(number);
   path.fresh_data_seen(now, wire.charged, wire.segments, half.usual_rtt());
@@ -256,7 +257,6 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   half.take_in_turn(segment_of(record, range, wire), *t);
   window(opposite(number)).ack_seen(now);
   if (accounts) [[likely]] {
-    accounts->packet(false, flow.answered);
     accounts->fresh_data(direction_of(number), site_of(number), dscp, now, wire.segments);
   } else {
     SegmentTotals& sums = segments[number & 1U];
@@ -274,11 +274,11 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   if (t == nullptr || half.classify_empty(record.sequence)) [[unlikely]]
     return false;
 
+  flow.last_seen = SlowTime(record.time);
   const std::uint32_t number = flow.path_of(sender);
-  window(number).frame_seen(record.time, on_wire(record, 0).charged, FrameKind::followed_tcp);
+  window(number).lone_ack_passed(record.time, on_wire(record, 0).charged);
   PathWindow& path = window(opposite(number));
   path.ack_seen(record.time);
-  if (accounts) accounts->packet(false, flow.answered);
   const FlowWork work{.trackings = flows.trackings(), .path = path, .mss = flow.mss()};
   peer.on_usual_ack(
       record, *t, work,
