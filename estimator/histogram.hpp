@@ -87,10 +87,10 @@ class DurationHistogram {
     const std::int64_t ns = d.count() < (1 << kFirstOctave) ? (1 << kFirstOctave) : d.count();
     if (ns >= kBehind) [[unlikely]]
       return kSteps - 1;
-    const auto octave = static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(ns))) - 1;
+    const auto octave = static_cast<unsigned>(63 - std::countl_zero(static_cast<std::uint64_t>(ns)));
     // What is left of the value is its step, with the octave's own bit in front of it: one more octave.
     constexpr std::size_t kInFront = (std::size_t{kFirstOctave} + 1) << kStepBits;
-    return (octave << kStepBits) + static_cast<std::size_t>(ns >> (octave - kStepBits)) - kInFront;
+    return (std::size_t{octave} << kStepBits) + static_cast<std::size_t>(ns >> (octave - kStepBits)) - kInFront;
   }
   [[nodiscard]] static std::uint64_t low_edge(std::size_t index) {
     const unsigned octave = static_cast<unsigned>(index >> kStepBits) + kFirstOctave;

@@ -49,8 +49,9 @@ struct PathMeter::RttHistory {
   std::size_t newest_at = 0;
   TimePoint newest_ends;
 
+  [[nodiscard]] bool is_newest(TimePoint now) const { return now < newest_ends; }
   void advance_to(TimePoint now) {
-    if (now < newest_ends) return;
+    if (is_newest(now)) return;
     const std::int64_t slot = now.time_since_epoch() / kSlotLength;
     const std::int64_t steps = std::min(slot - newest, kSlots);
     for (std::int64_t i = 1; i <= steps; ++i) {
@@ -62,10 +63,12 @@ struct PathMeter::RttHistory {
     newest_at = static_cast<std::size_t>(newest % kSlots);
     newest_ends = TimePoint(kSlotLength * (slot + 1));
   }
+  /// Of the newest slot.
   void add(const RttSample& sample) {
-    advance_to(sample.taken);
-    rtt[newest_at].add(sample.rtt);
-    base[newest_at].add(sample.base, static_cast<std::uint32_t>(1 + sample.weight.count() / 1024));
+    DurationHistogram& rtts = rtt[newest_at];
+    DurationHistogram& bases = base[newest_at];
+    rtts.add(sample.rtt);
+    bases.add(sample.base, static_cast<std::uint32_t>(1 + sample.weight.count() / 1024));
   }
   [[nodiscard]] static DurationHistogram sum_of(const std::array<DurationHistogram, kSlots>& slots) {
     DurationHistogram sum;
@@ -81,14 +84,23 @@ void PathMeter::RttHistoryDeleter::operator()(RttHistory* history) const {
 }
 
 void PathMeter::rtt_sampled(const RttSample& sample) {
-  if (!rtt_history_) rtt_history_.reset(std::make_unique<RttHistory>().release());
-  rtt_history_->add(sample);
+  RttHistory* const history = rtt_history_.get();
+  if (history == nullptr || !history->is_newest(sample.taken)) [[unlikely]]
+    return first_sampled_in_slot(sample);
+  history->add(sample);
 
-  if (samples_skipped_ + 1 < sample_stride_) {
+  if (samples_skipped_ + 1 < sample_stride_) [[likely]] {
     ++samples_skipped_;
   } else {
     keep(sample);
   }
+}
+
+/// Apart, like `keep`: a function that calls none saves no registers.
+void PathMeter::first_sampled_in_slot(const RttSample& sample) {
+  if (!rtt_history_) rtt_history_.reset(std::make_unique<RttHistory>().release());
+  rtt_history_->advance_to(sample.taken);
+  rtt_sampled(sample);
 }
 
 void PathMeter::keep(const RttSample& sample) {

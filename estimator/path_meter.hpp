@@ -102,7 +102,8 @@ class PathMeter {
   [[nodiscard]] const std::optional<RttSummary>& rtt() const { return summary_; }
 
  private:
-  void keep(const RttSample& sample);
+  [[gnu::noinline]] void first_sampled_in_slot(const RttSample& sample);
+  [[gnu::noinline]] void keep(const RttSample& sample);
   void sum_up_rtt(TimePoint now);
   void keep_for_delivery(PathTick tick, std::uint64_t in_flight);
   [[nodiscard]] std::optional<double> bytes_per_followed_byte(const PathTick& tick) const;
