@@ -65,7 +65,7 @@ void Accounts::fresh_data_elsewhere(Direction direction, std::uint32_t site, std
   remember(direction, site, dscp, sums);
 }
 
-void Accounts::rtt_sampled_elsewhere(const Account& account, const RttSample& sample) {
+void Accounts::rtt_sampled(const Account& account, const RttSample& sample) {
   Sums& sums = sums_of(account);
   if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
   sums.rtt->add(sample.rtt);

@@ -98,11 +98,14 @@ class Accounts {
   }
   void syn_repeated(const Account& account);
   void losses_undone(const Account& account, const UndoneLosses& undone);
-  void rtt_sampled(const Account& account, const RttSample& sample) {
-    const Recent& recent = recent_[static_cast<std::size_t>(account.direction)];
-    if (recent.key != key_of(account.site, account.dscp) || recent.rtt == nullptr) [[unlikely]]
-      return rtt_sampled_elsewhere(account, sample);
-    recent.rtt->add(sample.rtt);
+  void rtt_sampled(const Account& account, const RttSample& sample);
+  /// The same where nothing but the RTT matters. False, and nothing was done, where more does.
+  [[nodiscard]] bool add_rtt(Direction direction, std::uint32_t site, std::uint8_t dscp, Duration rtt) {
+    const Recent& recent = recent_[static_cast<std::size_t>(direction)];
+    if (recent.key != key_of(site, dscp) || recent.rtt == nullptr) [[unlikely]]
+      return false;
+    recent.rtt->add(rtt);
+    return true;
   }
   /// Which way an RTT sample's queue waited; nullopt: nothing told.
   void queue_asked(const Account& account, const std::optional<QueueSplit>& split);
@@ -154,19 +157,20 @@ class Accounts {
     std::vector<Sums> sums;
     std::uint8_t rest = kNone;  ///< of the sums of code points without any of their own
   };
-  /// Sums that were added to last: most packets add to those of the one before. Only where nothing else has to
-  /// be told, neither a comparison nor rows of flows.
+  /// Sums that were added to last: most packets add to those of the one before. Only where nothing else has
+  /// to be told, neither a comparison nor rows of flows.
   struct Recent {
     static constexpr std::uint32_t kNone = 0xffffffff;
     std::uint32_t key = kNone;
     SegmentTotals* segments = nullptr;
     DurationSums* rtt = nullptr;  ///< nullptr: not made yet
   };
-  [[nodiscard]] static std::uint32_t key_of(std::uint32_t site, std::uint8_t dscp) { return site << 6U | dscp; }
+  [[nodiscard]] static std::uint32_t key_of(std::uint32_t site, std::uint8_t dscp) {
+    return site << 6U | dscp;
+  }
   void remember(Direction direction, std::uint32_t site, std::uint8_t dscp, Sums& sums);
   void fresh_data_elsewhere(Direction direction, std::uint32_t site, std::uint8_t dscp, TimePoint at,
                             std::uint32_t segments);
-  void rtt_sampled_elsewhere(const Account& account, const RttSample& sample);
   [[nodiscard]] Sums& sums_of(Direction direction, std::uint32_t site, std::uint8_t dscp) {
     Path* path = paths_[static_cast<std::size_t>(direction)][site].get();
     const std::uint8_t place = path == nullptr ? Path::kNone : path->place[dscp & 0x3fU];

@@ -225,8 +225,9 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
 [[gnu::always_inline]] inline bool Estimator::Impl::take_usual(const PacketRecord& record, Flow& flow,
                                                                End sender) {
   HalfFlow* const first = flow.halves.data();
-  HalfFlow& half = first[sender];
-  HalfFlow& peer = first[1U - sender];
+  const std::ptrdiff_t at = sender;
+  HalfFlow& half = *(first + at);
+  HalfFlow& peer = *(first + 1 - at);
   return record.payload > 0 ? take_in_turn(record, flow, sender, half, peer)
                             : take_lone_ack(record, flow, sender, half, peer);
 }
@@ -251,11 +252,12 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   flow.last_seen = SlowTime(now);
   const std::uint32_t number = flow.path_of(sender);
   PathWindow& path = window(number);
+  PathWindow& back = window(opposite(number));
   path.fresh_data_seen(now, wire.charged, wire.segments, half.usual_rtt());
   if (half.first_data_in(PathWindow::flow_period(now))) [[unlikely]]
     path.flow_seen(now);
   half.take_in_turn(segment_of(record, range, wire), *t);
-  window(opposite(number)).ack_seen(now);
+  back.ack_seen(now);
   if (accounts) [[likely]] {
     accounts->fresh_data(direction_of(number), site_of(number), dscp, now, wire.segments);
   } else {
@@ -276,8 +278,9 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
 
   flow.last_seen = SlowTime(record.time);
   const std::uint32_t number = flow.path_of(sender);
-  window(number).lone_ack_passed(record.time, on_wire(record, 0).charged);
+  PathWindow& back = window(number);
   PathWindow& path = window(opposite(number));
+  back.lone_ack_passed(record.time, on_wire(record, 0).charged);
   path.ack_seen(record.time);
   const FlowWork work{.trackings = flows.trackings(), .path = path, .mss = flow.mss()};
   peer.on_usual_ack(
@@ -437,19 +440,27 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
     const Duration own = half.least_rtt().value_or(verdict.rtt);
     if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
       half.set_base(bases.learn(flows.address_of(flow, sender), verdict.rtt, own, record.time));
-    const RttSample sample{.sent = verdict.sent,
-                           .taken = record.time,
-                           .rtt = verdict.rtt,
-                           .base = half.base(),
-                           .weight = verdict.charged,
-                           .flow = flow.number};
-    path.rtt_sampled(sample);
-    if (accounts) {
-      accounts->rtt_sampled(account_of(flow, sender ^ 1U), sample);
-    } else {
-      rtt[flow.path_of(sender ^ 1U) & 1U].add(verdict.rtt);
+    const Duration base = half.base();
+    const auto sample = [&] {
+      return RttSample{.sent = verdict.sent,
+                       .taken = record.time,
+                       .rtt = verdict.rtt,
+                       .base = base,
+                       .weight = verdict.charged,
+                       .flow = flow.number};
+    };
+    PathMeter& meter = path.meter();
+    meter.add_rtt(record.time, verdict.rtt, base, verdict.charged);
+    if (meter.keeps_next()) [[unlikely]]
+      meter.keep(sample());
+    const std::uint32_t number = flow.path_of(sender ^ 1U);
+    if (!accounts) {
+      rtt[number & 1U].add(verdict.rtt);
+    } else if (!accounts->add_rtt(direction_of(number), site_of(number), half.dscp(), verdict.rtt)) {
+      accounts->rtt_sampled(account_of(flow, sender ^ 1U), sample());
     }
-    if (path.queue_ways().asks_next()) split_queue(sample, record, flow, sender, path);
+    if (path.queue_ways().asks_next()) [[unlikely]]
+      split_queue(sample(), record, flow, sender, path);
   }
   if (verdict.answered > Duration::zero() && flow.side_is_a_guess()) [[unlikely]]
     reconsider_sides(record, flow, sender, verdict.answered);

@@ -64,11 +64,11 @@ struct PathMeter::RttHistory {
     newest_ends = TimePoint(kSlotLength * (slot + 1));
   }
   /// Of the newest slot.
-  void add(const RttSample& sample) {
+  void add(Duration of_path, Duration of_flow, Bytes weight) {
     DurationHistogram& rtts = rtt[newest_at];
     DurationHistogram& bases = base[newest_at];
-    rtts.add(sample.rtt);
-    bases.add(sample.base, static_cast<std::uint32_t>(1 + sample.weight.count() / 1024));
+    rtts.add(of_path);
+    bases.add(of_flow, static_cast<std::uint32_t>(1 + weight.count() / 1024));
   }
   [[nodiscard]] static DurationHistogram sum_of(const std::array<DurationHistogram, kSlots>& slots) {
     DurationHistogram sum;
@@ -83,24 +83,18 @@ void PathMeter::RttHistoryDeleter::operator()(RttHistory* history) const {
   std::default_delete<RttHistory>()(history);
 }
 
-void PathMeter::rtt_sampled(const RttSample& sample) {
+void PathMeter::add_rtt(TimePoint taken, Duration rtt, Duration base, Bytes weight) {
   RttHistory* const history = rtt_history_.get();
-  if (history == nullptr || !history->is_newest(sample.taken)) [[unlikely]]
-    return first_sampled_in_slot(sample);
-  history->add(sample);
-
-  if (samples_skipped_ + 1 < sample_stride_) [[likely]] {
-    ++samples_skipped_;
-  } else {
-    keep(sample);
-  }
+  if (history == nullptr || !history->is_newest(taken)) [[unlikely]]
+    return begin_slot_with(taken, rtt, base, weight);
+  history->add(rtt, base, weight);
 }
 
-/// Apart, like `keep`: a function that calls none saves no registers.
-void PathMeter::first_sampled_in_slot(const RttSample& sample) {
+/// Apart, since a function that calls none saves no registers.
+void PathMeter::begin_slot_with(TimePoint taken, Duration rtt, Duration base, Bytes weight) {
   if (!rtt_history_) rtt_history_.reset(std::make_unique<RttHistory>().release());
-  rtt_history_->advance_to(sample.taken);
-  rtt_sampled(sample);
+  rtt_history_->advance_to(taken);
+  rtt_history_->add(rtt, base, weight);
 }
 
 void PathMeter::keep(const RttSample& sample) {

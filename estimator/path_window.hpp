@@ -118,6 +118,7 @@ class PathWindow {
     tick_.delivered += charged;
   }
   void rtt_sampled(const RttSample& sample) { meter_.rtt_sampled(sample); }
+  [[nodiscard]] PathMeter& meter() { return meter_; }
   [[nodiscard]] QueueWays& queue_ways() { return queue_ways_; }
 
   /// Closes the tick (previous close, now]. With `part` that is filled in, and cohorts come whole: also those
@@ -177,7 +178,9 @@ class PathWindow {
       add(slot->sent, segments);
     }
   };
-  [[nodiscard]] static Duration waited_for(Duration rtt) { return rtt > Duration::zero() ? rtt : kUnknownRtt; }
+  [[nodiscard]] static Duration waited_for(Duration rtt) {
+    return rtt > Duration::zero() ? rtt : kUnknownRtt;
+  }
   /// What belongs to now_place_ and is not booked there: most packets add to few sums, each slot to all.
   struct Unbooked {
     Bytes charged;       ///< of frames with data
@@ -221,7 +224,7 @@ class PathWindow {
   std::vector<OpenCohort> ring_;  ///< open cohorts by number, modulo its size, a power of two
   CohortId first_cohort_ = 0;     ///< oldest open one
   std::uint32_t open_cohorts_ = 0;
-  Place now_place_;   ///< of what was sent last
+  Place now_place_;  ///< of what was sent last
   Unbooked unbooked_;
   Place sent_place_;  ///< of the fate told last
 
