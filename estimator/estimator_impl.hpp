@@ -142,6 +142,7 @@ struct Estimator::Impl {
   static constexpr std::size_t kGroup = 8;
   static constexpr std::size_t kSteps = 5;
   std::array<std::array<Pending, kGroup>, kSteps> groups;
+  Pending nothing;          ///< stands before the first of a group
   std::size_t newest = 0;   ///< the group that is filled
   std::size_t pending = 0;  ///< of its places, those filled
   std::size_t behind = 0;   ///< full groups before it, kSteps - 1 at most

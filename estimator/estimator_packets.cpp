@@ -43,7 +43,7 @@ void Estimator::Impl::take(std::span<const Frame> frames) {
 void Estimator::Impl::collect(std::span<const Frame> frames) {
   FrameClock now = clock;
   Pending* item = &groups[newest][pending];
-  const Pending* before = pending > 0 ? item - 1 : nullptr;
+  const Pending* before = pending > 0 ? item - 1 : &nothing;
   for (const Frame& frame : frames) {
     PacketRecord& record = item->record;
     ParseOutcome outcome = ParseOutcome::tcp;
@@ -59,7 +59,7 @@ void Estimator::Impl::collect(std::span<const Frame> frames) {
     }
     record.time = now.believed(frame.time);
     if (outcome == ParseOutcome::tcp) [[likely]] {
-      if (before != nullptr && before->is(Pending::kFollowed) && item->key.same_connection(before->key)) {
+      if (item->key.same_connection(before->key) && before->is(Pending::kFollowed)) {
         item->key.hash = before->key.hash;
         marks |= Pending::kFollowed | Pending::kAgain;
       } else {
@@ -81,14 +81,17 @@ void Estimator::Impl::collect(std::span<const Frame> frames) {
 /// The newest group is full.
 void Estimator::Impl::step() {
   if (behind >= 1) {
+#pragma GCC unroll 8
     for (Pending& item : group(1)) {
       if (item.is(Pending::kFetched)) flows.prefetch_flow(item.key);
     }
   }
   if (behind >= 2) {
+#pragma GCC unroll 8
     for (const Pending& item : group(2)) flows.prefetch_tracking(item.key, item.record.payload > 0);
   }
   if (behind >= 3) {
+#pragma GCC unroll 8
     for (const Pending& item : group(3)) flows.prefetch_ring(item.key, item.record.payload > 0);
   }
   if (behind >= kSteps - 1) {

@@ -69,13 +69,20 @@ struct FlowLimits {
 class FlowTable {
  public:
   FlowTable(const FlowLimits& limits, std::uint64_t seed)
-      : seed_(seed),
+      : factor_(hash_factor(seed)),
         flows_(limits.flows),
         v6_pairs_(limits.flows),
         trackings_(limits.in_flight, limits.segments) {}
 
-  [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
-  void find_hash(FlowKey& key) const { key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed_); }
+  [[nodiscard]] FlowKey key_of(const PacketRecord& record) const {
+    FlowKey key;
+    find_ends(record, key);
+    find_hash(key);
+    return key;
+  }
+  void find_hash(FlowKey& key) const {
+    key.hash = hash_of_ends(key.addresses, key.ports, key.family, factor_);
+  }
 
   /// Connections that are followed no more leave with the next ten calls of `expire`: what they send
   /// meanwhile must not look like a hole when they are followed again.
@@ -186,7 +193,7 @@ class FlowTable {
   template <typename Retire>
   void make_room(TimePoint now, Retire&& retire);
 
-  std::uint64_t seed_;
+  std::uint64_t factor_;  ///< of hashes
   FlowIndex index_;
   Slab<Flow, kHugePage / sizeof(Flow)> flows_;
   Slab<V6Pair> v6_pairs_;

@@ -89,10 +89,12 @@ class PathWindow {
     in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
   }
   void count_delivered(TimePoint sent, std::uint32_t segments) {
-    if (const Place& p = open(sent); p.cohort) {
-      p.cohort->delivered += segments;
-      add(p.slot->delivered, segments);
+    if (!sent_place_.holds(sent)) [[unlikely]] {
+      sent_place_ = find_open(sent);
+      if (sent_place_.cohort == nullptr) return;
     }
+    sent_place_.cohort->delivered += segments;
+    add(sent_place_.slot->delivered, segments);
   }
   /// `told`: when their retransmission passed.
   void segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told);
@@ -165,7 +167,8 @@ class PathWindow {
     [[nodiscard]] bool untouched() const { return sent == 0 && lost_before_tap == 0 && charged.count() == 0; }
   };
 
-  /// Where a transmission is booked. Most look-ups ask for the same slot as the one before.
+  /// Where a transmission is booked; one without a cohort holds no time. Most look-ups ask for the same slot
+  /// as the one before.
   struct Place {
     TimePoint begin;  ///< of the slot
     TimePoint end;
