@@ -189,6 +189,7 @@ struct Estimator::Impl {
   void retire(Flow& flow);
   void forget(Flow& flow);
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
+  [[nodiscard]] Bytes charged_whole(const PacketRecord& record) const;
   /// `mss` 0: not known.
   [[nodiscard]] OnWire on_wire(const PacketRecord& record, std::uint16_t mss) const;
   void measure(Passing& packet) const;

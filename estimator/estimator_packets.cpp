@@ -115,18 +115,18 @@ void Estimator::Impl::work_on(std::span<Pending> items) {
   const bool by_rows = accounts && accounts->logs_flows();
   const auto usual = static_cast<Pending::Mark>(by_rows ? 0 : Pending::kUsual);
   Flow* flow = nullptr;  // of the packet before; nullptr: it was not worked on here
-  std::uint64_t taken = 0;
+  std::uint64_t others = 0;
   for (Pending& item : items) {
     if (item.is(usual)) [[likely]] {
       if (!item.is(Pending::kAgain) || flow == nullptr) flow = flows.likely(item.key, item.record.time);
-      if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]] {
-        ++taken;
+      if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]]
         continue;
-      }
     }
     flow = nullptr;
+    ++others;
     work_on(item);
   }
+  const std::uint64_t taken = items.size() - others;
   totals.tcp += taken;
   if (accounts) accounts->answered_packets(taken);
 }
@@ -245,7 +245,10 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
     return false;
   if (!peer.was_told_last(record.acknowledgment)) [[unlikely]]
     return false;
-  const OnWire wire = on_wire(record, flow.mss());
+  // What fits an MSS that both SYNs told needs no division, nor a look at which of them did.
+  const bool fits = record.payload + record.tcp_header_bytes <= flow.least_mss() + 20U;
+  const OnWire wire =
+      fits ? OnWire{.segments = 1, .charged = charged_whole(record)} : on_wire(record, flow.mss());
   const SequenceRange range{record.sequence, record.sequence + record.payload};
   Tracking* const t = half.in_turn(range, record.payload, wire.segments, flows.trackings());
   if (t == nullptr) [[unlikely]]
@@ -283,7 +286,7 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   const std::uint32_t number = flow.path_of(sender);
   PathWindow& back = window(number);
   PathWindow& path = window(opposite(number));
-  back.lone_ack_passed(record.time, on_wire(record, 0).charged);
+  back.lone_ack_passed(record.time, charged_whole(record));
   path.ack_seen(record.time);
   const FlowWork work{.trackings = flows.trackings(), .path = path, .mss = flow.mss()};
   peer.on_usual_ack(
@@ -336,15 +339,18 @@ void Estimator::Impl::tell_accounts(const Passing& packet) {
     accounts->log(account_of(packet.flow, packet.sender), packet.record, packet.wire.charged);
 }
 
+/// A frame that is one on the wire.
+[[gnu::always_inline]] inline Bytes Estimator::Impl::charged_whole(const PacketRecord& record) const {
+  return charged_as_it_is ? Bytes(record.frame_bytes) : settings.link_layer.charged(record.frame_bytes);
+}
+
 /// How many segments of payload a frame is on the wire, and what they are charged: a super-packet as the
 /// frames that it becomes.
 [[gnu::always_inline]] inline Estimator::Impl::OnWire Estimator::Impl::on_wire(const PacketRecord& record,
                                                                                std::uint16_t mss) const {
   const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
   if (record.payload <= each) [[likely]]
-    return {.segments = record.payload > 0 ? 1U : 0U,
-            .charged = charged_as_it_is ? Bytes(record.frame_bytes)
-                                        : settings.link_layer.charged(record.frame_bytes)};
+    return {.segments = record.payload > 0 ? 1U : 0U, .charged = charged_whole(record)};
   const std::uint32_t count = (record.payload + each - 1) / each;
   const std::uint64_t bytes = record.frame_bytes + std::uint64_t{count - 1} * record.headers_bytes;
   return {.segments = count, .charged = settings.link_layer.charged(bytes, count)};

@@ -51,6 +51,10 @@ struct alignas(64) Flow {
     const auto by = static_cast<SideBasis>(basis);
     return by != SideBasis::configured && by != SideBasis::nearness;
   }
+  /// 0 when either is not known.
+  [[nodiscard]] std::uint16_t least_mss() const {
+    return std::min(halves[0].offered_mss(), halves[1].offered_mss());
+  }
   /// Agreed on by both SYNs; 0: one was not seen, or told none.
   [[nodiscard]] std::uint16_t mss() const {
     const std::uint16_t a = halves[0].offered_mss();
@@ -118,7 +122,7 @@ class FlowTable {
   [[nodiscard]] Flow* likely(const FlowKey& key, TimePoint now) {
     if (key.likely == nullptr || !is(*key.likely, key)) [[unlikely]]
       return nullptr;
-    if (key.likely->last_seen.before(now) > kClosedExpiry) [[unlikely]]
+    if (key.likely->last_seen.is_longer_before(now, kClosedExpiry)) [[unlikely]]
       return nullptr;
     return key.likely;
   }

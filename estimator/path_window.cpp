@@ -76,6 +76,12 @@ void PathWindow::book() {
   p.book_sent(all.segments, all.rtt);
 }
 
+/// Than of those that are booked.
+void PathWindow::more_fates_told(std::uint32_t segments) {
+  book();
+  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+}
+
 PathWindow::Place PathWindow::find_open(TimePoint sent) {
   const CohortId id = cohort_of(sent);
   if (id < first_cohort_ || id - first_cohort_ >= open_cohorts_) return {};
@@ -110,8 +116,7 @@ void PathWindow::widen() {
 }
 
 void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told) {
-  book();
-  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+  fates_told(segments);
   if (const Place& p = open(sent); p.cohort) {
     p.cohort->lost_after += segments;
     p.cohort->lost_at = told;
@@ -134,8 +139,8 @@ void PathWindow::loss_undone(TimePoint sent, std::uint32_t segments) {
 }
 
 void PathWindow::segments_forgotten(TimePoint sent, std::uint32_t segments) {
+  fates_told(segments);
   book();
-  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
   if (const Place& p = open(sent); p.cohort) {
     take_off(p.cohort->sent, segments);
     take_off(p.slot->sent, segments);

@@ -85,8 +85,8 @@ class PathWindow {
   /// The same in two steps, so that the first may be taken once for many.
   void fates_told(std::uint32_t segments) {
     if (in_flight_ < segments) [[unlikely]]
-      book();
-    in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+      return more_fates_told(segments);
+    in_flight_ -= segments;
   }
   void count_delivered(TimePoint sent, std::uint32_t segments) {
     if (!sent_place_.holds(sent)) [[unlikely]] {
@@ -209,6 +209,7 @@ class PathWindow {
   }
   void turn_to(TimePoint at);
   void book();
+  void more_fates_told(std::uint32_t segments);
   [[nodiscard]] Place find_open(TimePoint sent);
   [[nodiscard]] Place make(TimePoint at);
   void widen();
