@@ -1,0 +1,83 @@
+/// The sites of one port that share a bottleneck, governed as one.
+///
+///   measurements of all sites -> SharedBottleneck -> a group -> its sum -> SiteController -> one rate
+///                                                                             | divided by the floors
+///   ControlInput::share of each member <--------------------------------------'
+///
+/// A site alone, or with evidence of its own, is told nothing and decides as it would without a coordinator.
+/// Whatever a member is told stands in its input, and so in a recording of it. Rules, and why:
+/// docs/CONTROLLER.md, "Several sites".
+///
+/// Pure; bounded. Not thread-safe: one owner.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "estimator/controller.hpp"
+#include "estimator/group_measurement.hpp"
+#include "estimator/shared_bottleneck.hpp"
+
+namespace weir {
+
+class PortCoordinator {
+ public:
+  /// With more sites on a port no groups are looked for: each two of them are compared.
+  static constexpr std::size_t kMostSites = 256;
+
+  explicit PortCoordinator(std::size_t sites);
+
+  struct SiteOnPort {
+    ControlLimits limits;
+    Rate rate;  ///< in force
+  };
+  /// One tick of all sites, before their controllers': sets the members' `share`.
+  void step(std::span<ControlInput> inputs, std::span<const SiteOnPort> sites, TimePoint now);
+
+  /// Indices, ascending; empty: no group.
+  [[nodiscard]] const std::vector<std::size_t>& members() const { return members_; }
+
+  /// What the group's own controller was told and decided: for a recording. nullptr, nullopt: no group.
+  struct Step {
+    ControlInput input;
+    ControlLimits limits;
+    std::optional<Rate> start;  ///< the controller was made in this tick, with this rate
+    bool limits_changed = false;
+  };
+  [[nodiscard]] const Step* last_step() const { return law_ ? &step_ : nullptr; }
+  [[nodiscard]] const RateDecision* decision() const { return law_ ? &law_->decision() : nullptr; }
+  /// Of the group's controller (SiteController::state), as it was before the last tick's step.
+  [[nodiscard]] std::string state() const { return law_ ? law_->state() : std::string(); }
+
+ private:
+  struct Member {
+    Rate share;
+    /// While it has not had its part of the whole before, its share grows in small steps: a limit of its own
+    /// shows before much is lost to it. nullopt: it has.
+    std::optional<Rate> bound;
+    TimePoint bound_raised;
+    TimePoint wants_until;
+    std::vector<Rate> sent;  ///< of the last second's ticks, a ring
+    std::size_t next = 0;
+    int alone = 0;  ///< ticks in a row with a queue that the others have not
+    std::optional<Duration> queue;
+    TimePoint queue_at;
+  };
+  void watch(std::span<const ControlInput> inputs, std::span<const SiteOnPort> sites, TimePoint now);
+  void bar_who_stands_alone(TimePoint now);
+  void regroup(std::span<const SiteOnPort> sites, TimePoint now);
+  void divide(std::span<const SiteOnPort> sites, TimePoint now);
+  [[nodiscard]] ControlLimits sum_of_limits(std::span<const SiteOnPort> sites) const;
+
+  SharedBottleneck shared_;
+  std::vector<Member> sites_;
+  std::vector<std::size_t> members_;
+  GroupMeasurement measurement_;
+  std::optional<SiteController> law_;
+  Step step_;
+};
+
+}  // namespace weir
