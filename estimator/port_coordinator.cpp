@@ -21,6 +21,18 @@ constexpr Duration kOthersLeast = 2ms;
 constexpr int kOwnTicks = 4;           ///< for so many ticks on end, is a queue of its own
 constexpr Duration kQueueFresh = 300ms;
 
+constexpr double kTrialStep = 0.06;  ///< of a share: a limit that is kept to 0.98 is exceeded by 4 %
+constexpr double kTrialLess = 0.25;  ///< that the others give for it at the most
+constexpr Duration kTrialPhase = 1200ms;
+constexpr double kTrialFrom = 0.95;  ///< of the known capacity
+constexpr Duration kTrialQuiet = 500ms;
+constexpr Duration kTrialPatience = 60s;
+constexpr Duration kTrialKnown = 2s;
+constexpr double kTrialLosses = 4;
+constexpr double kTrialRatio = 0.01;
+constexpr Duration kTriedQueue = 4ms;
+constexpr int kTriedTicks = 2;
+
 /// Gives out `whole` by weight, to each no more than `most`; what nobody may have is left.
 std::vector<double> fill(double& whole, const std::vector<double>& weights, const std::vector<double>& most) {
   std::vector<double> given(weights.size(), 0.0);
@@ -70,6 +82,7 @@ void PortCoordinator::step(std::span<ControlInput> inputs, std::span<const SiteO
   step_.limits = limits;
   step_.input = measurement_.add(told, now);
   const RateDecision& decision = law_->step(step_.input, now);
+  advance_trial(now);
   divide(sites, now);
   for (const std::size_t i : members_) {
     inputs[i].share = GroupShare{.rate = sites_[i].share,
@@ -109,8 +122,10 @@ void PortCoordinator::bar_who_stands_alone(TimePoint now) {
     const auto middle = others.begin() + static_cast<std::ptrdiff_t>((others.size() - 1) / 2);
     std::ranges::nth_element(others, middle);
     const Duration usual = std::max<Duration>(*middle, kOthersLeast);
-    site.alone = *site.queue > kOwnQueue && *site.queue > kOwnTimes * usual ? site.alone + 1 : 0;
-    if (site.alone >= kOwnTicks) alone.push_back(i);
+    const bool tried = raised(i);
+    const Duration least = tried ? kTriedQueue : kOwnQueue;
+    site.alone = *site.queue > least && *site.queue > kOwnTimes * usual ? site.alone + 1 : 0;
+    if (site.alone >= (tried ? kTriedTicks : kOwnTicks)) alone.push_back(i);
   }
   for (const std::size_t i : alone) {
     shared_.bar(i, now);
@@ -144,6 +159,67 @@ void PortCoordinator::regroup(std::span<const SiteOnPort> sites, TimePoint now) 
   step_.limits = sum_of_limits(sites);
   law_.emplace(step_.limits, whole, now);
   step_.start = whole;
+  trial_ = Trial();
+  trial_.since = now;
+}
+
+bool PortCoordinator::raised(std::size_t member) const {
+  const auto place = std::ranges::find(members_, member) - members_.begin();
+  const bool even = place % 2 == 0;
+  return trial_.phase == (even ? Trial::Phase::first_up : Trial::Phase::second_up);
+}
+
+void PortCoordinator::advance_trial(TimePoint now) {
+  using Phase = Trial::Phase;
+  const auto enter = [&](Phase phase) {
+    trial_.phase = phase;
+    trial_.since = now;
+  };
+  const RateDecision& d = law_->decision();
+  switch (trial_.phase) {
+    case Phase::waiting: {
+      // Only at the limit would limits of their own be exceeded.
+      const bool at_limit = d.state == ControlState::hold && d.capacity &&
+                            d.rate >= kTrialFrom * d.capacity->rate && now - d.since >= kTrialQuiet;
+      const bool all_want = std::ranges::all_of(members_, [&](std::size_t i) {
+        return step_.input.sent >= kHeldBack * d.rate || now < sites_[i].wants_until;
+      });
+      if (at_limit && all_want) {
+        trial_.first_began = now;
+        enter(Phase::first_up);
+      } else if (now - trial_.since > kTrialPatience) {
+        for (const std::size_t i : std::vector(members_)) shared_.bar(i, now);
+      }
+      break;
+    }
+    case Phase::first_up:
+    case Phase::second_up:
+      if (d.changed) return enter(Phase::waiting);  // the sum has moved: that was no trial
+      if (now - trial_.since < kTrialPhase) return;
+      if (trial_.phase == Phase::second_up) return enter(Phase::judging);
+      trial_.second_began = now;
+      enter(Phase::second_up);
+      break;
+    case Phase::judging:
+      if (now - trial_.since >= kTrialKnown) judge_trial(now);
+      break;
+    case Phase::passed:
+      break;
+  }
+}
+
+void PortCoordinator::judge_trial(TimePoint now) {
+  trial_.phase = Trial::Phase::passed;
+  trial_.since = now;
+  for (std::size_t k = 0; k < members_.size(); ++k) {
+    const TimePoint up = k % 2 == 0 ? trial_.first_began : trial_.second_began;
+    const TimePoint down = k % 2 == 0 ? trial_.second_began : trial_.first_began;
+    const auto lost = shared_.losses(members_[k], up, up + kTrialPhase);
+    if (lost.lost < kTrialLosses || lost.ratio() < kTrialRatio) continue;
+    const auto lost_below = shared_.losses(members_[k], down, down + kTrialPhase);
+    if (lost_below.ratio() > lost.ratio() / 3) continue;
+    shared_.bar(members_[k], now);
+  }
 }
 
 ControlLimits PortCoordinator::sum_of_limits(std::span<const SiteOnPort> sites) const {
@@ -153,6 +229,17 @@ ControlLimits PortCoordinator::sum_of_limits(std::span<const SiteOnPort> sites) 
     sum.ceiling = sum.ceiling + sites[i].limits.ceiling;
   }
   return sum;
+}
+
+/// The halves of a trial; the sum stays.
+void PortCoordinator::tilt(std::vector<double>& shares) const {
+  double up = 0;
+  double down = 0;
+  for (std::size_t k = 0; k < shares.size(); ++k) (raised(members_[k]) ? up : down) += shares[k];
+  if (up <= 0 || down <= 0) return;
+  const double moved = std::min(up * kTrialStep, down * kTrialLess);
+  for (std::size_t k = 0; k < shares.size(); ++k)
+    shares[k] *= raised(members_[k]) ? 1 + moved / up : 1 - moved / down;
 }
 
 void PortCoordinator::divide(std::span<const SiteOnPort> sites, TimePoint now) {
@@ -165,7 +252,7 @@ void PortCoordinator::divide(std::span<const SiteOnPort> sites, TimePoint now) {
     const ControlLimits& limits = sites[members_[k]].limits;
     weights[k] = std::max(bps(limits.floor), 1.0);
     const bool more = now < site.wants_until;
-    if (site.bound && more && site.share >= 0.98 * *site.bound && now - site.bound_raised >= kBoundEvery) {
+    if (trial_.phase == Trial::Phase::passed && site.bound && more && site.share >= 0.98 * *site.bound && now - site.bound_raised >= kBoundEvery) {
       site.bound = *site.bound * kBoundStep;
       site.bound_raised = now;
     }
@@ -177,16 +264,17 @@ void PortCoordinator::divide(std::span<const SiteOnPort> sites, TimePoint now) {
   std::vector<double> room(n);
   for (std::size_t k = 0; k < n; ++k) room[k] = may[k] - shares[k];
   const std::vector<double> rest = fill(left, weights, room);
-  bool worth = law_->decision().changed || step_.start.has_value() || step_.limits_changed;
+  bool worth = law_->decision().changed || trial_.since == now || step_.start.has_value() || step_.limits_changed;
   for (std::size_t k = 0; k < n; ++k) {
     Member& site = sites_[members_[k]];
     // Its part and no more, although more was allowed: from now on it may have it at once.
-    if (site.bound && now < site.wants_until && shares[k] < 0.98 * may[k]) site.bound.reset();
+    if (trial_.phase == Trial::Phase::passed && site.bound && now < site.wants_until && shares[k] < 0.98 * may[k]) site.bound.reset();
     shares[k] = std::max(shares[k] + rest[k], bps(sites[members_[k]].limits.floor));
     const double before = bps(site.share);
     worth = worth || shares[k] > before * (1 + kWorthAChange) || shares[k] < before * (1 - kWorthAChange);
   }
   if (!worth) return;
+  tilt(shares);
   for (std::size_t k = 0; k < n; ++k)
     sites_[members_[k]].share = Rate::bps(static_cast<std::uint64_t>(shares[k]));
 }

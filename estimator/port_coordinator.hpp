@@ -66,6 +66,20 @@ class PortCoordinator {
     std::optional<Duration> queue;
     TimePoint queue_at;
   };
+  /// A new group has to prove itself before anything moves between its members: one half of it is raised at
+  /// the other's expense, then the other way round. A shared bottleneck notices nothing, as the sum stays;
+  /// limits of their own would be exceeded.
+  struct Trial {
+    enum class Phase : std::uint8_t { waiting, first_up, second_up, judging, passed };
+    Phase phase = Phase::waiting;
+    TimePoint since;  ///< of the phase
+    TimePoint first_began;
+    TimePoint second_began;
+  };
+  void advance_trial(TimePoint now);
+  void tilt(std::vector<double>& shares) const;
+  void judge_trial(TimePoint now);
+  [[nodiscard]] bool raised(std::size_t member) const;
   void watch(std::span<const ControlInput> inputs, std::span<const SiteOnPort> sites, TimePoint now);
   void bar_who_stands_alone(TimePoint now);
   void regroup(std::span<const SiteOnPort> sites, TimePoint now);
@@ -78,6 +92,7 @@ class PortCoordinator {
   GroupMeasurement measurement_;
   std::optional<SiteController> law_;
   Step step_;
+  Trial trial_;
 };
 
 }  // namespace weir

@@ -14,9 +14,11 @@ using namespace std::chrono_literals;
 constexpr std::int64_t kSecond = 10;     ///< tenths
 constexpr Duration kKnownAfter = 2s;     ///< what was sent so long ago has met its fate
 constexpr std::int64_t kActive = 5;      ///< tenths with a queue sample: fewer tell nothing
-constexpr std::int64_t kQueueUs = 4000;  ///< that is more than noise: half of what a controller acts on
+constexpr std::int64_t kQueueUs = 3000;  ///< that is more than noise: what ends a probe
 constexpr double kAlike = 0.6;           ///< likeness from which it is one queue
-constexpr double kUnlike = 0.4;          ///< up to which it is not
+constexpr double kUnlike = 0.4;          ///< of all and of the peaks, up to which it is not
+/// Of RTT: the low percentile of a few reads a queue too short, so that fewer do not prove its absence.
+constexpr std::uint32_t kSamplesOfAbsence = 80;
 constexpr double kLeastLosses = 10;
 constexpr double kLeastExpected = 5;
 /// chi-squared of one degree of freedom: up to the 99th percentile it is no difference, from 16 on (one in
@@ -32,7 +34,7 @@ constexpr double kShareToStay = 0.5;
 constexpr Duration kExpiry = 10min;
 constexpr Duration kBarLeast = 30s;
 constexpr Duration kBarMost = 10min;
-constexpr int kStraySeconds = 2;
+constexpr double kForgetStray = 0.7;  ///< a second in which its group lost anything
 
 }  // namespace
 
@@ -43,21 +45,6 @@ std::optional<Duration> queue_on_the_way_out(const SiteMeasurement& m) {
     return std::min(m.queue->q, split->forward + split->within);
   return m.queue->q;
 }
-
-struct SharedBottleneck::Second {
-  std::array<std::int64_t, kSecond> queue_us{};  ///< -1: none was seen
-  std::int64_t seen = 0;                         ///< tenths with a queue sample
-  std::int64_t most_us = 0;
-  double segments = 0;
-  double lost = 0;
-  double lossy = 0;  ///< tenths with a loss
-
-  void pool(const Second& other) {
-    segments += other.segments;
-    lost += other.lost;
-    lossy += other.lossy;
-  }
-};
 
 SharedBottleneck::SharedBottleneck(std::size_t sites)
     : sites_(sites), pairs_(sites * (sites - std::min<std::size_t>(sites, 1)) / 2) {}
@@ -75,6 +62,7 @@ void SharedBottleneck::add(std::size_t site, const SiteMeasurement& m) {
     Tenth& t = tenth(site, m.queue->sent_to);
     const std::int64_t us = std::chrono::duration_cast<std::chrono::microseconds>(*q).count();
     t.queue_us = std::max({t.queue_us, us, std::int64_t{0}});
+    t.samples += m.queue->samples;
   }
   for (const Cohort& c : m.mature) {
     Tenth& t = tenth(site, c.begin);
@@ -98,11 +86,23 @@ void SharedBottleneck::bar(std::size_t site, TimePoint now) {
   Site& s = sites_[site];
   s.bar = std::clamp<Duration>(2 * s.bar, kBarLeast, kBarMost);
   s.barred_until = now + s.bar;
-  s.alone = 0;
+  s.recent_own = s.recent_others = Second{};
   for (std::size_t other = 0; other < sites_.size(); ++other) {
     if (other != site) pair(site, other) = Evidence{};
   }
   regroup(now);
+}
+
+SharedBottleneck::Losses SharedBottleneck::losses(std::size_t site, TimePoint from, TimePoint to) const {
+  Losses sum;
+  const std::int64_t first = from.time_since_epoch() / kCohortLength;
+  const std::int64_t end = to.time_since_epoch() / kCohortLength;
+  for (const Tenth& t : sites_[site].tenths) {
+    if (t.number < first || t.number >= end) continue;
+    sum.segments += t.segments;
+    sum.lost += t.lost;
+  }
+  return sum;
 }
 
 SharedBottleneck::Second SharedBottleneck::second_of(std::size_t site, std::int64_t first) const {
@@ -115,6 +115,7 @@ SharedBottleneck::Second SharedBottleneck::second_of(std::size_t site, std::int6
     s.most_us = std::max(s.most_us, us);
     if (us >= 0) ++s.seen;
     if (!there) continue;
+    s.samples += t.samples;
     s.segments += t.segments;
     s.lost += t.lost;
     if (t.lost > 0) ++s.lossy;
@@ -134,8 +135,12 @@ SharedBottleneck::Verdict SharedBottleneck::compare_queues(const Second& a, cons
   }
   if (most <= 0) return Verdict::none;
   const double likeness = least / most;
-  if (likeness >= kAlike) return Verdict::common;
-  return likeness <= kUnlike ? Verdict::apart : Verdict::none;
+  const Second& lower = a.most_us < b.most_us ? a : b;
+  const double of_peak =
+      static_cast<double>(lower.most_us) / static_cast<double>(std::max(a.most_us, b.most_us));
+  if (likeness >= kAlike || (likeness >= kUnlike && of_peak >= kAlike)) return Verdict::common;
+  const bool apart = likeness <= kUnlike && of_peak <= kUnlike && lower.samples >= kSamplesOfAbsence;
+  return apart ? Verdict::apart : Verdict::none;
 }
 
 SharedBottleneck::Verdict SharedBottleneck::compare_losses(const Second& a, const Second& b) {
@@ -150,7 +155,7 @@ SharedBottleneck::Verdict SharedBottleneck::compare_losses(const Second& a, cons
   };
   const double bursts = std::max(1.0, lost / std::max(1.0, a.lossy + b.lossy));
   const double chi2 = (deviation(a) + deviation(b)) / bursts;
-  if (chi2 <= kSame) return Verdict::common;
+  if (chi2 <= kSame) return a.lossy > 1 && b.lossy > 1 ? Verdict::common : Verdict::none;
   const double of_a = a.lost / a.segments;
   const double of_b = b.lost / b.segments;
   const bool apart = chi2 >= kDifferent && std::max(of_a, of_b) >= kRatioApart * std::min(of_a, of_b);
@@ -187,12 +192,15 @@ void SharedBottleneck::find_strays(std::span<const Second> seconds) {
       if (other != member) others.pool(seconds[other]);
     }
     const Second& own = seconds[member];
-    const Verdict verdict = compare_losses(own, others);
-    if (verdict == Verdict::none) continue;
-    const bool more = own.lost * others.segments > others.lost * own.segments;
-    int& alone = sites_[member].alone;
-    alone = verdict == Verdict::apart && more ? alone + 1 : 0;
-    if (alone >= kStraySeconds) strays_.push_back(member);
+    if (own.lost + others.lost < 1) continue;
+    Second& a = sites_[member].recent_own;
+    Second& b = sites_[member].recent_others;
+    a.fade(kForgetStray);
+    b.fade(kForgetStray);
+    a.pool(own);
+    b.pool(others);
+    const bool more = a.lost * b.segments > b.lost * a.segments;
+    if (more && compare_losses(a, b) == Verdict::apart) strays_.push_back(member);
   }
 }
 

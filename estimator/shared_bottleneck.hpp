@@ -46,6 +46,14 @@ class SharedBottleneck {
   /// Members that alone lost much more than the others in the last seconds weighed.
   [[nodiscard]] const std::vector<std::size_t>& strays() const { return strays_; }
 
+  /// Segments and losses of what a site sent in [from, to), of the last seconds.
+  struct Losses {
+    double segments = 0;
+    double lost = 0;
+    [[nodiscard]] double ratio() const { return segments > 0 ? lost / segments : 0.0; }
+  };
+  [[nodiscard]] Losses losses(std::size_t site, TimePoint from, TimePoint to) const;
+
   /// Seconds that two sites had in common, and those that one of them had alone; recent ones weigh more.
   struct Evidence {
     double common = 0.0;
@@ -61,16 +69,33 @@ class SharedBottleneck {
   struct Tenth {
     std::int64_t number = -1;  ///< of the steady clock's tenths
     std::int64_t queue_us = -1;
+    std::uint32_t samples = 0;
     std::uint32_t segments = 0;
     std::uint32_t lost = 0;
+  };
+  struct Second {
+    std::array<std::int64_t, 10> queue_us{};  ///< -1: none was seen
+    std::int64_t seen = 0;                    ///< tenths with a queue sample
+    std::int64_t most_us = 0;
+    std::uint32_t samples = 0;  ///< of RTT
+    double segments = 0;
+    double lost = 0;
+    double lossy = 0;  ///< tenths with a loss
+
+    void fade(double by) { segments *= by, lost *= by, lossy *= by; }
+    void pool(const Second& other) {
+      segments += other.segments;
+      lost += other.lost;
+      lossy += other.lossy;
+    }
   };
   struct Site {
     std::array<Tenth, kTenths> tenths;
     TimePoint barred_until;
     Duration bar{};
-    int alone = 0;  ///< seconds in a row in which it lost much more than the others of its group
+    Second recent_own;     ///< losses of the recent seconds in which its group lost anything,
+    Second recent_others;  ///< and the other members'
   };
-  struct Second;
   enum class Verdict : std::uint8_t { none, common, apart };
 
   [[nodiscard]] Tenth& tenth(std::size_t site, TimePoint sent);
