@@ -8,17 +8,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kWantsFor = 1s;     ///< a site that was held back wants more for so long
-constexpr double kHeldBack = 0.9;      ///< S / r from which it is
+constexpr Duration kWantsFor = 1s;  ///< a site that was held back wants more for so long
+constexpr double kHeldBack = 0.9;   ///< S / r from which it is
 constexpr std::size_t kSentTicks = 10;
-constexpr double kRoomToGrow = 1.25;   ///< of the most that a site sent lately, if it wants no more
-constexpr double kWorthAChange = 0.04; ///< of a share, while the whole stays as it is
+constexpr double kRoomToGrow = 1.25;    ///< of the most that a site sent lately, if it wants no more
+constexpr double kWorthAChange = 0.04;  ///< of a share, while the whole stays as it is
 constexpr double kBoundStep = 1.05;
 constexpr Duration kBoundEvery = 500ms;
-constexpr Duration kOwnQueue = 8ms;    ///< what a controller acts on,
-constexpr double kOwnTimes = 2;        ///< and so many times what the others see, or 2 ms,
+constexpr Duration kOwnQueue = 8ms;  ///< what a controller acts on,
+constexpr double kOwnTimes = 2;      ///< and so many times what the others see, or 2 ms,
 constexpr Duration kOthersLeast = 2ms;
-constexpr int kOwnTicks = 4;           ///< for so many ticks on end, is a queue of its own
+constexpr int kOwnTicks = 4;  ///< for so many ticks on end, is a queue of its own
 constexpr Duration kQueueFresh = 300ms;
 
 constexpr double kTrialStep = 0.06;  ///< of a share: a limit that is kept to 0.98 is exceeded by 4 %
@@ -67,21 +67,28 @@ double bps(Rate rate) {
 PortCoordinator::PortCoordinator(std::size_t sites)
     : shared_(sites <= kMostSites ? sites : 0), sites_(sites <= kMostSites ? sites : 0) {}
 
-void PortCoordinator::step(std::span<ControlInput> inputs, std::span<const SiteOnPort> sites, TimePoint now) {
+void PortCoordinator::look(std::span<const ControlInput> inputs, std::span<const SiteOnPort> sites,
+                           TimePoint now) {
+  start_.reset();
   if (sites_.size() < 2) return;
   watch(inputs, sites, now);
   bar_who_stands_alone(now);
   regroup(sites, now);
   if (members_.empty()) return;
+  if (const ControlLimits sum = sum_of_limits(sites); sum != limits_) {
+    limits_ = sum;
+    make_law(law_->decision().rate, now);
+  }
   std::vector<const ControlInput*> told;
   told.reserve(members_.size());
   for (const std::size_t i : members_) told.push_back(&inputs[i]);
-  const ControlLimits limits = sum_of_limits(sites);
-  step_.limits_changed = limits != step_.limits;
-  if (step_.limits_changed) law_->set_limits(limits, now);
-  step_.limits = limits;
-  step_.input = measurement_.add(told, now);
-  const RateDecision& decision = law_->step(step_.input, now);
+  input_ = measurement_.add(told, now);
+}
+
+void PortCoordinator::decide(std::span<ControlInput> inputs, std::span<const SiteOnPort> sites,
+                             TimePoint now) {
+  if (members_.empty()) return;
+  const RateDecision& decision = law_->step(input_, now);
   advance_trial(now);
   divide(sites, now);
   for (const std::size_t i : members_) {
@@ -89,6 +96,11 @@ void PortCoordinator::step(std::span<ControlInput> inputs, std::span<const SiteO
                                  .whole = decision.rate,
                                  .sites = static_cast<std::uint32_t>(members_.size())};
   }
+}
+
+void PortCoordinator::make_law(Rate start, TimePoint now) {
+  law_.emplace(limits_, start, now);
+  start_ = law_->decision().rate;
 }
 
 void PortCoordinator::watch(std::span<const ControlInput> inputs, std::span<const SiteOnPort> sites,
@@ -139,7 +151,6 @@ void PortCoordinator::regroup(std::span<const SiteOnPort> sites, TimePoint now) 
     if (sites[i].limits.adapt) group.push_back(i);
   }
   if (group.size() < 2) group.clear();
-  step_.start.reset();
   if (group == members_) return;
   Rate whole;
   for (const std::size_t i : group) {
@@ -156,9 +167,8 @@ void PortCoordinator::regroup(std::span<const SiteOnPort> sites, TimePoint now) 
   measurement_ = GroupMeasurement();
   law_.reset();
   if (members_.empty()) return;
-  step_.limits = sum_of_limits(sites);
-  law_.emplace(step_.limits, whole, now);
-  step_.start = whole;
+  limits_ = sum_of_limits(sites);
+  make_law(whole, now);
   trial_ = Trial();
   trial_.since = now;
 }
@@ -182,7 +192,7 @@ void PortCoordinator::advance_trial(TimePoint now) {
       const bool at_limit = d.state == ControlState::hold && d.capacity &&
                             d.rate >= kTrialFrom * d.capacity->rate && now - d.since >= kTrialQuiet;
       const bool all_want = std::ranges::all_of(members_, [&](std::size_t i) {
-        return step_.input.sent >= kHeldBack * d.rate || now < sites_[i].wants_until;
+        return input_.sent >= kHeldBack * d.rate || now < sites_[i].wants_until;
       });
       if (at_limit && all_want) {
         trial_.first_began = now;
@@ -252,7 +262,8 @@ void PortCoordinator::divide(std::span<const SiteOnPort> sites, TimePoint now) {
     const ControlLimits& limits = sites[members_[k]].limits;
     weights[k] = std::max(bps(limits.floor), 1.0);
     const bool more = now < site.wants_until;
-    if (trial_.phase == Trial::Phase::passed && site.bound && more && site.share >= 0.98 * *site.bound && now - site.bound_raised >= kBoundEvery) {
+    if (trial_.phase == Trial::Phase::passed && site.bound && more && site.share >= 0.98 * *site.bound &&
+        now - site.bound_raised >= kBoundEvery) {
       site.bound = *site.bound * kBoundStep;
       site.bound_raised = now;
     }
@@ -264,11 +275,13 @@ void PortCoordinator::divide(std::span<const SiteOnPort> sites, TimePoint now) {
   std::vector<double> room(n);
   for (std::size_t k = 0; k < n; ++k) room[k] = may[k] - shares[k];
   const std::vector<double> rest = fill(left, weights, room);
-  bool worth = law_->decision().changed || trial_.since == now || step_.start.has_value() || step_.limits_changed;
+  bool worth = law_->decision().changed || trial_.since == now || start_.has_value();
   for (std::size_t k = 0; k < n; ++k) {
     Member& site = sites_[members_[k]];
     // Its part and no more, although more was allowed: from now on it may have it at once.
-    if (trial_.phase == Trial::Phase::passed && site.bound && now < site.wants_until && shares[k] < 0.98 * may[k]) site.bound.reset();
+    if (trial_.phase == Trial::Phase::passed && site.bound && now < site.wants_until &&
+        shares[k] < 0.98 * may[k])
+      site.bound.reset();
     shares[k] = std::max(shares[k] + rest[k], bps(sites[members_[k]].limits.floor));
     const double before = bps(site.share);
     worth = worth || shares[k] > before * (1 + kWorthAChange) || shares[k] < before * (1 - kWorthAChange);

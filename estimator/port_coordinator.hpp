@@ -34,22 +34,23 @@ class PortCoordinator {
     ControlLimits limits;
     Rate rate;  ///< in force
   };
-  /// One tick of all sites, before their controllers': sets the members' `share`.
-  void step(std::span<ControlInput> inputs, std::span<const SiteOnPort> sites, TimePoint now);
+  /// One tick of all sites, before their controllers'. `look`: who shares a bottleneck, and what was measured
+  /// of them together.
+  void look(std::span<const ControlInput> inputs, std::span<const SiteOnPort> sites, TimePoint now);
+  /// Then: sets the members' `share`.
+  void decide(std::span<ControlInput> inputs, std::span<const SiteOnPort> sites, TimePoint now);
 
   /// Indices, ascending; empty: no group.
   [[nodiscard]] const std::vector<std::size_t>& members() const { return members_; }
 
-  /// What the group's own controller was told and decided: for a recording. nullptr, nullopt: no group.
-  struct Step {
-    ControlInput input;
-    ControlLimits limits;
-    std::optional<Rate> start;  ///< the controller was made in this tick, with this rate
-    bool limits_changed = false;
-  };
-  [[nodiscard]] const Step* last_step() const { return law_ ? &step_ : nullptr; }
+  // -- the group's own controller: what it was told and decided --
+  /// It was made in this tick, with this rate.
+  [[nodiscard]] const std::optional<Rate>& start() const { return start_; }
+  [[nodiscard]] const ControlLimits& limits() const { return limits_; }
+  [[nodiscard]] const ControlInput& input() const { return input_; }
+  /// nullptr: there is no group.
   [[nodiscard]] const RateDecision* decision() const { return law_ ? &law_->decision() : nullptr; }
-  /// Of the group's controller (SiteController::state), as it was before the last tick's step.
+  /// SiteController::state; empty: there is no group.
   [[nodiscard]] std::string state() const { return law_ ? law_->state() : std::string(); }
 
  private:
@@ -84,6 +85,7 @@ class PortCoordinator {
   void bar_who_stands_alone(TimePoint now);
   void regroup(std::span<const SiteOnPort> sites, TimePoint now);
   void divide(std::span<const SiteOnPort> sites, TimePoint now);
+  void make_law(Rate start, TimePoint now);
   [[nodiscard]] ControlLimits sum_of_limits(std::span<const SiteOnPort> sites) const;
 
   SharedBottleneck shared_;
@@ -91,7 +93,9 @@ class PortCoordinator {
   std::vector<std::size_t> members_;
   GroupMeasurement measurement_;
   std::optional<SiteController> law_;
-  Step step_;
+  std::optional<Rate> start_;
+  ControlLimits limits_;
+  ControlInput input_;
   Trial trial_;
 };
 

@@ -124,8 +124,7 @@ SharedBottleneck::Second SharedBottleneck::second_of(std::size_t site, std::int6
 }
 
 SharedBottleneck::Verdict SharedBottleneck::compare_queues(const Second& a, const Second& b) {
-  if (a.seen < kActive || b.seen < kActive || std::max(a.most_us, b.most_us) < kQueueUs)
-    return Verdict::none;
+  if (a.seen < kActive || b.seen < kActive || std::max(a.most_us, b.most_us) < kQueueUs) return Verdict::none;
   double least = 0;
   double most = 0;
   for (std::size_t i = 0; i < a.queue_us.size(); ++i) {

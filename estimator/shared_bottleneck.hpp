@@ -110,7 +110,7 @@ class SharedBottleneck {
   [[nodiscard]] Evidence& pair(std::size_t a, std::size_t b);
 
   std::vector<Site> sites_;
-  std::vector<Evidence> pairs_;  ///< of a < b: b (b - 1) / 2 + a
+  std::vector<Evidence> pairs_;          ///< of a < b: b (b - 1) / 2 + a
   std::optional<std::int64_t> weighed_;  ///< tenths before it have been weighed
   std::vector<std::size_t> group_;
   std::vector<std::size_t> strays_;

@@ -77,7 +77,7 @@ class Run:
         proving = SOURCE / "tests/proving"
         if self.real:
             program = digest(weir_binary(), lab_tool("lab_path"))
-        elif self.law == "weir":
+        elif self.law in ("weir", "weir-apart"):
             program = digest(built("proving/sim/weir_sim"))
         else:  # what tunes Weir's controller leaves the others' runs as they are
             program = digest(proving / "laws", proving / "path", proving / "sim")

@@ -414,7 +414,8 @@ void World::coordinate(std::vector<ControlInput>& inputs) {
     sites.push_back({.limits = {.floor = scenario_.sites[i].floor, .ceiling = scenario_.sites[i].ceiling},
                      .rate = sites_[i]->box->rate()});
   }
-  coordinator_->step(inputs, sites, sim_now());
+  coordinator_->look(inputs, sites, sim_now());
+  coordinator_->decide(inputs, sites, sim_now());
 }
 
 Rate World::unshaped(std::size_t i) const {
