@@ -158,8 +158,8 @@ void PortCoordinator::regroup(std::span<const SiteOnPort> sites, TimePoint now) 
     if (std::ranges::find(members_, i) == members_.end()) {
       site.share = sites[i].rate;
       site.bound = sites[i].rate;
-      site.bound_raised = now;
     }
+    site.before = sites[i].rate;
     const Rate most = *std::ranges::max_element(site.sent);
     whole = whole + (now < site.wants_until ? sites[i].rate : std::min(sites[i].rate, kRoomToGrow * most));
   }
@@ -221,6 +221,10 @@ void PortCoordinator::advance_trial(TimePoint now) {
 void PortCoordinator::judge_trial(TimePoint now) {
   trial_.phase = Trial::Phase::passed;
   trial_.since = now;
+  for (const std::size_t i : members_) {
+    if (sites_[i].bound) sites_[i].bound = sites_[i].share;
+    sites_[i].bound_raised = now;
+  }
   for (std::size_t k = 0; k < members_.size(); ++k) {
     const TimePoint up = k % 2 == 0 ? trial_.first_began : trial_.second_began;
     const TimePoint down = k % 2 == 0 ? trial_.second_began : trial_.first_began;
@@ -254,42 +258,49 @@ void PortCoordinator::tilt(std::vector<double>& shares) const {
 
 void PortCoordinator::divide(std::span<const SiteOnPort> sites, TimePoint now) {
   const std::size_t n = members_.size();
+  const bool passed = trial_.phase == Trial::Phase::passed;
   std::vector<double> weights(n);
-  std::vector<double> may(n);
+  std::vector<double> most(n);
   std::vector<double> wants(n);
   for (std::size_t k = 0; k < n; ++k) {
     Member& site = sites_[members_[k]];
     const ControlLimits& limits = sites[members_[k]].limits;
-    weights[k] = std::max(bps(limits.floor), 1.0);
+    weights[k] = std::max(bps(passed ? limits.floor : site.before), 1.0);
     const bool more = now < site.wants_until;
-    if (trial_.phase == Trial::Phase::passed && site.bound && more && site.share >= 0.98 * *site.bound &&
+    if (passed && site.bound && more && site.share >= 0.98 * *site.bound &&
         now - site.bound_raised >= kBoundEvery) {
       site.bound = *site.bound * kBoundStep;
       site.bound_raised = now;
     }
-    may[k] = bps(std::min(limits.ceiling, site.bound.value_or(limits.ceiling)));
-    wants[k] = more ? may[k] : std::min(may[k], kRoomToGrow * bps(*std::ranges::max_element(site.sent)));
+    most[k] = bps(limits.ceiling);
+    wants[k] = more ? most[k] : std::min(most[k], kRoomToGrow * bps(*std::ranges::max_element(site.sent)));
+    if (passed && site.bound) wants[k] = std::min(wants[k], bps(*site.bound));
   }
   double left = bps(law_->decision().rate);
   std::vector<double> shares = fill(left, weights, wants);
+  for (std::size_t k = 0; passed && k < n; ++k) {
+    Member& site = sites_[members_[k]];
+    // Its part and no more, although more was allowed: from now on it may have it at once.
+    if (site.bound && now < site.wants_until && shares[k] < 0.98 * wants[k]) site.bound.reset();
+  }
+  // What nobody wants or may want yet: to all as they stand.
   std::vector<double> room(n);
-  for (std::size_t k = 0; k < n; ++k) room[k] = may[k] - shares[k];
+  for (std::size_t k = 0; k < n; ++k) room[k] = most[k] - shares[k];
   const std::vector<double> rest = fill(left, weights, room);
   bool worth = law_->decision().changed || trial_.since == now || start_.has_value();
   for (std::size_t k = 0; k < n; ++k) {
-    Member& site = sites_[members_[k]];
-    // Its part and no more, although more was allowed: from now on it may have it at once.
-    if (trial_.phase == Trial::Phase::passed && site.bound && now < site.wants_until &&
-        shares[k] < 0.98 * may[k])
-      site.bound.reset();
-    shares[k] = std::max(shares[k] + rest[k], bps(sites[members_[k]].limits.floor));
-    const double before = bps(site.share);
+    shares[k] += rest[k];
+    const double before = bps(sites_[members_[k]].share);
     worth = worth || shares[k] > before * (1 + kWorthAChange) || shares[k] < before * (1 - kWorthAChange);
   }
   if (!worth) return;
   tilt(shares);
-  for (std::size_t k = 0; k < n; ++k)
-    sites_[members_[k]].share = Rate::bps(static_cast<std::uint64_t>(shares[k]));
+  for (std::size_t k = 0; k < n; ++k) {
+    const ControlLimits& limits = sites[members_[k]].limits;
+    sites_[members_[k]].share =
+        std::clamp(Rate::bps(static_cast<std::uint64_t>(shares[k])), limits.floor,
+                   std::max(limits.floor, limits.ceiling));
+  }
 }
 
 }  // namespace weir

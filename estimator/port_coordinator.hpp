@@ -56,9 +56,10 @@ class PortCoordinator {
  private:
   struct Member {
     Rate share;
+    Rate before;  ///< it was a member of this group: until that has proved itself, parts stay in proportion
     /// While it has not had its part of the whole before, its share grows in small steps: a limit of its own
     /// shows before much is lost to it. nullopt: it has.
-    std::optional<Rate> bound;
+    std::optional<Rate> bound;  ///< and of the group's surplus it has its part besides
     TimePoint bound_raised;
     TimePoint wants_until;
     std::vector<Rate> sent;  ///< of the last second's ticks, a ring
