@@ -297,9 +297,8 @@ void PortCoordinator::divide(std::span<const SiteOnPort> sites, TimePoint now) {
   tilt(shares);
   for (std::size_t k = 0; k < n; ++k) {
     const ControlLimits& limits = sites[members_[k]].limits;
-    sites_[members_[k]].share =
-        std::clamp(Rate::bps(static_cast<std::uint64_t>(shares[k])), limits.floor,
-                   std::max(limits.floor, limits.ceiling));
+    sites_[members_[k]].share = std::clamp(Rate::bps(static_cast<std::uint64_t>(shares[k])), limits.floor,
+                                           std::max(limits.floor, limits.ceiling));
   }
 }
 

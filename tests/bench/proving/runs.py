@@ -135,6 +135,11 @@ class Result:
     def scored_hours(self) -> float:
         return (self._told["length_s"] - self._told["warm_up_s"]) / 3600
 
+    def jain(self) -> float:
+        """Of what came out at the far end: 1 when all sites have the same (Jain, Chiu and Hawe, DEC-TR-301, 1984)."""
+        got = [site["received_bps"] for site in self.score["sites"]]
+        return sum(got) ** 2 / (len(got) * sum(g * g for g in got)) if any(got) else 1.0
+
     def back_offs_in(self, start: float = 0, until: float = 1e9) -> float:
         return sum(start <= at < until for site in self.score["sites"] for at in site["back_offs_at_s"])
 
