@@ -115,7 +115,9 @@ void append_tick_line(std::string& out, TimePoint now, const ControlInput& input
                       std::optional<std::string_view> reason) {
   LineWriter w(out);
   w.open('{').key("tick").open('{').member("now", now).member("sent", input.sent);
-  w.member_unless("backlogged", input.backlogged, false).close('}').key("measured").open('{');
+  w.member_unless("backlogged", input.backlogged, false);
+  if (const auto& s = input.share) w.array("share", s->rate, s->whole, s->sites);
+  w.close('}').key("measured").open('{');
   write_measurement(w, input.measured);
   w.close('}');
   write_decision(w, decided.rate, decided.state, decided.mode, reason);

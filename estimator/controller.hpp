@@ -55,11 +55,20 @@ struct RateDecision {
   double evidence = 0.0;            ///< L of the sequential loss test
 };
 
+/// What a site may have of a path that it shares with other sites (PortCoordinator).
+struct GroupShare {
+  Rate rate;                ///< its own part
+  Rate whole;               ///< of them all
+  std::uint32_t sites = 0;  ///< this one included
+  bool operator==(const GroupShare&) const = default;
+};
+
 /// Input of one tick: what was measured, and whether the site had more to send than it was let.
 struct ControlInput {
   SiteMeasurement measured;
   Rate sent;                ///< S over the tick from the shaper's own counters (all protocols, charged)
   bool backlogged = false;  ///< our own leaves of this site hold packets
+  std::optional<GroupShare> share{};  ///< set: the rate is that, and nothing is decided from its own evidence
   bool operator==(const ControlInput&) const = default;
 };
 
