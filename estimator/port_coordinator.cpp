@@ -98,6 +98,16 @@ void PortCoordinator::decide(std::span<ControlInput> inputs, std::span<const Sit
   }
 }
 
+std::optional<RememberedCapacity> PortCoordinator::part_of_capacity(std::size_t member, TimePoint now) const {
+  if (!law_ || std::ranges::find(members_, member) == members_.end()) return std::nullopt;
+  auto part = law_->memory(now).capacity;
+  Rate whole;
+  for (const std::size_t i : members_) whole = whole + sites_[i].share;
+  if (!part || whole == Rate()) return std::nullopt;
+  part->rate = part->rate * (sites_[member].share / whole);
+  return part;
+}
+
 void PortCoordinator::make_law(Rate start, TimePoint now) {
   law_.emplace(limits_, start, now);
   start_ = law_->decision().rate;

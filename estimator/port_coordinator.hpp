@@ -43,6 +43,9 @@ class PortCoordinator {
   /// Indices, ascending; empty: no group.
   [[nodiscard]] const std::vector<std::size_t>& members() const { return members_; }
 
+  /// What a member would have of what is known of the shared path; nullopt: nothing is, or it is no member.
+  [[nodiscard]] std::optional<RememberedCapacity> part_of_capacity(std::size_t member, TimePoint now) const;
+
   // -- the group's own controller: what it was told and decided --
   /// It was made in this tick, with this rate.
   [[nodiscard]] const std::optional<Rate>& start() const { return start_; }

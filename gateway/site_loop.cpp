@@ -334,7 +334,10 @@ std::vector<Rate> SiteLoop::wanted_rates() const {
 
 SiteMemories SiteLoop::memories(TimePoint now) const {
   SiteMemories all;
-  for (const auto& site : sites_) all.emplace(site->name, site->law->memory(now));
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    SiteMemory& memory = all.emplace(sites_[i]->name, sites_[i]->law->memory(now)).first->second;
+    if (const auto part = coordinator_.part_of_capacity(i, now)) memory.capacity = part;
+  }
   return all;
 }
 
