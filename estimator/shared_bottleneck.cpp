@@ -42,7 +42,7 @@ std::optional<Duration> queue_on_the_way_out(const SiteMeasurement& m) {
   if (!m.queue) return std::nullopt;
   const auto& split = m.queue_by_way;
   if (split && split->samples >= control::kSplitSamples)
-    return std::min(m.queue->q, split->forward + split->within);
+    return std::min(m.queue->q, split->forward);
   return m.queue->q;
 }
 
