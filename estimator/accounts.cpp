@@ -49,7 +49,36 @@ Accounts::Sums& Accounts::first_sums_of(Direction direction, std::uint32_t site,
   return path->sums[path->place[dscp]];
 }
 
+/// `sums` are those of the three.
+void Accounts::remember(Direction direction, std::uint32_t site, std::uint8_t dscp, Sums& sums) {
+  if (comparison_of(direction, site) != nullptr || flow_log_) return;
+  recent_[static_cast<std::size_t>(direction)] = {
+      .key = key_of(site, dscp), .segments = &sums.segments, .rtt = sums.rtt.get()};
+}
+
+void Accounts::fresh_data_elsewhere(Direction direction, std::uint32_t site, std::uint8_t dscp, TimePoint at,
+                                    std::uint32_t segments) {
+  Sums& sums = sums_of(direction, site, dscp);
+  sums.segments.data += segments;
+  sums.segments.fresh += segments;
+  if (DscpComparison* comparison = comparison_of(direction, site)) comparison->sent(dscp, at, segments);
+  remember(direction, site, dscp, sums);
+}
+
+void Accounts::rtt_sampled(const Account& account, const RttSample& sample) {
+  Sums& sums = sums_of(account);
+  if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
+  sums.rtt->add(sample.rtt);
+  if (DscpComparison* comparison = comparison_of(account)) {
+    const Duration queue = std::max(sample.rtt - sample.base, Duration::zero());
+    comparison->queued(account.dscp, sample.sent, queue, sample.base);
+  }
+  if (flow_log_) flow_log_->rtt_sampled(account.flow, account.end, sample.rtt);
+  remember(account.direction, account.site, account.dscp, sums);
+}
+
 std::uint8_t Accounts::make_sums(Path& path, std::uint8_t dscp) {
+  recent_ = {};
   const auto next = static_cast<std::uint8_t>(path.sums.size());
   if (path.sums.size() < kMostDscps && sums_made_ < kMostSums) {
     ++sums_made_;
@@ -68,6 +97,7 @@ void Accounts::compare_classes(std::uint32_t site) {
   const auto& sums = paths_[static_cast<std::size_t>(Direction::outbound)][site]->sums;
   if ((sums.size() < 2 && !in_parts_) || comparisons_[site] || comparisons_made_ == kMostComparisons) return;
   ++comparisons_made_;
+  recent_ = {};
   comparisons_[site] = std::make_unique<DscpComparison>();
 }
 
@@ -152,6 +182,7 @@ void Accounts::add_path(const Path& part, Path& into) {
 
 void Accounts::become_sum_of(std::span<const Part* const> parts, TimePoint now, TimePoint void_until) {
   merged_flows_.reset();
+  recent_ = {};
   packets_ = 0;
   unanswered_packets_ = 0;
   for (auto& of_direction : paths_) {
@@ -184,6 +215,7 @@ void Accounts::compare(std::span<const Part* const> parts, std::size_t site, Tim
   }
   if (compared.empty()) return;
   if (!comparisons_[site]) comparisons_[site] = std::make_unique<DscpComparison>();
+  recent_ = {};
   comparisons_[site]->add(compared, now, void_until);
 }
 

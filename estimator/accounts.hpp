@@ -68,17 +68,19 @@ class Accounts {
     ++packets_;
     if (!answered) ++unanswered_packets_;
   }
+  /// So many that are none, of flows whose other end has been seen.
+  void answered_packets(std::uint64_t count) { packets_ += count; }
   [[nodiscard]] bool logs_flows() const { return flow_log_.has_value(); }
   /// The same packet for its row, where flows are kept: `account` is its sender's.
   void log(const Account& account, const PacketRecord& record, Bytes charged);
   /// A packet with `segments` of payload, all of them new; not where rows of flows are kept.
   void fresh_data(Direction direction, std::uint32_t site, std::uint8_t dscp, TimePoint at,
                   std::uint32_t segments) {
-    SegmentTotals& totals = sums_of(direction, site, dscp).segments;
-    totals.data += segments;
-    totals.fresh += segments;
-    if (DscpComparison* comparison = comparison_of(direction, site)) [[unlikely]]
-      comparison->sent(dscp, at, segments);
+    const Recent& recent = recent_[static_cast<std::size_t>(direction)];
+    if (recent.key != key_of(site, dscp)) [[unlikely]]
+      return fresh_data_elsewhere(direction, site, dscp, at, segments);
+    recent.segments->data += segments;
+    recent.segments->fresh += segments;
   }
   /// `segments` of payload that the packet held.
   void data(const Account& account, TimePoint at, std::uint32_t segments, const SegmentVerdict& verdict,
@@ -96,15 +98,14 @@ class Accounts {
   }
   void syn_repeated(const Account& account);
   void losses_undone(const Account& account, const UndoneLosses& undone);
-  void rtt_sampled(const Account& account, const RttSample& sample) {
-    Sums& sums = sums_of(account);
-    if (!sums.rtt) sums.rtt = std::make_unique<DurationSums>();
-    sums.rtt->add(sample.rtt);
-    if (DscpComparison* comparison = comparison_of(account)) {
-      const Duration queue = std::max(sample.rtt - sample.base, Duration::zero());
-      comparison->queued(account.dscp, sample.sent, queue, sample.base);
-    }
-    if (flow_log_) flow_log_->rtt_sampled(account.flow, account.end, sample.rtt);
+  void rtt_sampled(const Account& account, const RttSample& sample);
+  /// The same where nothing but the RTT matters. False, and nothing was done, where more does.
+  [[nodiscard]] bool add_rtt(Direction direction, std::uint32_t site, std::uint8_t dscp, Duration rtt) {
+    const Recent& recent = recent_[static_cast<std::size_t>(direction)];
+    if (recent.key != key_of(site, dscp) || recent.rtt == nullptr) [[unlikely]]
+      return false;
+    recent.rtt->add(rtt);
+    return true;
   }
   /// Which way an RTT sample's queue waited; nullopt: nothing told.
   void queue_asked(const Account& account, const std::optional<QueueSplit>& split);
@@ -156,6 +157,20 @@ class Accounts {
     std::vector<Sums> sums;
     std::uint8_t rest = kNone;  ///< of the sums of code points without any of their own
   };
+  /// Sums that were added to last: most packets add to those of the one before. Only where nothing else has
+  /// to be told, neither a comparison nor rows of flows.
+  struct Recent {
+    static constexpr std::uint32_t kNone = 0xffffffff;
+    std::uint32_t key = kNone;
+    SegmentTotals* segments = nullptr;
+    DurationSums* rtt = nullptr;  ///< nullptr: not made yet
+  };
+  [[nodiscard]] static std::uint32_t key_of(std::uint32_t site, std::uint8_t dscp) {
+    return site << 6U | dscp;
+  }
+  void remember(Direction direction, std::uint32_t site, std::uint8_t dscp, Sums& sums);
+  void fresh_data_elsewhere(Direction direction, std::uint32_t site, std::uint8_t dscp, TimePoint at,
+                            std::uint32_t segments);
   [[nodiscard]] Sums& sums_of(Direction direction, std::uint32_t site, std::uint8_t dscp) {
     Path* path = paths_[static_cast<std::size_t>(direction)][site].get();
     const std::uint8_t place = path == nullptr ? Path::kNone : path->place[dscp & 0x3fU];
@@ -180,6 +195,7 @@ class Accounts {
 
   std::array<std::vector<std::unique_ptr<Path>>, 2> paths_;   ///< [direction][site]
   std::vector<std::unique_ptr<DscpComparison>> comparisons_;  ///< [site], of what goes out
+  std::array<Recent, 2> recent_{};  ///< [direction]; good until sums or a comparison are made
   std::size_t sums_made_ = 0;
   std::size_t comparisons_made_ = 0;
   bool in_parts_;

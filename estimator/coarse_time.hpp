@@ -51,6 +51,10 @@ class ShortTime {
     const auto steps = static_cast<std::int32_t>(ShortTime(now).steps_ - steps_);
     return Duration(static_cast<std::int64_t>(steps) * (std::int64_t{1} << kShift));
   }
+  /// before(now) > than, in steps.
+  [[nodiscard]] constexpr bool is_longer_before(TimePoint now, Duration than) const {
+    return static_cast<std::int32_t>(ShortTime(now).steps_ - steps_) > than.count() >> kShift;
+  }
 
  private:
   std::uint32_t steps_ = 0;

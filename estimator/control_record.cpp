@@ -117,6 +117,7 @@ void append_tick_line(std::string& out, TimePoint now, const ControlInput& input
   w.open('{').key("tick").open('{').member("now", now).member("sent", input.sent);
   w.member_unless("backlogged", input.backlogged, false);
   if (input.latency_room) w.member("latency_room", *input.latency_room);
+  if (const auto& s = input.share) w.array("share", s->rate, s->whole, s->sites);
   w.close('}').key("measured").open('{');
   write_measurement(w, input.measured);
   w.close('}');

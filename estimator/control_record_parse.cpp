@@ -170,6 +170,10 @@ RecordLine read_tick(LineReader& r, const json::object& line) {
   r.get(from, "sent", tick.input.sent);
   r.get_if_there(from, "backlogged", tick.input.backlogged);
   r.get(from, "latency_room", tick.input.latency_room);
+  if (const json::value* found = from.if_contains("share")) {
+    GroupShare& share = tick.input.share.emplace();
+    r.get_all(*found, "share", share.rate, share.whole, share.sites);
+  }
   read_measurement(r, r.object(line, "measured"), tick.input.measured);
   tick.decided = read_decision(r, line);
   return tick;

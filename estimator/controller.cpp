@@ -39,8 +39,10 @@ void Controller::step(const ControlInput& input, TimePoint now) {
   loss_test.expire(now);
   if (m.rtt) base = m.rtt->base;
   if (m.sent_tcp.count() > 0 || m.sent.count() == 0) last_tcp = now;
-  if (m.valid) {
-    judge_silence(m, now);
+  if (m.valid) judge_silence(m, now);
+  if (input.share && !std::holds_alternative<Outage>(state)) {
+    follow(*input.share, now);
+  } else if (m.valid) {
     weigh_losses(m);
     weigh_queue(input, now);
     weigh_latency(input, now);
@@ -87,6 +89,21 @@ void Controller::in_outage(Outage& s, const SiteMeasurement& m, TimePoint now) {
                                 seconds(now - s.since));
   window.forget_cohorts();
   start_afresh(now + 2 * base);
+  hold(now + kProbeWaitLeast);
+}
+
+/// The group's controller decides; what this one knew of the path for itself is of no use afterwards.
+void Controller::follow(const GroupShare& share, TimePoint now) {
+  if (share.rate != decision.rate) {
+    change_rate(share.rate,
+                fmt::format("its share of {:.1f} Mbit/s on a path that {} sites share", share.whole.mbps(),
+                            share.sites),
+                now);
+  }
+  loss_test.restart();
+  high_ticks = 0;
+  late_since.reset();
+  capacity.forget();
   hold(now + kProbeWaitLeast);
 }
 

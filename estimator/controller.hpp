@@ -58,6 +58,14 @@ struct RateDecision {
   bool probes_held = false;       ///< no probe begins: that is more than the latency goals leave to it
 };
 
+/// What a site may have of a path that it shares with other sites (PortCoordinator).
+struct GroupShare {
+  Rate rate;                ///< its own part
+  Rate whole;               ///< of them all
+  std::uint32_t sites = 0;  ///< this one included
+  bool operator==(const GroupShare&) const = default;
+};
+
 /// Input of one tick: what was measured, and whether the site had more to send than it was let.
 struct ControlInput {
   SiteMeasurement measured;
@@ -65,6 +73,7 @@ struct ControlInput {
   bool backlogged = false;  ///< our own leaves of this site hold packets
   /// What the latency goals of the site's classes leave to the provider's queue; nullopt: there is no goal.
   std::optional<Duration> latency_room{};
+  std::optional<GroupShare> share{};  ///< set: the rate is that, and nothing is decided from its own evidence
   bool operator==(const ControlInput&) const = default;
 };
 

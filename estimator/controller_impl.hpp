@@ -83,6 +83,7 @@ struct Controller {
   void judge_silence(const SiteMeasurement& m, TimePoint now);
   void in_hold(Hold& s, const SiteMeasurement& m, TimePoint now);
   void in_outage(Outage& s, const SiteMeasurement& m, TimePoint now);
+  void follow(const GroupShare& share, TimePoint now);
   void hold(TimePoint next_probe);
   void start_afresh(TimePoint from);
   /// Sets the rate within the limits, says why, and starts the evidence afresh.

@@ -12,7 +12,7 @@ void Controller::take_queue(const SiteMeasurement& m) {
   if (!queue) return;
   // No more than that waits on the way out, however well the two are told apart.
   if (m.queue_by_way && m.queue_by_way->samples >= kSplitSamples)
-    queue->q = std::min(queue->q, m.queue_by_way->forward + m.queue_by_way->within);
+    queue->q = std::min(queue->q, m.queue_by_way->forward);
   short_ticks = queue->q < route ? short_ticks + 1 : 0;
   if (short_ticks >= kQueueTicks) route = queue->q < kQueueTarget ? Duration::zero() : queue->q;
   queue->q = std::max(queue->q - route, Duration::zero());

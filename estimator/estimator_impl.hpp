@@ -142,6 +142,7 @@ struct Estimator::Impl {
   static constexpr std::size_t kGroup = 8;
   static constexpr std::size_t kSteps = 5;
   std::array<std::array<Pending, kGroup>, kSteps> groups;
+  Pending nothing;          ///< stands before the first of a group
   std::size_t newest = 0;   ///< the group that is filled
   std::size_t pending = 0;  ///< of its places, those filled
   std::size_t behind = 0;   ///< full groups before it, kSteps - 1 at most
@@ -188,6 +189,7 @@ struct Estimator::Impl {
   void retire(Flow& flow);
   void forget(Flow& flow);
   void open_anew_if_reused(Flow& flow, const PacketRecord& record, End sender);
+  [[nodiscard]] Bytes charged_whole(const PacketRecord& record) const;
   /// `mss` 0: not known.
   [[nodiscard]] OnWire on_wire(const PacketRecord& record, std::uint16_t mss) const;
   void measure(Passing& packet) const;

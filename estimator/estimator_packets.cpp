@@ -43,7 +43,7 @@ void Estimator::Impl::take(std::span<const Frame> frames) {
 void Estimator::Impl::collect(std::span<const Frame> frames) {
   FrameClock now = clock;
   Pending* item = &groups[newest][pending];
-  const Pending* before = pending > 0 ? item - 1 : nullptr;
+  const Pending* before = pending > 0 ? item - 1 : &nothing;
   for (const Frame& frame : frames) {
     PacketRecord& record = item->record;
     ParseOutcome outcome = ParseOutcome::tcp;
@@ -59,7 +59,7 @@ void Estimator::Impl::collect(std::span<const Frame> frames) {
     }
     record.time = now.believed(frame.time);
     if (outcome == ParseOutcome::tcp) [[likely]] {
-      if (before != nullptr && before->is(Pending::kFollowed) && item->key.same_connection(before->key)) {
+      if (item->key.same_connection(before->key) && before->is(Pending::kFollowed)) {
         item->key.hash = before->key.hash;
         marks |= Pending::kFollowed | Pending::kAgain;
       } else {
@@ -81,14 +81,17 @@ void Estimator::Impl::collect(std::span<const Frame> frames) {
 /// The newest group is full.
 void Estimator::Impl::step() {
   if (behind >= 1) {
+#pragma GCC unroll 8
     for (Pending& item : group(1)) {
       if (item.is(Pending::kFetched)) flows.prefetch_flow(item.key);
     }
   }
   if (behind >= 2) {
+#pragma GCC unroll 8
     for (const Pending& item : group(2)) flows.prefetch_tracking(item.key, item.record.payload > 0);
   }
   if (behind >= 3) {
+#pragma GCC unroll 8
     for (const Pending& item : group(3)) flows.prefetch_ring(item.key, item.record.payload > 0);
   }
   if (behind >= kSteps - 1) {
@@ -112,19 +115,20 @@ void Estimator::Impl::work_on(std::span<Pending> items) {
   const bool by_rows = accounts && accounts->logs_flows();
   const auto usual = static_cast<Pending::Mark>(by_rows ? 0 : Pending::kUsual);
   Flow* flow = nullptr;  // of the packet before; nullptr: it was not worked on here
-  std::uint64_t taken = 0;
+  std::uint64_t others = 0;
   for (Pending& item : items) {
     if (item.is(usual)) [[likely]] {
       if (!item.is(Pending::kAgain) || flow == nullptr) flow = flows.likely(item.key, item.record.time);
-      if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]] {
-        ++taken;
+      if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]]
         continue;
-      }
     }
     flow = nullptr;
+    ++others;
     work_on(item);
   }
+  const std::uint64_t taken = items.size() - others;
   totals.tcp += taken;
+  if (accounts) accounts->answered_packets(taken);
 }
 
 void Estimator::Impl::work_on(Pending& item) {
@@ -219,14 +223,14 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   return found.flow;
 }
 
-/// What most packets are, with nothing special on them, of a flow that was found in time. False, and nothing
-/// was done that work_on does not do as well, when it is another.
+/// What most packets are, with nothing special on them, of a flow that was found in time. Either end has
+/// acknowledged the other: both have been seen. False, and nothing was done, when it is another.
 [[gnu::always_inline]] inline bool Estimator::Impl::take_usual(const PacketRecord& record, Flow& flow,
                                                                End sender) {
-  see(flow, record, sender);
   HalfFlow* const first = flow.halves.data();
-  HalfFlow& half = first[sender];
-  HalfFlow& peer = first[1U - sender];
+  const std::ptrdiff_t at = sender;
+  HalfFlow& half = *(first + at);
+  HalfFlow& peer = *(first + 1 - at);
   return record.payload > 0 ? take_in_turn(record, flow, sender, half, peer)
                             : take_lone_ack(record, flow, sender, half, peer);
 }
@@ -241,22 +245,26 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
     return false;
   if (!peer.was_told_last(record.acknowledgment)) [[unlikely]]
     return false;
-  const OnWire wire = on_wire(record, flow.mss());
+  // What fits an MSS that both SYNs told needs no division, nor a look at which of them did.
+  const bool fits = record.payload + record.tcp_header_bytes <= flow.least_mss() + 20U;
+  const OnWire wire =
+      fits ? OnWire{.segments = 1, .charged = charged_whole(record)} : on_wire(record, flow.mss());
   const SequenceRange range{record.sequence, record.sequence + record.payload};
   Tracking* const t = half.in_turn(range, record.payload, wire.segments, flows.trackings());
   if (t == nullptr) [[unlikely]]
     return false;
 
   const TimePoint now = record.time;
+  flow.last_seen = SlowTime(now);
   const std::uint32_t number = flow.path_of(sender);
   PathWindow& path = window(number);
+  PathWindow& back = window(opposite(number));
   path.fresh_data_seen(now, wire.charged, wire.segments, half.usual_rtt());
   if (half.first_data_in(PathWindow::flow_period(now))) [[unlikely]]
     path.flow_seen(now);
   half.take_in_turn(segment_of(record, range, wire), *t);
-  window(opposite(number)).ack_seen(now);
+  back.ack_seen(now);
   if (accounts) [[likely]] {
-    accounts->packet(false, flow.answered);
     accounts->fresh_data(direction_of(number), site_of(number), dscp, now, wire.segments);
   } else {
     SegmentTotals& sums = segments[number & 1U];
@@ -274,11 +282,12 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   if (t == nullptr || half.classify_empty(record.sequence)) [[unlikely]]
     return false;
 
+  flow.last_seen = SlowTime(record.time);
   const std::uint32_t number = flow.path_of(sender);
-  window(number).frame_seen(record.time, on_wire(record, 0).charged, FrameKind::followed_tcp);
+  PathWindow& back = window(number);
   PathWindow& path = window(opposite(number));
+  back.lone_ack_passed(record.time, charged_whole(record));
   path.ack_seen(record.time);
-  if (accounts) accounts->packet(false, flow.answered);
   const FlowWork work{.trackings = flows.trackings(), .path = path, .mss = flow.mss()};
   peer.on_usual_ack(
       record, *t, work,
@@ -330,15 +339,18 @@ void Estimator::Impl::tell_accounts(const Passing& packet) {
     accounts->log(account_of(packet.flow, packet.sender), packet.record, packet.wire.charged);
 }
 
+/// A frame that is one on the wire.
+[[gnu::always_inline]] inline Bytes Estimator::Impl::charged_whole(const PacketRecord& record) const {
+  return charged_as_it_is ? Bytes(record.frame_bytes) : settings.link_layer.charged(record.frame_bytes);
+}
+
 /// How many segments of payload a frame is on the wire, and what they are charged: a super-packet as the
 /// frames that it becomes.
 [[gnu::always_inline]] inline Estimator::Impl::OnWire Estimator::Impl::on_wire(const PacketRecord& record,
                                                                                std::uint16_t mss) const {
   const std::uint32_t each = segment_payload(mss, record.tcp_header_bytes);
   if (record.payload <= each) [[likely]]
-    return {.segments = record.payload > 0 ? 1U : 0U,
-            .charged = charged_as_it_is ? Bytes(record.frame_bytes)
-                                        : settings.link_layer.charged(record.frame_bytes)};
+    return {.segments = record.payload > 0 ? 1U : 0U, .charged = charged_whole(record)};
   const std::uint32_t count = (record.payload + each - 1) / each;
   const std::uint64_t bytes = record.frame_bytes + std::uint64_t{count - 1} * record.headers_bytes;
   return {.segments = count, .charged = settings.link_layer.charged(bytes, count)};
@@ -437,19 +449,27 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
     const Duration own = half.least_rtt().value_or(verdict.rtt);
     if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
       half.set_base(bases.learn(flows.address_of(flow, sender), verdict.rtt, own, record.time));
-    const RttSample sample{.sent = verdict.sent,
-                           .taken = record.time,
-                           .rtt = verdict.rtt,
-                           .base = half.base(),
-                           .weight = verdict.charged,
-                           .flow = flow.number};
-    path.rtt_sampled(sample);
-    if (accounts) {
-      accounts->rtt_sampled(account_of(flow, sender ^ 1U), sample);
-    } else {
-      rtt[flow.path_of(sender ^ 1U) & 1U].add(verdict.rtt);
+    const Duration base = half.base();
+    const auto sample = [&] {
+      return RttSample{.sent = verdict.sent,
+                       .taken = record.time,
+                       .rtt = verdict.rtt,
+                       .base = base,
+                       .weight = verdict.charged,
+                       .flow = flow.number};
+    };
+    PathMeter& meter = path.meter();
+    meter.add_rtt(record.time, verdict.rtt, base, verdict.charged);
+    if (meter.keeps_next()) [[unlikely]]
+      meter.keep(sample());
+    const std::uint32_t number = flow.path_of(sender ^ 1U);
+    if (!accounts) {
+      rtt[number & 1U].add(verdict.rtt);
+    } else if (!accounts->add_rtt(direction_of(number), site_of(number), half.dscp(), verdict.rtt)) {
+      accounts->rtt_sampled(account_of(flow, sender ^ 1U), sample());
     }
-    if (path.queue_ways().asks_next()) split_queue(sample, record, flow, sender, path);
+    if (path.queue_ways().asks_next()) [[unlikely]]
+      split_queue(sample(), record, flow, sender, path);
   }
   if (verdict.answered > Duration::zero() && flow.side_is_a_guess()) [[unlikely]]
     reconsider_sides(record, flow, sender, verdict.answered);

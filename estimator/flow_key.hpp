@@ -45,10 +45,14 @@ struct FlowKey {
   return static_cast<std::uint64_t>(product ^ product >> 64U);
 }
 
-[[nodiscard, gnu::always_inline]] inline std::uint32_t hash_of_ends(
-    const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports, Family family, std::uint64_t seed) {
+/// What hash_of_ends multiplies with.
+[[nodiscard]] inline std::uint64_t hash_factor(std::uint64_t seed) {
   constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
-  const std::uint64_t factor = (seed ^ kGolden) | 1U;  // odd: nobody who does not know it can make it zero
+  return (seed ^ kGolden) | 1U;  // odd: nobody who does not know it can make it zero
+}
+
+[[nodiscard, gnu::always_inline]] inline std::uint32_t hash_of_ends(
+    const std::array<std::uint64_t, 4>& addresses, std::uint32_t ports, Family family, std::uint64_t factor) {
   std::uint64_t h = fold_product(addresses[0] ^ factor, std::rotl(factor, 32) ^ ports);
   if (family == Family::v6) [[unlikely]] {
     for (std::size_t i = 1; i < addresses.size(); ++i) h = fold_product(h ^ addresses[i], factor);
@@ -94,7 +98,7 @@ inline void find_ends(const PacketRecord& record, FlowKey& key) {
 [[nodiscard]] inline FlowKey key_of(const PacketRecord& record, std::uint64_t seed) {
   FlowKey key;
   find_ends(record, key);
-  key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed);
+  key.hash = hash_of_ends(key.addresses, key.ports, key.family, hash_factor(seed));
   return key;
 }
 

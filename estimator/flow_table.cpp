@@ -19,8 +19,8 @@ constexpr Duration kLeastIdle = 10s;
 }  // namespace
 
 std::uint32_t FlowTable::hash_of(const Flow& flow) {
-  if (flow.is_v6) return hash_of_ends(pair_of(flow), flow.ports, Family::v6, seed_);
-  return hash_of_ends({flow.addresses, 0, 0, 0}, flow.ports, Family::v4, seed_);
+  if (flow.is_v6) return hash_of_ends(pair_of(flow), flow.ports, Family::v6, factor_);
+  return hash_of_ends({flow.addresses, 0, 0, 0}, flow.ports, Family::v4, factor_);
 }
 
 IpAddress FlowTable::address_of(const Flow& flow, End end) {

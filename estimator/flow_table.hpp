@@ -51,6 +51,10 @@ struct alignas(64) Flow {
     const auto by = static_cast<SideBasis>(basis);
     return by != SideBasis::configured && by != SideBasis::nearness;
   }
+  /// 0 when either is not known.
+  [[nodiscard]] std::uint16_t least_mss() const {
+    return std::min(halves[0].offered_mss(), halves[1].offered_mss());
+  }
   /// Agreed on by both SYNs; 0: one was not seen, or told none.
   [[nodiscard]] std::uint16_t mss() const {
     const std::uint16_t a = halves[0].offered_mss();
@@ -69,13 +73,20 @@ struct FlowLimits {
 class FlowTable {
  public:
   FlowTable(const FlowLimits& limits, std::uint64_t seed)
-      : seed_(seed),
+      : factor_(hash_factor(seed)),
         flows_(limits.flows),
         v6_pairs_(limits.flows),
         trackings_(limits.in_flight, limits.segments) {}
 
-  [[nodiscard]] FlowKey key_of(const PacketRecord& record) const { return weir::key_of(record, seed_); }
-  void find_hash(FlowKey& key) const { key.hash = hash_of_ends(key.addresses, key.ports, key.family, seed_); }
+  [[nodiscard]] FlowKey key_of(const PacketRecord& record) const {
+    FlowKey key;
+    find_ends(record, key);
+    find_hash(key);
+    return key;
+  }
+  void find_hash(FlowKey& key) const {
+    key.hash = hash_of_ends(key.addresses, key.ports, key.family, factor_);
+  }
 
   /// Connections that are followed no more leave with the next ten calls of `expire`: what they send
   /// meanwhile must not look like a hole when they are followed again.
@@ -111,7 +122,7 @@ class FlowTable {
   [[nodiscard]] Flow* likely(const FlowKey& key, TimePoint now) {
     if (key.likely == nullptr || !is(*key.likely, key)) [[unlikely]]
       return nullptr;
-    if (key.likely->last_seen.before(now) > kClosedExpiry) [[unlikely]]
+    if (key.likely->last_seen.is_longer_before(now, kClosedExpiry)) [[unlikely]]
       return nullptr;
     return key.likely;
   }
@@ -186,7 +197,7 @@ class FlowTable {
   template <typename Retire>
   void make_room(TimePoint now, Retire&& retire);
 
-  std::uint64_t seed_;
+  std::uint64_t factor_;  ///< of hashes
   FlowIndex index_;
   Slab<Flow, kHugePage / sizeof(Flow)> flows_;
   Slab<V6Pair> v6_pairs_;

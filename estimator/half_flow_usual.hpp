@@ -129,8 +129,8 @@ template <typename Tell, typename TellAny>
   std::uint64_t charged = 0;
   std::uint32_t bytes = 0;
   std::uint32_t segments = 0;
-  TimePoint newest = t.newest_delivered;
-  TimePoint sent;
+  std::int64_t newest = t.newest_delivered.time_since_epoch().count();
+  std::int64_t sent = 0;
   SequenceNumber end = number - 1;
   unsigned flags = 0;
   ring.pop_while([&](const SentSegment& segment) {
@@ -140,22 +140,22 @@ template <typename Tell, typename TellAny>
       return false;
     flags = segment.flags;
     end = range.end;
-    sent = segment.sent;
+    sent = segment.sent.time_since_epoch().count();
     charged += segment.charged;
     bytes += end - range.begin;
     newest = sent > newest ? sent : newest;
     segments += segment.segments;
-    path.count_delivered(sent, segment.segments);
+    path.count_delivered(segment.sent, segment.segments);
     return true;
   });
-  t.newest_delivered = newest;
+  t.newest_delivered = TimePoint(Duration(newest));
   path.fates_told(segments);
   if (!ring.empty() && precedes(ring.front().range.begin, number)) [[unlikely]]
     return tell_any(go_on_with_ack(ack, work, charged, bytes));
 
   AckProgress progress{.now = ack.time, .charged = charged, .bytes = bytes, .advanced = true};
-  if (end == number && !was_sent_again_since(sent)) {
-    progress.timed = sent;
+  if (end == number && !was_sent_again_since(TimePoint(Duration(sent)))) {
+    progress.timed = TimePoint(Duration(sent));
     progress.immediate = flags != 0;
     state_.sent_again = 0;  // all that is still in flight left later
   }

@@ -83,14 +83,15 @@ class DurationHistogram {
   static constexpr std::size_t kSteps = (kOctaves << kStepBits) + 1;
 
   [[nodiscard]] static std::size_t index_of(Duration d) {
-    constexpr std::int64_t kBehind = std::int64_t{1} << (kFirstOctave + kOctaves);
-    const std::int64_t ns = d.count() < (1 << kFirstOctave) ? (1 << kFirstOctave) : d.count();
-    if (ns >= kBehind) [[unlikely]]
-      return kSteps - 1;
-    const auto octave = static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(ns))) - 1;
+    constexpr std::uint64_t kFirst = std::uint64_t{1} << kFirstOctave;
+    constexpr std::uint64_t kBehind = std::uint64_t{1} << (kFirstOctave + kOctaves);
+    const auto ns = static_cast<std::uint64_t>(d.count());
+    if (ns - kFirst >= kBehind - kFirst) [[unlikely]]
+      return d.count() < static_cast<std::int64_t>(kFirst) ? 0 : kSteps - 1;
+    const std::size_t octave = 63U ^ static_cast<unsigned>(std::countl_zero(ns));
     // What is left of the value is its step, with the octave's own bit in front of it: one more octave.
     constexpr std::size_t kInFront = (std::size_t{kFirstOctave} + 1) << kStepBits;
-    return (octave << kStepBits) + static_cast<std::size_t>(ns >> (octave - kStepBits)) - kInFront;
+    return (octave << kStepBits) + (ns >> (octave - kStepBits)) - kInFront;
   }
   [[nodiscard]] static std::uint64_t low_edge(std::size_t index) {
     const unsigned octave = static_cast<unsigned>(index >> kStepBits) + kFirstOctave;

@@ -22,19 +22,42 @@ struct UnmapPages {
 };
 using MappedPages = std::unique_ptr<std::byte[], UnmapPages>;
 
-/// Zeros.
-[[nodiscard]] inline MappedPages map_pages(std::size_t bytes) {
-  const bool huge = bytes >= kHugePage;
-  const std::size_t more = huge ? kHugePage : 0;
-  void* const got = ::mmap(nullptr, bytes + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/// Begins at a multiple of kHugePage when there is that much of it.
+[[nodiscard]] inline MappedPages map_with(int protection, int flags, std::size_t bytes) {
+  const std::size_t more = bytes >= kHugePage ? kHugePage : 0;
+  void* const got = ::mmap(nullptr, bytes + more, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   if (got == MAP_FAILED) throw std::bad_alloc();
   auto* const begin = static_cast<std::byte*>(got);
-  if (!huge) return MappedPages(begin, UnmapPages{bytes});
-  const std::size_t in_front = (kHugePage - reinterpret_cast<std::uintptr_t>(begin) % kHugePage) % kHugePage;
+  const std::size_t in_front =
+      more > 0 ? (kHugePage - reinterpret_cast<std::uintptr_t>(begin) % kHugePage) % kHugePage : 0;
   if (in_front > 0) ::munmap(begin, in_front);
   if (in_front < more) ::munmap(begin + in_front + bytes, more - in_front);
-  ::madvise(begin + in_front, bytes, MADV_HUGEPAGE);  // a wish: it works without
   return MappedPages(begin + in_front, UnmapPages{bytes});
+}
+
+inline void wish_for_huge_pages(std::byte* pages, std::size_t bytes) {
+  if (bytes >= kHugePage) ::madvise(pages, bytes, MADV_HUGEPAGE);  // it works without
+}
+
+/// Zeros.
+[[nodiscard]] inline MappedPages map_pages(std::size_t bytes) {
+  MappedPages pages = map_with(PROT_READ | PROT_WRITE, 0, bytes);
+  wish_for_huge_pages(pages.get(), bytes);
+  return pages;
+}
+
+/// Addresses without memory: to be opened part by part, in whole pages.
+[[nodiscard]] inline MappedPages reserve_pages(std::size_t bytes) {
+  return map_with(PROT_NONE, MAP_NORESERVE, bytes);
+}
+/// Zeros, of reserved pages.
+inline void open_pages(std::byte* part, std::size_t bytes) {
+  if (::mprotect(part, bytes, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+  wish_for_huge_pages(part, bytes);
+}
+/// Gives the memory back, but not the addresses: who writes there again finds zeros.
+inline void empty_pages(std::byte* part, std::size_t bytes) {
+  ::madvise(part, bytes, MADV_DONTNEED);
 }
 
 }  // namespace weir

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <endian.h>
 
@@ -39,7 +40,6 @@ template <std::uint32_t kHeader>
   const std::uint32_t length_and_id = usual.u32<kIp + 2>();
   const std::uint32_t total = length_and_id >> 16U;
   if (total < 20 + kHeader || frame.wire_length > kLongestFrame) return false;
-  record.time = frame.time;
   record.frame_bytes = std::max<std::uint32_t>(frame.wire_length, kIp + total);
   record.traffic_class = usual.u8<kIp + 1>();
   record.ip_id = static_cast<std::uint16_t>(length_and_id);
@@ -62,15 +62,15 @@ template <std::uint32_t kHeader>
 }
 
 /// What most frames are, in one look: Ethernet, IPv4 without options, TCP without options but the timestamps
-/// as RFC 7323 lays them out. Fills in what the short ways read of the record, and all of the key but its
-/// hash; complete_usual does the rest. False, and nothing is touched, when it is anything else, or anything
-/// is wrong with it.
+/// as RFC 7323 lays them out. Fills in what the short ways read of the record but its time, and all of the
+/// key but its hash; complete_usual does the rest. False, and nothing is touched, when it is anything else,
+/// or anything is wrong with it.
 [[nodiscard, gnu::always_inline]] inline bool parse_usual(const Frame& frame, PacketRecord& record,
                                                           FlowKey& key) {
   constexpr std::size_t kIp = kEthernetHeader, kTcp = kIp + 20, kOptions = kTcp + 20;
-  Reader reader(frame.bytes);
-  const auto usual = reader.take<kOptions>();
-  if (!usual || frame.link_type != kLinkEthernet) return false;
+  const std::span<const std::byte> bytes = frame.bytes;
+  if (bytes.size() < kOptions || frame.link_type != kLinkEthernet) return false;
+  const Header<kOptions> usual(bytes.data());
   // The ethertype, version and header length; no fragment, and TCP (its time to live lies between).
   const std::uint32_t begins = usual.u32<kEthernetHeader - 2>();
   const std::uint32_t carries = usual.u32<kIp + 6>();
@@ -78,8 +78,9 @@ template <std::uint32_t kHeader>
   if ((carries & 0x3fff00ffU) != kProtocolTcp) return false;
   const unsigned words = usual.u8<kTcp + 12>() >> 4U;
   if (words == 8) [[likely]] {
-    const auto stamps = reader.peek<12>();
-    if (!stamps || stamps.u32<0>() != kUsualOptions) return false;
+    if (bytes.size() < kOptions + 12) return false;
+    const Header<12> stamps(bytes.data() + kOptions);
+    if (stamps.u32<0>() != kUsualOptions) return false;
     if (!take_usual_tcp<32>(frame, usual, stamps, record)) return false;
   } else if (words != 5 || !take_usual_tcp<20>(frame, usual, {}, record)) {
     return false;
@@ -88,7 +89,7 @@ template <std::uint32_t kHeader>
   return true;
 }
 
-/// The rest of a record that parse_usual has begun.
+/// The rest of a record that parse_usual has begun, but for its time.
 inline void complete_usual(const FlowKey& key, PacketRecord& record) {
   record.protocol = kProtocolTcp;
   record.tunnelled = false;

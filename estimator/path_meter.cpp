@@ -49,8 +49,9 @@ struct PathMeter::RttHistory {
   std::size_t newest_at = 0;
   TimePoint newest_ends;
 
+  [[nodiscard]] bool is_newest(TimePoint now) const { return now < newest_ends; }
   void advance_to(TimePoint now) {
-    if (now < newest_ends) return;
+    if (is_newest(now)) return;
     const std::int64_t slot = now.time_since_epoch() / kSlotLength;
     const std::int64_t steps = std::min(slot - newest, kSlots);
     for (std::int64_t i = 1; i <= steps; ++i) {
@@ -62,10 +63,12 @@ struct PathMeter::RttHistory {
     newest_at = static_cast<std::size_t>(newest % kSlots);
     newest_ends = TimePoint(kSlotLength * (slot + 1));
   }
-  void add(const RttSample& sample) {
-    advance_to(sample.taken);
-    rtt[newest_at].add(sample.rtt);
-    base[newest_at].add(sample.base, static_cast<std::uint32_t>(1 + sample.weight.count() / 1024));
+  /// Of the newest slot.
+  void add(Duration of_path, Duration of_flow, Bytes weight) {
+    DurationHistogram& rtts = rtt[newest_at];
+    DurationHistogram& bases = base[newest_at];
+    rtts.add(of_path);
+    bases.add(of_flow, static_cast<std::uint32_t>(1 + weight.count() / 1024));
   }
   [[nodiscard]] static DurationHistogram sum_of(const std::array<DurationHistogram, kSlots>& slots) {
     DurationHistogram sum;
@@ -80,15 +83,18 @@ void PathMeter::RttHistoryDeleter::operator()(RttHistory* history) const {
   std::default_delete<RttHistory>()(history);
 }
 
-void PathMeter::rtt_sampled(const RttSample& sample) {
-  if (!rtt_history_) rtt_history_.reset(std::make_unique<RttHistory>().release());
-  rtt_history_->add(sample);
+void PathMeter::add_rtt(TimePoint taken, Duration rtt, Duration base, Bytes weight) {
+  RttHistory* const history = rtt_history_.get();
+  if (history == nullptr || !history->is_newest(taken)) [[unlikely]]
+    return begin_slot_with(taken, rtt, base, weight);
+  history->add(rtt, base, weight);
+}
 
-  if (samples_skipped_ + 1 < sample_stride_) {
-    ++samples_skipped_;
-  } else {
-    keep(sample);
-  }
+/// Apart, since a function that calls none saves no registers.
+void PathMeter::begin_slot_with(TimePoint taken, Duration rtt, Duration base, Bytes weight) {
+  if (!rtt_history_) rtt_history_.reset(std::make_unique<RttHistory>().release());
+  rtt_history_->advance_to(taken);
+  rtt_history_->add(rtt, base, weight);
 }
 
 void PathMeter::keep(const RttSample& sample) {

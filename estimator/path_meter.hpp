@@ -89,7 +89,14 @@ class PathMeter {
   [[nodiscard]] std::uint32_t one_in() const { return one_in_; }
 
   /// In order of taking.
-  void rtt_sampled(const RttSample& sample);
+  void rtt_sampled(const RttSample& sample) {
+    add_rtt(sample.taken, sample.rtt, sample.base, sample.weight);
+    if (keeps_next()) keep(sample);
+  }
+  /// The same in steps, for who takes them by the million: a sample that is not kept is not put together.
+  void add_rtt(TimePoint taken, Duration rtt, Duration base, Bytes weight);
+  [[nodiscard]] bool keeps_next() { return ++samples_skipped_ >= sample_stride_; }
+  [[gnu::noinline]] void keep(const RttSample& sample);
   /// Those of the tick that is open.
   [[nodiscard]] std::span<const RttSample> fresh_samples() const {
     return std::span(samples_).last(samples_fresh_);
@@ -102,7 +109,7 @@ class PathMeter {
   [[nodiscard]] const std::optional<RttSummary>& rtt() const { return summary_; }
 
  private:
-  void keep(const RttSample& sample);
+  [[gnu::noinline]] void begin_slot_with(TimePoint taken, Duration rtt, Duration base, Bytes weight);
   void sum_up_rtt(TimePoint now);
   void keep_for_delivery(PathTick tick, std::uint64_t in_flight);
   [[nodiscard]] std::optional<double> bytes_per_followed_byte(const PathTick& tick) const;

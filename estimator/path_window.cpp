@@ -58,6 +58,30 @@ PathWindow::Place PathWindow::place_of(TimePoint at, CohortId id) {
           .slot = &c.slots[slot]};
 }
 
+void PathWindow::turn_to(TimePoint at) {
+  book();
+  now_place_ = make(at);
+}
+
+void PathWindow::book() {
+  const Unbooked all = std::exchange(unbooked_, {});
+  const Bytes bytes = all.charged + all.without_data;
+  tick_.sent.add(FrameKind::followed_tcp, bytes);
+  if (all.segments > 0) tick_.data = true;
+  in_flight_ += all.segments;
+  const Place& p = now_place_;
+  if (p.cohort == nullptr) return;
+  add(p.slot->bytes, bytes.count());
+  p.cohort->charged += all.charged;
+  p.book_sent(all.segments, all.rtt);
+}
+
+/// Than of those that are booked.
+void PathWindow::more_fates_told(std::uint32_t segments) {
+  book();
+  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+}
+
 PathWindow::Place PathWindow::find_open(TimePoint sent) {
   const CohortId id = cohort_of(sent);
   if (id < first_cohort_ || id - first_cohort_ >= open_cohorts_) return {};
@@ -92,7 +116,7 @@ void PathWindow::widen() {
 }
 
 void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told) {
-  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+  fates_told(segments);
   if (const Place& p = open(sent); p.cohort) {
     p.cohort->lost_after += segments;
     p.cohort->lost_at = told;
@@ -115,7 +139,8 @@ void PathWindow::loss_undone(TimePoint sent, std::uint32_t segments) {
 }
 
 void PathWindow::segments_forgotten(TimePoint sent, std::uint32_t segments) {
-  in_flight_ -= std::min<std::uint64_t>(in_flight_, segments);
+  fates_told(segments);
+  book();
   if (const Place& p = open(sent); p.cohort) {
     take_off(p.cohort->sent, segments);
     take_off(p.slot->sent, segments);
@@ -217,6 +242,7 @@ void PathWindow::follow_one_in(std::uint32_t n) {
 }
 
 SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost, PathPart* part) {
+  book();
   SiteMeasurement m;
   m.at = now;
   m.interval = ticked_ ? now - tick_began_ : std::max(now - epoch_, Duration::zero());

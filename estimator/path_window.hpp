@@ -59,19 +59,21 @@ class PathWindow {
     in_flight_ += segments;
     const Place& p = reach(at);
     if (p.cohort == nullptr) return;
-    p.book_sent(segments, rtt);
+    p.book_sent(segments, waited_for(rtt));
   }
   /// All that a frame tells which carries nothing but data sent for the first time: frame_seen, data_seen,
   /// charge_sent and segments_sent.
   void fresh_data_seen(TimePoint at, Bytes charged, std::uint32_t segments, Duration rtt) {
-    tick_.sent.add(FrameKind::followed_tcp, charged);
-    data_seen(at);
-    in_flight_ += segments;
-    const Place& p = reach(at);
-    if (p.cohort == nullptr) return;
-    add(p.slot->bytes, static_cast<std::uint32_t>(charged.count()));
-    p.cohort->charged += charged;
-    p.book_sent(segments, rtt);
+    static_cast<void>(reach(at));
+    unbooked_.charged += charged;
+    unbooked_.segments += segments;
+    unbooked_.rtt = std::max(unbooked_.rtt, waited_for(rtt));
+    if (unanswered_since_ == kNever) unanswered_since_ = at;
+  }
+  /// frame_seen of an acknowledgment without data, of a connection that is followed.
+  void lone_ack_passed(TimePoint at, Bytes charged) {
+    static_cast<void>(reach(at));
+    unbooked_.without_data += charged;
   }
   void charge_sent(TimePoint at, Bytes charged) {
     if (const Place& p = reach(at); p.cohort) p.cohort->charged += charged;
@@ -81,12 +83,18 @@ class PathWindow {
     count_delivered(sent, segments);
   }
   /// The same in two steps, so that the first may be taken once for many.
-  void fates_told(std::uint32_t segments) { in_flight_ -= std::min<std::uint64_t>(in_flight_, segments); }
+  void fates_told(std::uint32_t segments) {
+    if (in_flight_ < segments) [[unlikely]]
+      return more_fates_told(segments);
+    in_flight_ -= segments;
+  }
   void count_delivered(TimePoint sent, std::uint32_t segments) {
-    if (const Place& p = open(sent); p.cohort) {
-      p.cohort->delivered += segments;
-      add(p.slot->delivered, segments);
+    if (!sent_place_.holds(sent)) [[unlikely]] {
+      sent_place_ = find_open(sent);
+      if (sent_place_.cohort == nullptr) return;
     }
+    sent_place_.cohort->delivered += segments;
+    add(sent_place_.slot->delivered, segments);
   }
   /// `told`: when their retransmission passed.
   void segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told);
@@ -112,6 +120,7 @@ class PathWindow {
     tick_.delivered += charged;
   }
   void rtt_sampled(const RttSample& sample) { meter_.rtt_sampled(sample); }
+  [[nodiscard]] PathMeter& meter() { return meter_; }
   [[nodiscard]] QueueWays& queue_ways() { return queue_ways_; }
 
   /// Closes the tick (previous close, now]. With `part` that is filled in, and cohorts come whole: also those
@@ -133,7 +142,7 @@ class PathWindow {
 
   /// Counters of strangers' packets: they stop at their ends instead of wrapping.
   template <class Counter>
-  static void add(Counter& to, std::uint32_t count) {
+  static void add(Counter& to, std::uint64_t count) {
     if (__builtin_add_overflow(to, count, &to)) [[unlikely]]
       to = std::numeric_limits<Counter>::max();
   }
@@ -158,19 +167,29 @@ class PathWindow {
     [[nodiscard]] bool untouched() const { return sent == 0 && lost_before_tap == 0 && charged.count() == 0; }
   };
 
-  /// Where a transmission is booked. Most look-ups ask for the same slot as the one before.
+  /// Where a transmission is booked; one without a cohort holds no time. Most look-ups ask for the same slot
+  /// as the one before.
   struct Place {
     TimePoint begin;  ///< of the slot
     TimePoint end;
     OpenCohort* cohort = nullptr;
     Slot* slot = nullptr;
     [[nodiscard]] bool holds(TimePoint at) const { return at >= begin && at < end; }
-    void book_sent(std::uint32_t segments, Duration rtt) const {
-      cohort->sent += segments;
-      const Duration waits = rtt > Duration::zero() ? rtt : kUnknownRtt;
+    void book_sent(std::uint64_t segments, Duration waits) const {
+      cohort->sent += static_cast<std::uint32_t>(segments);
       if (cohort->rtt < waits) cohort->rtt = waits;
       add(slot->sent, segments);
     }
+  };
+  [[nodiscard]] static Duration waited_for(Duration rtt) {
+    return rtt > Duration::zero() ? rtt : kUnknownRtt;
+  }
+  /// What belongs to now_place_ and is not booked there: most packets add to few sums, each slot to all.
+  struct Unbooked {
+    Bytes charged;       ///< of frames with data
+    Bytes without_data;  ///< of others
+    std::uint64_t segments = 0;
+    Duration rtt{};  ///< longest that any of them waits for
   };
 
   [[nodiscard]] CohortId cohort_of(TimePoint at) const;
@@ -184,9 +203,13 @@ class PathWindow {
   }
   /// The same, made if need be; its cohort is nullptr when it has been emitted.
   const Place& reach(TimePoint at) {
-    if (!now_place_.holds(at)) now_place_ = make(at);
+    if (!now_place_.holds(at)) [[unlikely]]
+      turn_to(at);
     return now_place_;
   }
+  void turn_to(TimePoint at);
+  void book();
+  void more_fates_told(std::uint32_t segments);
   [[nodiscard]] Place find_open(TimePoint sent);
   [[nodiscard]] Place make(TimePoint at);
   void widen();
@@ -205,12 +228,13 @@ class PathWindow {
   std::vector<OpenCohort> ring_;  ///< open cohorts by number, modulo its size, a power of two
   CohortId first_cohort_ = 0;     ///< oldest open one
   std::uint32_t open_cohorts_ = 0;
-  Place now_place_;   ///< of what was sent last
+  Place now_place_;  ///< of what was sent last
+  Unbooked unbooked_;
   Place sent_place_;  ///< of the fate told last
 
   PathTick tick_;
   PathMeter meter_;
-  std::uint64_t in_flight_ = 0;  ///< transmissions without a fate yet
+  std::uint64_t in_flight_ = 0;  ///< transmissions without a fate yet, but for those of unbooked_
   QueueWays queue_ways_;
 
   std::uint32_t ece_echoes_ = 0;

@@ -52,16 +52,14 @@ class SegmentRing {
   static constexpr std::size_t kOwnSegments = 4;
 
   explicit SegmentRing(SegmentBudget& budget) : budget_(&budget) {}
-  ~SegmentRing() { budget_->used -= more_ ? capacity_ : 0; }
+  ~SegmentRing() { budget_->used -= more_ ? capacity() : 0; }
   SegmentRing(const SegmentRing&) = delete;
   SegmentRing& operator=(const SegmentRing&) = delete;
 
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
-  [[nodiscard]] SentSegment& operator[](std::size_t i) { return slots_[(head_ + i) & (capacity_ - 1)]; }
-  [[nodiscard]] const SentSegment& operator[](std::size_t i) const {
-    return slots_[(head_ + i) & (capacity_ - 1)];
-  }
+  [[nodiscard]] SentSegment& operator[](std::size_t i) { return slots_[(head_ + i) & mask_]; }
+  [[nodiscard]] const SentSegment& operator[](std::size_t i) const { return slots_[(head_ + i) & mask_]; }
   [[nodiscard]] SentSegment& front() { return slots_[head_]; }
   [[nodiscard]] SentSegment& back() { return (*this)[size_ - 1]; }
   /// Asks for the memory of the oldest two, or of the newest and the next that will be appended. They span
@@ -69,19 +67,19 @@ class SegmentRing {
   [[gnu::always_inline]] void prefetch_end(bool newest) const {
     const std::uint32_t at =
         head_ + ((size_ - 1) & (0U - std::uint32_t{newest}));  // no branch: it takes turns
-    const auto* first = reinterpret_cast<const char*>(&slots_[at & (capacity_ - 1)]);
+    const auto* first = reinterpret_cast<const char*>(&slots_[at & mask_]);
     __builtin_prefetch(first, 1);
     __builtin_prefetch(first + 2 * sizeof(SentSegment) - 1, 1);
   }
   void pop_front() {
-    head_ = (head_ + 1) & (capacity_ - 1);
+    head_ = (head_ + 1) & mask_;
     --size_;
   }
   /// Takes from the front what `take` returns true for, and stops behind it.
   template <typename Take>
   [[gnu::always_inline]] void pop_while(Take&& take) {
     const SentSegment* const slots = slots_;
-    const std::uint32_t mask = capacity_ - 1;
+    const std::uint32_t mask = mask_;
     std::uint32_t head = head_;
     std::uint32_t left = size_;
     for (; left > 0 && take(slots[head]); --left) head = (head + 1) & mask;
@@ -91,7 +89,7 @@ class SegmentRing {
   /// False when neither the ring nor the budget has room.
   [[nodiscard]] bool insert(std::size_t at, const SentSegment& segment) {
     if (at == size_) return push_back(segment);
-    if (size_ == capacity_ && !grow()) return false;
+    if (is_full()) return false;
     ++size_;
     for (std::size_t i = size_ - 1; i > at; --i) (*this)[i] = (*this)[i - 1];
     (*this)[at] = segment;
@@ -103,12 +101,12 @@ class SegmentRing {
     return true;
   }
   /// Neither the ring nor the budget has room for one more; else there is room now.
-  [[nodiscard]] bool is_full() { return size_ == capacity_ && !grow(); }
-  void push_with_room(const SentSegment& segment) { slots_[(head_ + size_++) & (capacity_ - 1)] = segment; }
+  [[nodiscard]] bool is_full() { return size_ > mask_ && !grow(); }
+  void push_with_room(const SentSegment& segment) { slots_[(head_ + size_++) & mask_] = segment; }
   /// The same, and note_followed before.
   [[gnu::always_inline]] void push_in_turn(const SentSegment& segment) {
     SentSegment* const slots = slots_;
-    const std::uint32_t mask = capacity_ - 1;
+    const std::uint32_t mask = mask_;
     const std::uint32_t size = size_;
     const std::uint32_t behind = head_ + size;
     if (size > 0) follow(slots[(behind - 1) & mask], segment.sent);
@@ -140,22 +138,23 @@ class SegmentRing {
     constexpr Duration kBackToBack = std::chrono::milliseconds(1);
     if (at - segment.sent <= kBackToBack) segment.set(SentSegment::kFollowed);
   }
+  [[nodiscard]] std::size_t capacity() const { return std::size_t{mask_} + 1; }
   [[nodiscard]] bool grow() {
-    const std::size_t wider = std::size_t{2} * capacity_;
-    const std::size_t taken = more_ ? capacity_ : 0;
+    const std::size_t wider = 2 * capacity();
+    const std::size_t taken = more_ ? capacity() : 0;
     if (wider > kMostSegments || budget_->used + (wider - taken) > budget_->limit) return false;
     auto larger = std::make_unique_for_overwrite<SentSegment[]>(wider);
     for (std::size_t i = 0; i < size_; ++i) larger[i] = (*this)[i];
     budget_->used += wider - taken;
     more_ = std::move(larger);
     slots_ = more_.get();
-    capacity_ = static_cast<std::uint32_t>(wider);
+    mask_ = static_cast<std::uint32_t>(wider - 1);
     head_ = 0;
     return true;
   }
 
-  SentSegment* slots_ = own_.data();  ///< of the ring itself, or `more_`
-  std::uint32_t capacity_ = kOwnSegments;
+  SentSegment* slots_ = own_.data();       ///< of the ring itself, or `more_`
+  std::uint32_t mask_ = kOwnSegments - 1;  ///< capacity less one
   std::uint32_t head_ = 0;
   std::uint32_t size_ = 0;
   SegmentBudget* budget_;

@@ -1,11 +1,13 @@
-/// Objects of one type under small numbers, in chunks that come and go with the need.
+/// Objects of one type under small numbers, in one range of addresses whose memory comes and goes with the
+/// need, in chunks.
 ///
 /// Pure, not thread-safe. A number stays valid, and its object in place, until it is released. The lowest
 /// free number is given out first (but for acquire_again), so that chunks empty from the end and their memory
 /// returns. At most `limit` objects: what strangers' packets can grow is bounded.
 ///
-/// Chunks are mapped pages, not malloc's: after a flood that would keep most of what it was given back, under
-/// whatever was allocated later.
+/// It is mapped pages, not malloc's: after a flood that would keep most of what it was given back, under
+/// whatever was allocated later. Addresses for `limit` objects are taken at once, so that a number is an
+/// object in one step.
 #pragma once
 
 #include <algorithm>
@@ -13,13 +15,12 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
 #include <utility>
 #include <vector>
-
-#include <sys/mman.h>
 
 #include "estimator/mapped_pages.hpp"
 
@@ -31,7 +32,10 @@ class Slab {
   using Number = std::uint32_t;
   static_assert(kChunk % 64 == 0 && std::has_single_bit(kChunk));
 
-  explicit Slab(std::size_t limit) : limit_(limit) {}
+  explicit Slab(std::size_t limit)
+      : limit_(limit),
+        pages_(reserve_pages((limit / kChunk + 1) * kChunkBytes)),
+        cells_(reinterpret_cast<Cell*>(pages_.get())) {}
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
   ~Slab() {
@@ -61,7 +65,7 @@ class Slab {
   void release(Number number) {
     const std::size_t chunk = number / kChunk;
     const std::size_t at = number % kChunk;
-    std::destroy_at(&(*cells_[chunk])[at].object);
+    std::destroy_at(&cells_[number].object);
     Occupancy& occupancy = occupancy_[chunk];
     occupancy.taken[at / 64] &= ~(1ULL << (at % 64));
     occupancy.full_words = std::min(occupancy.full_words, at / 64);
@@ -69,11 +73,15 @@ class Slab {
     --size_;
     roomy_from_ = std::min(roomy_from_, chunk);
     if (occupancy.count > 0) return;
-    Chunk emptied = std::move(cells_[chunk]);
-    if (!spare_) spare_ = std::move(emptied);  // for one that comes and goes
+    if (spare_ == kNone) {
+      spare_ = chunk;
+    } else {
+      give_back(std::max(spare_, chunk));  // the lower one is needed first
+      spare_ = std::min(spare_, chunk);
+    }
   }
 
-  [[nodiscard]] T& operator[](Number number) { return (*cells_[number / kChunk])[number % kChunk].object; }
+  [[nodiscard]] T& operator[](Number number) { return cells_[number].object; }
   [[nodiscard]] bool is_taken(Number number) const {
     if (number >= numbers()) return false;
     const Occupancy& occupancy = occupancy_[number / kChunk];
@@ -81,25 +89,24 @@ class Slab {
   }
   /// Every number given out so far lies below this; none reaches `limit`.
   [[nodiscard]] Number numbers() const {
-    return static_cast<Number>(std::min(cells_.size() * kChunk, limit_));
+    return static_cast<Number>(std::min(occupancy_.size() * kChunk, limit_));
   }
   [[nodiscard]] std::size_t size() const { return size_; }
-  [[nodiscard]] std::size_t bytes_held() const {
-    const auto chunks = std::count_if(cells_.begin(), cells_.end(), [](const Chunk& c) { return !!c; });
-    return sizeof(Cells) * (static_cast<std::size_t>(chunks) + (spare_ ? 1 : 0));
-  }
+  [[nodiscard]] std::size_t bytes_held() const { return held_ * kChunkBytes; }
 
  private:
   template <typename... Arguments>
   void take(Number number, Arguments&&... arguments) {
     const std::size_t chunk = number / kChunk;
     const std::size_t at = number % kChunk;
-    if (!cells_[chunk]) cells_[chunk] = spare_ ? std::move(spare_) : map_chunk();
     Occupancy& occupancy = occupancy_[chunk];
     occupancy.taken[at / 64] |= 1ULL << (at % 64);
-    ++occupancy.count;
+    if (occupancy.count++ == 0) {
+      held_ += spare_ == chunk ? 0 : 1;
+      if (spare_ == chunk) spare_ = kNone;
+    }
     ++size_;
-    std::construct_at(&(*cells_[chunk])[at].object, std::forward<Arguments>(arguments)...);
+    std::construct_at(&cells_[number].object, std::forward<Arguments>(arguments)...);
   }
   /// Holds an object or not: which of both, the occupancy knows.
   union Cell {
@@ -107,13 +114,14 @@ class Slab {
     ~Cell() {}  // NOLINT(modernize-use-equals-default)
     T object;
   };
-  using Cells = std::array<Cell, kChunk>;
-  /// Of mapped pages: the cells' lifetime begins and ends with them.
-  struct Unmap {
-    void operator()(Cells* cells) const { ::munmap(cells, sizeof(Cells)); }
-  };
-  using Chunk = std::unique_ptr<Cells, Unmap>;
-  [[nodiscard]] static Chunk map_chunk() { return Chunk(new (map_pages(sizeof(Cells)).release()) Cells); }
+  static constexpr std::size_t kChunkBytes = kChunk * sizeof(Cell);
+  static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+  static_assert(kChunkBytes % 4096 == 0, "memory is given back in pages");
+  /// Nothing lives in it.
+  void give_back(std::size_t chunk) {
+    empty_pages(pages_.get() + chunk * kChunkBytes, kChunkBytes);
+    --held_;
+  }
   struct Occupancy {
     std::array<std::uint64_t, kChunk / 64> taken{};
     std::size_t count = 0;
@@ -125,9 +133,9 @@ class Slab {
   };
 
   [[nodiscard]] std::size_t chunk_with_room() {
-    while (roomy_from_ < cells_.size() && occupancy_[roomy_from_].count == kChunk) ++roomy_from_;
-    if (roomy_from_ == cells_.size()) {
-      cells_.emplace_back();
+    while (roomy_from_ < occupancy_.size() && occupancy_[roomy_from_].count == kChunk) ++roomy_from_;
+    if (roomy_from_ == occupancy_.size()) {
+      open_pages(pages_.get() + roomy_from_ * kChunkBytes, kChunkBytes);
       occupancy_.emplace_back();
     }
     return roomy_from_;
@@ -136,8 +144,10 @@ class Slab {
   std::size_t limit_;
   std::size_t size_ = 0;
   std::size_t roomy_from_ = 0;  ///< no chunk below it has room
-  std::vector<Chunk> cells_;
-  Chunk spare_;
+  std::size_t held_ = 0;        ///< chunks with memory
+  std::size_t spare_ = kNone;   ///< an empty one of them, for objects that come and go
+  MappedPages pages_;
+  Cell* cells_;  ///< in them
   std::vector<Occupancy> occupancy_;
 };
 

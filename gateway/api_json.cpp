@@ -139,6 +139,7 @@ json::object site_json(const SiteStatus& s) {
       {"mode", json::string(to_string(s.mode))},
       {"reason", s.reason},
       {"since_s", age(s.since)},
+      {"sharing", s.sharing ? json::value(*s.sharing) : json::value(nullptr)},
       {"capacity", capacity_json(s.capacity)},
       {"loss", json::object{{"beyond", ratio(s.loss_beyond)},
                             {"before", ratio(s.loss_before)},

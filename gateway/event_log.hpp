@@ -22,6 +22,7 @@ enum class EventKind : std::uint8_t {
   rate_changed,
   outage_began,
   outage_over,
+  sharing_changed,
   batch_failed,
   batch_recovered,
   capture_down,

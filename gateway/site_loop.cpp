@@ -15,6 +15,9 @@ namespace {
 // Figures older than this are no longer shown as the present.
 constexpr Duration kFresh = std::chrono::seconds(2);
 constexpr Duration kRttFresh = std::chrono::seconds(10);
+/// In a recording, of the sites that share a bottleneck together. No site is called that: names have no
+/// spaces.
+constexpr std::string_view kGroupName = "shared bottleneck";
 
 /// A figure that not every tick brings, kept until it is too old to be called current.
 template <class T>
@@ -98,6 +101,9 @@ std::vector<ControlStart> SiteLoop::starts_for(const Policy& policy,
 void SiteLoop::take_over(const Policy& policy, std::span<const ControlStart> starts, const Instant& now) {
   std::vector<std::unique_ptr<Site>> next;
   std::vector<std::string> names;
+  const bool same_sites = std::ranges::equal(
+      sites_, policy.sites,
+      [](const auto& site, const SitePolicy& wanted) { return site->name == wanted.name; });
   recorder_.set_bound(policy.recording.bytes());
   for (std::size_t i = 0; i < policy.sites.size(); ++i) {
     const SitePolicy& wanted = policy.sites[i];
@@ -124,6 +130,9 @@ void SiteLoop::take_over(const Policy& policy, std::span<const ControlStart> sta
     next.push_back(std::move(site));
   }
   sites_ = std::move(next);
+  // What was found holds for these sites by their place in the policy.
+  if (!same_sites) coordinator_ = PortCoordinator(sites_.size());
+  names.emplace_back(kGroupName);
   recorder_.keep_only(names);
   fault_.reset();
 }
@@ -152,9 +161,9 @@ void SiteLoop::tick(const TickResult& measured, Port& port, const Instant& now) 
   if (measured.outbound.size() != with_elsewhere || measured.inbound.size() != with_elsewhere) return;
   // Without S there is no evidence, and without evidence there is no change.
   if (read_counters(port, now.steady)) {
-    for (std::size_t i = 0; i < sites_.size(); ++i) {
-      step(*sites_[i], measured.outbound[i], measured.inbound[i], now);
-    }
+    std::vector<ControlInput> inputs = inputs_of(measured);
+    coordinate(inputs, now);
+    for (std::size_t i = 0; i < sites_.size(); ++i) step(*sites_[i], inputs[i], measured.inbound[i], now);
   }
   write_changed_rates(port, now);
 }
@@ -180,14 +189,77 @@ bool SiteLoop::read_counters(Port& port, TimePoint now) {
   }
 }
 
-void SiteLoop::step(Site& site, const SiteMeasurement& outbound, const SiteMeasurement& inbound,
-                    const Instant& now) {
-  const ControlInput input{
-      .measured = outbound,
-      .sent = site.sent.of_last_tick().value_or(Rate::of(outbound.sent, outbound.interval)),
-      .backlogged = site.backlog > Bytes(0),
-      .latency_room = site.goals.room(site.in_force),
+std::vector<ControlInput> SiteLoop::inputs_of(const TickResult& measured) const {
+  std::vector<ControlInput> inputs;
+  inputs.reserve(sites_.size());
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    const SiteMeasurement& outbound = measured.outbound[i];
+    inputs.push_back({
+        .measured = outbound,
+        .sent = sites_[i]->sent.of_last_tick().value_or(Rate::of(outbound.sent, outbound.interval)),
+        .backlogged = sites_[i]->backlog > Bytes(0),
+        .latency_room = sites_[i]->goals.room(sites_[i]->in_force),
+    });
+  }
+  return inputs;
+}
+
+void SiteLoop::coordinate(std::vector<ControlInput>& inputs, const Instant& now) {
+  if (sites_.size() < 2) return;
+  std::vector<PortCoordinator::SiteOnPort> on_port;
+  on_port.reserve(sites_.size());
+  for (const auto& site : sites_)
+    on_port.push_back({.limits = site->limits, .rate = site->law->decision().rate});
+  const std::vector<std::size_t> before = coordinator_.members();
+  coordinator_.look(inputs, on_port, now.steady);
+  // As if the group were a site: its rate can be replayed like any other.
+  const std::string group(kGroupName);
+  if (const auto start = coordinator_.start()) {
+    recorder_.start(group, coordinator_.limits(), *start, now.steady);
+  } else if (coordinator_.decision() != nullptr) {
+    recorder_.before_step(group, now.steady, [&] { return coordinator_.state(); });
+  }
+  coordinator_.decide(inputs, on_port, now.steady);
+  if (coordinator_.decision() != nullptr)
+    recorder_.tick(group, coordinator_.input(), *coordinator_.decision(), now.steady);
+  if (coordinator_.members() != before) note_group(before, now);
+}
+
+void SiteLoop::note_group(const std::vector<std::size_t>& before, const Instant& now) {
+  const std::vector<std::size_t>& members = coordinator_.members();
+  const auto tell = [&](std::size_t site, std::string text) {
+    events_.record(EventKind::sharing_changed, Severity::info, sites_[site]->name, std::move(text), now.wall);
   };
+  for (const std::size_t i : members) {
+    if (std::ranges::find(before, i) == before.end()) tell(i, *shares_with(i));
+  }
+  for (const std::size_t i : before) {
+    if (std::ranges::find(members, i) == members.end()) tell(i, "shares no bottleneck any more");
+  }
+}
+
+std::optional<std::string> SiteLoop::shares_with(std::size_t site) const {
+  const std::vector<std::size_t>& members = coordinator_.members();
+  if (std::ranges::find(members, site) == members.end()) return std::nullopt;
+  const Rate whole = coordinator_.decision()->rate;
+  constexpr std::size_t kMostNames = 5;
+  std::string names;
+  std::size_t told = 0;
+  for (const std::size_t other : members) {
+    if (other == site) continue;
+    if (told == kMostNames) {
+      names += " and others";
+      break;
+    }
+    names += (told++ == 0 ? "" : ", ") + sites_[other]->name;
+  }
+  return fmt::format("shares a bottleneck with {}: {} of {} sites, {:.1f} Mbit/s together", names,
+                     members.size(), sites_.size(), whole.mbps());
+}
+
+void SiteLoop::step(Site& site, const ControlInput& input, const SiteMeasurement& inbound,
+                    const Instant& now) {
+  const SiteMeasurement& outbound = input.measured;
   const Rate rate_before = site.law->decision().rate;
   const ControlState state_before = site.law->decision().state;
   recorder_.before_step(site.name, now.steady, [&] { return site.law->state(); });
@@ -249,9 +321,9 @@ void SiteLoop::sample_history(const Instant& now) {
   const auto unix_ms = std::chrono::floor<std::chrono::milliseconds>(now.wall.time_since_epoch()).count();
   const auto bps = [](Rate r) { return static_cast<float>(r.bps()); };
   const auto ms = [](Duration d) { return static_cast<float>(milliseconds(d)); };
-  for (const auto& site : sites_) {
-    const SiteStatus s = status_of(*site, now.steady);
-    site->history.add({
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    const SiteStatus s = status_of(i, now.steady);
+    sites_[i]->history.add({
         .unix_ms = unix_ms,
         .shaped_bps = bps(s.shaped),
         .sent_bps = bps(s.sent),
@@ -279,11 +351,15 @@ std::vector<Rate> SiteLoop::wanted_rates() const {
 
 SiteMemories SiteLoop::memories(TimePoint now) const {
   SiteMemories all;
-  for (const auto& site : sites_) all.emplace(site->name, site->law->memory(now));
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    SiteMemory& memory = all.emplace(sites_[i]->name, sites_[i]->law->memory(now)).first->second;
+    if (const auto part = coordinator_.part_of_capacity(i, now)) memory.capacity = part;
+  }
   return all;
 }
 
-SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
+SiteStatus SiteLoop::status_of(std::size_t index, TimePoint now) const {
+  const Site& site = *sites_[index];
   const RateDecision& d = site.law->decision();
   SiteStatus s{
       .name = site.name,
@@ -297,6 +373,7 @@ SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
       .mode = d.mode,
       .reason = d.reason,
       .since = std::max(now - d.since, Duration::zero()),
+      .sharing = shares_with(index),
       .capacity = std::nullopt,
       .loss_beyond = d.loss_beyond,
       .loss_before = d.loss_before,
@@ -332,7 +409,7 @@ SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
     s.degraded.push_back({"blind", "no TCP to learn from; the rate is held"});
   }
   if (s.latency) {
-    s.latency->probes_held = d.probes_held;
+    s.latency->probes_held = (s.sharing ? *coordinator_.decision() : d).probes_held;
     if (s.latency->missed != LatencyMissed::no)
       s.degraded.push_back({"latency_missed", sentence(*s.latency)});
   }
@@ -345,7 +422,7 @@ SiteStatus SiteLoop::status_of(const Site& site, TimePoint now) {
 std::vector<SiteStatus> SiteLoop::site_status(TimePoint now) const {
   std::vector<SiteStatus> all;
   all.reserve(sites_.size());
-  for (const auto& site : sites_) all.push_back(status_of(*site, now));
+  for (std::size_t i = 0; i < sites_.size(); ++i) all.push_back(status_of(i, now));
   return all;
 }
 

@@ -1,8 +1,8 @@
 /// The control loop of one port: measurements in, one batch of rates out.
 ///
 ///   TickResult -+-> ControlInput per site -> RateLaw::step -> wanted rates -+-> Port::set_rates (one batch,
-///   if any counters ---+   (S and backlog)                                         |    differs from what is
-///   in force)
+///   if any counters ---+   (S and backlog)  |                                      |    differs from what is
+///   in force)                               +-> PortCoordinator: shares
 ///                                                                           +-> events, history, status,
 ///                                                                               decisions, recording
 ///
@@ -20,6 +20,7 @@
 
 #include "config/policy.hpp"
 #include "estimator/estimator.hpp"
+#include "estimator/port_coordinator.hpp"
 #include "gateway/control_recorder.hpp"
 #include "gateway/decision_log.hpp"
 #include "gateway/event_log.hpp"
@@ -77,14 +78,21 @@ class SiteLoop {
   void make_law(Site& site, const ControlLimits& limits, const ControlStart& start, const Instant& now);
   [[nodiscard]] const Site* find(std::string_view name) const;
   [[nodiscard]] bool read_counters(Port& port, TimePoint now);
-  void step(Site& site, const SiteMeasurement& outbound, const SiteMeasurement& inbound, const Instant& now);
+  [[nodiscard]] std::vector<ControlInput> inputs_of(const TickResult& measured) const;
+  /// Tells the sites that share a bottleneck what each may have of it.
+  void coordinate(std::vector<ControlInput>& inputs, const Instant& now);
+  void note_group(const std::vector<std::size_t>& before, const Instant& now);
+  void step(Site& site, const ControlInput& input, const SiteMeasurement& inbound, const Instant& now);
   void write_changed_rates(Port& port, const Instant& now);
-  [[nodiscard]] static SiteStatus status_of(const Site& site, TimePoint now);
+  /// For people; nullopt: it shares none, as far as is known.
+  [[nodiscard]] std::optional<std::string> shares_with(std::size_t site) const;
+  [[nodiscard]] SiteStatus status_of(std::size_t site, TimePoint now) const;
 
   MakeRateLaw make_law_;
   EventLog& events_;
   ControlRecorder recorder_{0};  ///< its bound comes with the policy
   std::vector<std::unique_ptr<Site>> sites_;
+  PortCoordinator coordinator_{0};  ///< of these sites
   std::optional<shaper::KernelFault> fault_;
   std::optional<std::string> unreadable_;
   std::uint64_t batches_ = 0;

@@ -55,7 +55,8 @@ struct SiteStatus {
   ControlState state = ControlState::hold;
   PathMode mode = PathMode::unknown;
   std::string reason;
-  Duration since{};  ///< age of the last change of rate
+  Duration since{};                    ///< age of the last change of rate
+  std::optional<std::string> sharing;  ///< with whom it shares a bottleneck, a clause; nullopt: with nobody
   std::optional<CapacityStatus> capacity;
   double loss_beyond = 0.0;
   double loss_before = 0.0;

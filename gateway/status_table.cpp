@@ -153,6 +153,9 @@ class Renderer {
     if (const std::string why = text(at(site, {"reason"})); why != "-" && !why.empty()) {
       out += "  " + paint(kDim, why) + "\n";
     }
+    if (at(site, {"sharing"}).is_string()) {
+      out += "  " + paint(kDim, text(at(site, {"sharing"}))) + "\n";
+    }
     for (const json::value& d : list(at(site, {"degraded"}))) {
       out += "  " + paint(kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
     }

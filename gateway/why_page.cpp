@@ -63,6 +63,8 @@ std::string states(const json::value& decision) {
 
 std::string render_why(const json::value& site, const json::value& decisions) {
   std::string out = headline(site) + latency(site);
+  if (at(site, {"sharing"}).is_string())
+    out += fmt::format("{} {}\n", text(at(site, {"name"})), text(at(site, {"sharing"})));
   for (const json::value& d : list(at(site, {"degraded"})))
     out += "DEGRADED  " + text(at(d, {"text"})) + "\n";
   const json::array& all = list(at(decisions, {"decisions"}));

@@ -37,6 +37,8 @@ def wanted(arguments: argparse.Namespace, found: list[Scenario], laws: list[str]
             continue
         needed = {g.measure.reference for g in GOALS[scenario.name]} | {"oracle"}
         for law in laws:
+            if law == "weir-apart" and len(scenario.description["sites"]) < 2:
+                continue  # the same as weir
             if arguments.quick and law != "weir" and law not in needed:
                 continue
             seeds = arguments.seeds if law == "weir" else arguments.seeds_of_others

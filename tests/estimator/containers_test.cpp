@@ -56,7 +56,11 @@ TEST(FlowIndex, GrowsAndShrinks) {
 TEST(Slab, KeepsObjectsInPlaceAndGivesTheLowestNumberFirst) {
   std::mt19937 engine(2);
   const auto random = [&engine] { return static_cast<std::uint32_t>(engine()); };
-  Slab<std::vector<std::uint32_t>, 64> slab(500);
+  struct alignas(64) Object {  // 64 of them are a page
+    explicit Object(std::size_t size, std::uint32_t value) : words(size, value) {}
+    std::vector<std::uint32_t> words;
+  };
+  Slab<Object, 64> slab(500);
   std::map<std::uint32_t, const void*> known;
   for (int step = 0; step < 20'000; ++step) {
     if (random() % 3 != 0) {
@@ -69,7 +73,7 @@ TEST(Slab, KeepsObjectsInPlaceAndGivesTheLowestNumberFirst) {
       std::uint32_t lowest = 0;
       while (known.contains(lowest)) ++lowest;
       ASSERT_EQ(*number, lowest);
-      ASSERT_EQ(slab[*number].size(), 3U);
+      ASSERT_EQ(slab[*number].words.size(), 3U);
       known[*number] = &slab[*number];
     } else if (!known.empty()) {
       auto victim = known.lower_bound(random() % 500);

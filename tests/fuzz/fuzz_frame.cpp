@@ -34,6 +34,7 @@ void check(Frame frame, PacketRecord& used) {
   FlowKey key;
   if (parse_usual(frame, at_a_look, key)) {
     complete_usual(key, at_a_look);
+    at_a_look.time = frame.time;
     require(parse_frame(frame, by_parts) == ParseOutcome::tcp);
     require(at_a_look == by_parts);
     require(key.same_connection(key_of(by_parts, 0)) && key.sender == key_of(by_parts, 0).sender);

@@ -135,6 +135,37 @@ TEST_F(SiteLoopTest, OutageIsToldWhenItBeginsAndWhenItIsOver) {
   EXPECT_TRUE(loop.site_status(at(0.3).steady)[1].degraded.empty());
 }
 
+TEST_F(SiteLoopTest, SitesThatShareABottleneckAreToldTheirPartsAndSaySo) {
+  for (int i = 1; i <= 200; ++i) {
+    const Instant now = at(0.1 * i);
+    TickResult measured = quiet_tick(2, now, Bytes(100'000));
+    for (SiteMeasurement& m : measured.outbound) {
+      m.queue = QueueDelay{.q = std::chrono::milliseconds(i % 20 < 8 ? 9 : 0),
+                           .samples = 50,
+                           .sent_from = now.steady - 2 * kCohortLength,
+                           .sent_to = now.steady - kCohortLength};
+    }
+    loop.tick(measured, port, now);
+  }
+  ASSERT_TRUE(laws[0].inputs.back().share);
+  ASSERT_TRUE(laws[1].inputs.back().share);
+  EXPECT_EQ(laws[0].inputs.back().share->sites, 2U);
+  const auto status = loop.site_status(at(20).steady);
+  ASSERT_TRUE(status[0].sharing);
+  EXPECT_NE(status[0].sharing->find("hills: 2 of 2 sites"), std::string::npos) << *status[0].sharing;
+  EXPECT_EQ(std::ranges::count(kinds(), EventKind::sharing_changed), 2);
+  const auto parts = loop.recorder().recording({});
+  std::string recording;
+  for (const auto& part : parts) recording += *part;
+  EXPECT_NE(recording.find("\"site\":\"shared bottleneck\",\"start\""), std::string::npos);
+  EXPECT_NE(recording.find("\"share\":["), std::string::npos);
+
+  // Other sites: what was found says nothing of them.
+  const Policy next = policy_of({site("plain", 5, 6, 7, "10.40.0.0/16"), site("coast", 45, 100, 200)});
+  loop.take_over(next, loop.starts_for(next), at(21));
+  EXPECT_FALSE(loop.site_status(at(21).steady)[1].sharing);
+}
+
 TEST_F(SiteLoopTest, ANewPolicyKeepsWhatKnownSitesLearnt) {
   laws[0].decision.rate = Rate::mbps(300);
   tick(0.1);

@@ -77,7 +77,7 @@ class Run:
         proving = SOURCE / "tests/proving"
         if self.real:
             program = digest(weir_binary(), lab_tool("lab_path"))
-        elif self.law == "weir":
+        elif self.law in ("weir", "weir-apart"):
             program = digest(built("proving/sim/weir_sim"))
         else:  # what tunes Weir's controller leaves the others' runs as they are
             program = digest(proving / "laws", proving / "path", proving / "sim")
@@ -138,6 +138,11 @@ class Result:
     @property
     def scored_hours(self) -> float:
         return (self._told["length_s"] - self._told["warm_up_s"]) / 3600
+
+    def jain(self) -> float:
+        """Of what came out at the far end: 1 when all sites have the same (Jain, Chiu and Hawe, DEC-TR-301, 1984)."""
+        got = [site["received_bps"] for site in self.score["sites"]]
+        return sum(got) ** 2 / (len(got) * sum(g * g for g in got)) if any(got) else 1.0
 
     def back_offs_in(self, start: float = 0, until: float = 1e9) -> float:
         return sum(start <= at < until for site in self.score["sites"] for at in site["back_offs_at_s"])

@@ -28,6 +28,8 @@ struct Entry {
 constexpr std::array kLaws{
     Entry{"weir",
           [](const LawSettings& s, TimePoint now) -> Made { return std::make_unique<WeirLaw>(s, now); }},
+    Entry{"weir-apart",
+          [](const LawSettings& s, TimePoint now) -> Made { return std::make_unique<WeirLaw>(s, now); }},
     Entry{"none", [](const LawSettings&, TimePoint) -> Made { return std::make_unique<NoShaper>(); }},
     Entry{"static", [](const LawSettings& s, TimePoint) -> Made { return std::make_unique<StaticRate>(s); }},
     Entry{"oracle", [](const LawSettings&, TimePoint) -> Made { return std::make_unique<Oracle>(); }},

@@ -119,6 +119,7 @@ void World::build_sites() {
 void World::new_laws() {
   estimator_ = std::make_unique<Estimator>(estimator_settings());
   static_cast<void>(estimator_->tick(sim_now(), false));
+  if (law_name_ == "weir") coordinator_.emplace(sites_.size());
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     const SiteSetup& setup = scenario_.sites[i];
     sites_[i]->law = make_law(law_name_,
@@ -384,13 +385,20 @@ void World::tick() {
   after(kTick, [this] { tick(); });
   const TimePoint now = sim_now();
   const TickResult result = estimator_->tick(now, false);
+  std::vector<ControlInput> inputs(sites_.size());
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     Site& site = *sites_[i];
     const std::uint64_t sent = site.box->sent_bytes();
-    site.control = ControlInput{.measured = result.outbound[i],
-                                .sent = Rate::of(Bytes(sent - site.sent_at_tick), kTick),
-                                .backlogged = site.box->backlogged()};
+    inputs[i] = {.measured = result.outbound[i],
+                 .sent = Rate::of(Bytes(sent - site.sent_at_tick), kTick),
+                 .backlogged = site.box->backlogged(),
+                 .share = std::nullopt};
     site.sent_at_tick = sent;
+  }
+  if (coordinator_) coordinate(inputs);
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    Site& site = *sites_[i];
+    site.control = std::move(inputs[i]);
     if (const auto& rtt = result.outbound[i].rtt) {
       const auto& queue = result.outbound[i].queue;
       site.rtt = queue ? rtt->base + queue->q : rtt->p50;
@@ -399,6 +407,16 @@ void World::tick() {
     site.next_ask.Cancel();
     ask(i);
   }
+}
+
+void World::coordinate(std::vector<ControlInput>& inputs) {
+  std::vector<PortCoordinator::SiteOnPort> sites;
+  for (std::size_t i = 0; i < sites_.size(); ++i) {
+    sites.push_back({.limits = {.floor = scenario_.sites[i].floor, .ceiling = scenario_.sites[i].ceiling},
+                     .rate = sites_[i]->box->rate()});
+  }
+  coordinator_->look(inputs, sites, sim_now());
+  coordinator_->decide(inputs, sites, sim_now());
 }
 
 Rate World::unshaped(std::size_t i) const {

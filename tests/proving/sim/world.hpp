@@ -20,6 +20,7 @@
 #include <ns3/event-id.h>
 
 #include "estimator/estimator.hpp"
+#include "estimator/port_coordinator.hpp"
 
 #include "proving/laws/law.hpp"
 #include "proving/path/scenario.hpp"
@@ -81,6 +82,8 @@ class World {
 
   // -- clocks --
   void tick();
+  /// Weir's laws are those of one box: what several sites have in common is told to each.
+  void coordinate(std::vector<ControlInput>& inputs);
   void ask(std::size_t site);
   void close_bin();
   void write_tick(std::size_t site, const ControlInput& input);
@@ -99,6 +102,7 @@ class World {
   std::vector<std::unique_ptr<Site>> sites_;
   std::vector<std::unique_ptr<Wire>> wires_;
   std::unique_ptr<Estimator> estimator_;
+  std::optional<PortCoordinator> coordinator_;  ///< of Weir's law
   std::ofstream capture_;
   std::ofstream ticks_;
   TimePoint last_arrival_;  ///< behind the extra delay: order is kept
