@@ -81,9 +81,11 @@ struct Hand {
     return controller.step(input, m.at);
   }
   /// Until a probe begins; false: none within `seconds`.
+  /// `q` comes and goes by a millisecond.
   bool probes_within(double seconds, Duration q, std::optional<Duration> room) {
-    for (const double end = now + seconds; now < end;) {
-      if (tick(q, room).state == ControlState::probe) return true;
+    bool more = false;
+    for (const double end = now + seconds; now < end; more = !more) {
+      if (tick(q + (more ? 1ms : 0ms), room).state == ControlState::probe) return true;
     }
     return false;
   }

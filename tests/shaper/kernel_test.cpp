@@ -1,6 +1,7 @@
 /// PortShaper against the kernel that runs, judged by tc and by a monitor socket, not by our own decoder.
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -365,6 +366,42 @@ TEST_F(ShaperKernel, CountsWhatTcCounts) {
                         " bytes " + std::to_string(elsewhere->packets) + " pkt";
   EXPECT_NE(by_tc.find(expected), std::string::npos) << by_tc << expected;
   EXPECT_EQ(shaper.site_counters().size(), 2U);
+}
+
+// What waits in a class with a latency goal is what tc says of it.
+TEST_F(ShaperKernel, CountsWhatWaitsInAClassWithALatencyGoal) {
+  output_of(
+      "ip address add 192.0.2.1/24 dev wan0 && ip neighbour add 192.0.2.2 lladdr 02:00:00:00:00:02 dev wan0 "
+      "&& "
+      "ip route add 10.20.0.0/16 via 192.0.2.2");
+  Policy policy = two_sites();
+  ClassPolicy& voice = policy.class_sets[0].classes[0];
+  voice.latency = std::chrono::milliseconds(20);
+  voice.guarantee = voice.ceiling = Rate::kbps(8);  // a packet a second
+  auto shaper = open();
+  ASSERT_TRUE(shaper.apply(policy, kRates).ok());
+  output_of(
+      "python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+      "s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 46 << 2)\n"
+      "for _ in range(20): s.sendto(bytes(958), ('10.20.0.9', 9))\"");
+  // Its sizes are rounded to kilobytes now and then, its packets are not: a thousand bytes each.
+  const auto by_tc = [] {
+    const std::string shown = output_of("tc -s class show dev wan0 classid 7e17:11");
+    unsigned packets = 0;
+    const std::size_t at = shown.find("backlog ");
+    EXPECT_TRUE(at != std::string::npos && std::sscanf(&shown[at], "backlog %*s %up", &packets) == 1)
+        << shown;
+    return packets * 1000U;
+  };
+  const auto before = by_tc();
+  const auto sites = shaper.site_counters();
+  const auto after = by_tc();
+  ASSERT_EQ(sites.at(0).goals.size(), 1U);
+  EXPECT_LE(sites[0].goals[0].backlog.count(), before);
+  EXPECT_GE(sites[0].goals[0].backlog.count(), after);
+  EXPECT_GE(after, 5U * 1000) << "nothing waited: this proves nothing";
+  EXPECT_EQ(sites[0].goals[0].sent.count() % (1000 + 24), 0U) << "as HTB charges: Ethernet and the overhead";
+  EXPECT_EQ(sites.at(1).goals.at(0).backlog, Bytes(0));
 }
 
 // One class asked for by itself gives what the dump gives.
