@@ -78,10 +78,13 @@ TEST(LossTest, LearnsThatLossesComeInBursts) {
   EXPECT_NEAR(test.dispersion(), 9.7, 0.5);
 }
 
-TEST(Statistics, WilsonUpperBoundMatchesTheTextbook) {
+TEST(Statistics, WilsonsBoundsMatchTheTextbook) {
   EXPECT_NEAR(wilson_upper(10, 100, 1.96), 0.1744,
               0.0005);  // Agresti & Coull 1998: 10 of 100 -> [0.055, 0.174]
   EXPECT_EQ(wilson_upper(0, 0, 1.96), 1.0);
+  EXPECT_NEAR(wilson_lower(10, 100, 1.96), 0.0552, 0.0001);
+  EXPECT_EQ(wilson_lower(0, 0, 1.96), 0.0);
+  EXPECT_NEAR(wilson_lower(0, 50, 1.96), 0.0, 1e-12);
 }
 
 TEST(Statistics, PoissonTailMatchesTheTextbook) {

@@ -40,6 +40,9 @@ class FluidPort {
   }
   [[nodiscard]] double mbps(std::size_t site) const { return controllers_[site].decision().rate.mbps(); }
   [[nodiscard]] const PortCoordinator& coordinator() const { return coordinator_; }
+  [[nodiscard]] std::optional<RememberedCapacity> part_of_capacity(std::size_t site) const {
+    return coordinator_.part_of_capacity(site, time(now));
+  }
 
   std::vector<Buffer> buffers;
   std::vector<std::function<double(double)>> demand;  ///< Mbit/s, of time
@@ -135,6 +138,10 @@ TEST(PortCoordinator, SitesThatShareABufferComeToEqualParts) {
   port.run_until(60);
   EXPECT_EQ(port.coordinator().members().size(), 3U);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(port.mbps(i), 19.6, 1.0) << i;
+  const auto part = port.part_of_capacity(0);
+  ASSERT_TRUE(part);
+  EXPECT_NEAR(part->rate.mbps(), 20, 1.0);
+  EXPECT_FALSE(port.part_of_capacity(3)) << "no member";
 }
 
 TEST(PortCoordinator, SitesWithBuffersOfTheirOwnDecideAsWithoutIt) {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <ns3/packet.h>
 #include <ns3/simulator.h>
 
 #include "config/units.hpp"
+#include "estimator/sequence.hpp"
 
 namespace weir::proving {
 
@@ -19,8 +21,9 @@ struct Unit {
   std::size_t load = 0;  ///< of the scenario; of a ping: the site
   bool back = false;     ///< from the far side to ours
   TimePoint born;
-  std::size_t number = 0;  ///< of a priority packet
-  std::size_t link = 0;    ///< the next one to cross
+  std::size_t number = 0;                ///< of a priority packet
+  std::size_t link = 0;                  ///< the next one to cross
+  std::optional<SequenceRange> twice{};  ///< of a host's: what its D-SACK would tell
 
   [[nodiscard]] std::uint32_t bytes() const { return packet->GetSize() + kEthernetHeader; }
 };

@@ -21,6 +21,18 @@ constexpr Duration kPingEvery = std::chrono::milliseconds(50);
 constexpr std::uint8_t kEf = 46;
 constexpr std::size_t kSeen = 96;  ///< bytes of an IP packet that the tap copies
 
+/// The first bytes of a packet.
+class Headers {
+ public:
+  explicit Headers(const ns3::Packet& packet) : size_(packet.CopyData(bytes_.data(), kBytes)) {}
+  [[nodiscard]] std::span<const std::uint8_t> bytes() const { return std::span(bytes_).first(size_); }
+
+ private:
+  static constexpr std::uint32_t kBytes = 40;
+  std::array<std::uint8_t, kBytes> bytes_{};
+  std::size_t size_;
+};
+
 template <class F>
 void after(Duration d, F&& f) {
   ns3::Simulator::Schedule(to_ns3(d), ns3::MakeEvent(std::forward<F>(f)));
@@ -170,15 +182,28 @@ std::size_t World::site_of(const Unit& unit) const {
   return unit.kind == Unit::Kind::ping ? unit.load : scenario_.loads[unit.load].site;
 }
 
+Unit World::from_host(std::size_t load, ns3::Ptr<ns3::Packet> packet, bool back) {
+  Unit unit{
+      .packet = std::move(packet), .kind = Unit::Kind::tcp, .load = load, .back = back, .born = sim_now()};
+  const Headers headers(*unit.packet);
+  unit.twice = receivers_.tells(headers.bytes());
+  return unit;
+}
+
+void World::at_host(const Unit& unit, Host& host) {
+  const Headers headers(*unit.packet);
+  receivers_.arrives(headers.bytes());
+  host.receive(unit.packet);
+}
+
 void World::from_our_host(std::size_t load, ns3::Ptr<ns3::Packet> packet) {
-  Unit unit{.packet = std::move(packet), .kind = Unit::Kind::tcp, .load = load, .born = sim_now()};
+  Unit unit = from_host(load, std::move(packet), false);
   if (scenario_.loads[load].foreign) return cross_links(std::move(unit));
   sites_[scenario_.loads[load].site]->box->take(std::move(unit));
 }
 
 void World::from_far_host(std::size_t load, ns3::Ptr<ns3::Packet> packet) {
-  cross_links(
-      {.packet = std::move(packet), .kind = Unit::Kind::tcp, .load = load, .back = true, .born = sim_now()});
+  cross_links(from_host(load, std::move(packet), true));
 }
 
 void World::send_udp(std::size_t load) {
@@ -271,17 +296,24 @@ void World::write_tick(std::size_t i, const ControlInput& input) {
 void World::see(const Unit& unit) {
   std::array<std::uint8_t, kEthernetHeader + kSeen> bytes{};
   bytes[12] = 0x08;
-  const std::uint32_t copied = unit.packet->CopyData(&bytes[kEthernetHeader], kSeen);
+  std::size_t copied = unit.packet->CopyData(&bytes[kEthernetHeader], kSeen);
+  std::uint32_t wire = unit.bytes();
+  if (unit.twice) {
+    const std::size_t before = copied;
+    copied = write_dsack(std::span(bytes).subspan(kEthernetHeader), copied, *unit.twice);
+    wire += static_cast<std::uint32_t>(copied - before);
+  }
   estimator_->on_frame({.time = sim_now(),
-                        .wire_length = unit.bytes(),
+                        .wire_length = wire,
                         .bytes = std::as_bytes(std::span(bytes).first(kEthernetHeader + copied))});
   if (!capture_.is_open()) return;
   const auto ns = static_cast<std::uint64_t>(sim_now().time_since_epoch().count());
   const std::array<std::uint32_t, 4> record{static_cast<std::uint32_t>(ns / 1'000'000'000U),
                                             static_cast<std::uint32_t>(ns % 1'000'000'000U),
-                                            kEthernetHeader + copied, unit.bytes()};
+                                            static_cast<std::uint32_t>(kEthernetHeader + copied), wire};
   capture_.write(reinterpret_cast<const char*>(record.data()), sizeof record);
-  capture_.write(reinterpret_cast<const char*>(bytes.data()), kEthernetHeader + copied);
+  capture_.write(reinterpret_cast<const char*>(bytes.data()),
+                 static_cast<std::streamsize>(kEthernetHeader + copied));
 }
 
 void World::cross_links(Unit unit) {
@@ -367,7 +399,7 @@ void World::arrives_far(Unit unit) {
 void World::delivered(Unit unit) {
   const TimePoint now = sim_now();
   if (unit.kind == Unit::Kind::priority) truth_.priority[unit.number].delay = now - unit.born;
-  if (unit.kind == Unit::Kind::tcp) far_[unit.load]->receive(unit.packet);
+  if (unit.kind == Unit::Kind::tcp) at_host(unit, *far_[unit.load]);
 }
 
 void World::arrives_ours(const Unit& unit) {
@@ -376,7 +408,7 @@ void World::arrives_ours(const Unit& unit) {
     return;
   }
   if (!scenario_.loads[unit.load].foreign) see(unit);
-  ours_[unit.load]->receive(unit.packet);
+  at_host(unit, *ours_[unit.load]);
 }
 
 // ---- clocks ----

@@ -26,6 +26,7 @@
 #include "proving/path/scenario.hpp"
 #include "proving/path/truth.hpp"
 #include "proving/sim/box.hpp"
+#include "proving/sim/dsack.hpp"
 #include "proving/sim/endpoints.hpp"
 
 namespace weir::proving {
@@ -66,6 +67,9 @@ class World {
   void new_laws();
 
   // -- the way of a packet --
+  /// A host sends: with what it tells as received twice.
+  [[nodiscard]] Unit from_host(std::size_t load, ns3::Ptr<ns3::Packet> packet, bool back);
+  void at_host(const Unit& unit, Host& host);
   void from_our_host(std::size_t load, ns3::Ptr<ns3::Packet> packet);
   void from_far_host(std::size_t load, ns3::Ptr<ns3::Packet> packet);
   void leaves_box(Unit unit);
@@ -101,6 +105,7 @@ class World {
   std::vector<std::unique_ptr<Host>> far_;
   std::vector<std::unique_ptr<Site>> sites_;
   std::vector<std::unique_ptr<Wire>> wires_;
+  DsackReceivers receivers_;
   std::unique_ptr<Estimator> estimator_;
   std::optional<PortCoordinator> coordinator_;  ///< of Weir's law
   std::ofstream capture_;
