@@ -4,15 +4,13 @@
 #include <fmt/format.h>
 
 #include "estimator/controller_impl.hpp"
+#include "estimator/way_out.hpp"
 
 namespace weir::control {
 
 void Controller::take_queue(const SiteMeasurement& m) {
-  queue = m.queue;
+  queue = queue_on_the_way_out(m);
   if (!queue) return;
-  // No more than that waits on the way out, however well the two are told apart.
-  if (m.queue_by_way && m.queue_by_way->samples >= kSplitSamples)
-    queue->q = std::min(queue->q, m.queue_by_way->forward);
   short_ticks = queue->q < route ? short_ticks + 1 : 0;
   if (short_ticks >= kQueueTicks) route = queue->q < kQueueTarget ? Duration::zero() : queue->q;
   queue->q = std::max(queue->q - route, Duration::zero());

@@ -6,7 +6,8 @@
 #include <limits>
 #include <utility>
 
-#include "estimator/shared_bottleneck.hpp"
+#include "estimator/cohort_sum.hpp"
+#include "estimator/way_out.hpp"
 
 namespace weir {
 namespace {
@@ -16,35 +17,6 @@ using namespace std::chrono_literals;
 constexpr Duration kLongestWait = 4s;
 /// What an estimator may take beyond two RTT to call a cohort mature, and a tick.
 constexpr Duration kMargin = 300ms;
-
-template <class Counter>
-Counter saturated(std::uint64_t sum) {
-  return static_cast<Counter>(std::min<std::uint64_t>(sum, std::numeric_limits<Counter>::max()));
-}
-
-void add_slots(const Cohort& part, Cohort& into) {
-  for (std::size_t i = 0; i < into.slots.size(); ++i) {
-    Slot& slot = into.slots[i];
-    const Slot& more = part.slots[i];
-    slot.bytes = saturated<std::uint32_t>(std::uint64_t{slot.bytes} + more.bytes);
-    slot.sent = saturated<std::uint16_t>(std::uint64_t{slot.sent} + more.sent);
-    slot.delivered = saturated<std::uint16_t>(std::uint64_t{slot.delivered} + more.delivered);
-    slot.lost = saturated<std::uint16_t>(std::uint64_t{slot.lost} + more.lost);
-  }
-}
-
-void add_cohort(const Cohort& part, Cohort& into) {
-  into.segments += part.segments;
-  into.lost_beyond += part.lost_beyond;
-  into.lost_before += part.lost_before;
-  into.sent += part.sent;
-  into.one_in = std::max(into.one_in, part.one_in);
-  if (part.slots.size() == into.slots.size()) {
-    add_slots(part, into);
-  } else {
-    into.slots.clear();
-  }
-}
 
 /// Oldest of the first, newest of the second: a path is silent when all its members are.
 template <class T, class Less>
@@ -95,10 +67,7 @@ ControlInput GroupMeasurement::add(std::span<const ControlInput* const> members,
     delivered_bytes += one.delivered_bytes.value_or(one.sent);
     delivered = delivered + (one.delivered ? one.delivered->rate : in.sent);
     if (one.delivered) delivered_over = std::max(delivered_over, one.delivered->over);
-    if (const auto q = queue_on_the_way_out(one)) {
-      queues.push_back(*one.queue);
-      queues.back().q = *q;
-    }
+    if (const auto queue = queue_on_the_way_out(one)) queues.push_back(*queue);
     if (one.rtt && (!m.rtt || one.rtt->base > m.rtt->base)) m.rtt = one.rtt;
     m.ece_echoes += one.ece_echoes;
     m.flows += one.flows;
@@ -124,7 +93,10 @@ void GroupMeasurement::collect(std::span<const ControlInput* const> members, Tim
       members_[i].told_until = c.begin;
       if (handed_on_ && c.begin <= *handed_on_) continue;
       const auto [found, is_new] = waiting_.try_emplace(c.begin, c);
-      if (!is_new) add_cohort(c, found->second);
+      if (is_new) continue;
+      const bool alike = c.slots.size() == found->second.slots.size();
+      add_cohort(c, found->second);
+      if (!alike) found->second.slots.clear();
     }
   }
   const Duration wait = std::min<Duration>(2 * rtt + kMargin, kLongestWait);

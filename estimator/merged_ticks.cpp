@@ -2,33 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <utility>
 
+#include "estimator/cohort_sum.hpp"
+
 namespace weir {
-namespace {
-
-template <class Counter>
-void add_up_to_its_end(Counter& to, Counter more) {
-  to = static_cast<Counter>(to + std::min<Counter>(more, std::numeric_limits<Counter>::max() - to));
-}
-
-void add(const Cohort& part, Cohort& into) {
-  into.segments += part.segments;
-  into.lost_beyond += part.lost_beyond;
-  into.lost_before += part.lost_before;
-  into.sent += part.sent;
-  into.one_in = std::max(into.one_in, part.one_in);
-  for (std::size_t i = 0; i < std::min(part.slots.size(), into.slots.size()); ++i) {
-    add_up_to_its_end(into.slots[i].bytes, part.slots[i].bytes);
-    add_up_to_its_end(into.slots[i].sent, part.slots[i].sent);
-    add_up_to_its_end(into.slots[i].delivered, part.slots[i].delivered);
-    add_up_to_its_end(into.slots[i].lost, part.slots[i].lost);
-  }
-}
-
-}  // namespace
 
 MergedTicks::MergedTicks(std::size_t sites) {
   for (auto& of_direction : paths_) of_direction.resize(sites);
@@ -106,7 +85,7 @@ void MergedTicks::merge_cohorts(Path& path, std::span<const Share> shares, SiteM
     for (const Cohort& cohort : share.measured.mature) {
       if (cohort.begin <= void_until_) continue;
       const auto [at, is_first] = path.waiting.try_emplace(cohort.begin, cohort);
-      if (!is_first) weir::add(cohort, at->second);
+      if (!is_first) add_cohort(cohort, at->second);
     }
   }
   while (!path.waiting.empty() && path.waiting.begin()->first < open_since) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "estimator/way_out.hpp"
+
 namespace weir {
 namespace {
 
@@ -123,7 +125,8 @@ void PortCoordinator::watch(std::span<const ControlInput> inputs, std::span<cons
     site.sent.resize(kSentTicks);
     site.sent[site.next] = in.sent;
     site.next = (site.next + 1) % kSentTicks;
-    site.queue = queue_on_the_way_out(in.measured);
+    const auto queue = queue_on_the_way_out(in.measured);
+    site.queue = queue ? std::optional(queue->q) : std::nullopt;
     if (site.queue) site.queue_at = now;
   }
   shared_.judge(now);

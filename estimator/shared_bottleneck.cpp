@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "estimator/control_constants.hpp"
+#include "estimator/way_out.hpp"
 
 namespace weir {
 namespace {
@@ -38,14 +39,6 @@ constexpr double kForgetStray = 0.7;  ///< a second in which its group lost anyt
 
 }  // namespace
 
-std::optional<Duration> queue_on_the_way_out(const SiteMeasurement& m) {
-  if (!m.queue) return std::nullopt;
-  const auto& split = m.queue_by_way;
-  if (split && split->samples >= control::kSplitSamples)
-    return std::min(m.queue->q, split->forward);
-  return m.queue->q;
-}
-
 SharedBottleneck::SharedBottleneck(std::size_t sites)
     : sites_(sites), pairs_(sites * (sites - std::min<std::size_t>(sites, 1)) / 2) {}
 
@@ -58,11 +51,11 @@ SharedBottleneck::Tenth& SharedBottleneck::tenth(std::size_t site, TimePoint sen
 
 void SharedBottleneck::add(std::size_t site, const SiteMeasurement& m) {
   if (!m.valid) return;
-  if (const auto q = queue_on_the_way_out(m)) {
-    Tenth& t = tenth(site, m.queue->sent_to);
-    const std::int64_t us = std::chrono::duration_cast<std::chrono::microseconds>(*q).count();
+  if (const auto queue = queue_on_the_way_out(m)) {
+    Tenth& t = tenth(site, queue->sent_to);
+    const std::int64_t us = std::chrono::duration_cast<std::chrono::microseconds>(queue->q).count();
     t.queue_us = std::max({t.queue_us, us, std::int64_t{0}});
-    t.samples += m.queue->samples;
+    t.samples += queue->samples;
   }
   for (const Cohort& c : m.mature) {
     Tenth& t = tenth(site, c.begin);

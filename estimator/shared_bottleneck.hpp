@@ -27,9 +27,6 @@
 
 namespace weir {
 
-/// The queue of a tick as far as it is on the way out; nullopt: none was seen.
-[[nodiscard]] std::optional<Duration> queue_on_the_way_out(const SiteMeasurement& m);
-
 class SharedBottleneck {
  public:
   explicit SharedBottleneck(std::size_t sites);
