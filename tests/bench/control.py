@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Weir's control law beside its peers' on every scenario of the proving ground (docs/PROVING.md).
 
-In the simulator, each scenario at the scale that its file says; with --real on real kernels, one run at a time. What ran
-once is kept under what determines it (scenario, law, seed, scale, program): a run that was interrupted goes on, and
-after a change of Weir only Weir runs again.
+In the simulator, each scenario at the scale that its file says; with --real on this machine's kernel, one run at a time;
+with --vm on Debian's kernel, in a virtual machine's own time and at the simulator's scale: the leaves are fq_codel there,
+and the real cake-autorate runs beside when CAKE_AUTORATE names its folder. What ran once is kept under what determines it
+(scenario, law, seed, scale, program): a run that was interrupted goes on, and after a change of Weir only Weir runs again.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
 
-from netlab.laws import LAWS as REAL_LAWS  # noqa: E402
+from netlab.laws import LAWS as KERNEL_LAWS  # noqa: E402
 from netlab.namespace import LabError, need_root  # noqa: E402
 from netlab.report import Checks, table, write_csv  # noqa: E402
 from proving.goals import GOALS  # noqa: E402
 from proving.judge import AHEAD, BEHIND, LEVEL_WITH, check_goals, judge  # noqa: E402
 from proving.pictures import draw  # noqa: E402
-from proving.runs import SKIPPED, Result, Run, Runner, Scenario, law_names, scenarios  # noqa: E402
+from proving.runs import PEER, REAL, SIM, SKIPPED, VM, Result, Run, Runner, Scenario, law_names, scenarios  # noqa: E402
 
 QUICK_S = 240  # the longest scenario of --quick
-SEEDS, SEEDS_OF_OTHERS = 10, 3
-REAL_SEEDS, REAL_SEEDS_OF_OTHERS = 3, 1
+SEEDS = {SIM: (10, 3), REAL: (3, 1), VM: (1, 1)}  # of Weir, and of each of the others
 
 
 def wanted(arguments: argparse.Namespace, found: list[Scenario], laws: list[str]) -> list[Run]:
@@ -41,10 +41,17 @@ def wanted(arguments: argparse.Namespace, found: list[Scenario], laws: list[str]
                 continue  # the same as weir
             if arguments.quick and law != "weir" and law not in needed:
                 continue
+            if law.startswith("cake-autorate") and arguments.where == VM and len(scenario.description["sites"]) > 1:
+                continue  # it has one rate for the port
             seeds = arguments.seeds if law == "weir" else arguments.seeds_of_others
-            scale = arguments.scale or (1.0 if arguments.real else scenario.description["simulate_scale"])
-            runs += [Run(scenario, law, seed, arguments.real, scale) for seed in range(1, seeds + 1)]
+            scale = arguments.scale or (1.0 if arguments.where == REAL else scenario.description["simulate_scale"])
+            runs += [Run(scenario, law, seed, arguments.where, scale) for seed in range(1, seeds + 1)]
     return sorted(runs, key=lambda r: -r.scenario.length_s)  # the long ones first: none runs alone at the end
+
+
+def kernel_laws(where: str) -> list[str]:
+    with_peer = where == VM and PEER in os.environ  # this machine's kernel may have no cake
+    return [law for law in KERNEL_LAWS if with_peer or not law.startswith("cake-autorate")]
 
 
 def tell(arguments: argparse.Namespace, found: list[Scenario], laws: list[str], results: list[Result]) -> int:
@@ -90,23 +97,31 @@ def tell_standings(standings: list[tuple[str, dict[str, str]]]) -> None:
     print(table(["law", AHEAD, LEVEL_WITH, BEHIND, "behind where"], rows))
 
 
+def told_seeds(whose: int) -> str:
+    return ", ".join(f"{where}: {seeds[whose]}" for where, seeds in SEEDS.items())
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="scenarios whose file's name contains this")
     parser.add_argument("--laws", type=lambda text: text.split(","), help="of these only, comma between")
-    parser.add_argument("--seeds", type=int, help=f"of Weir: 1 to this ({SEEDS}; real: {REAL_SEEDS})")
-    parser.add_argument("--seeds-of-others", type=int, help=f"({SEEDS_OF_OTHERS}; real: {REAL_SEEDS_OF_OTHERS})")
+    parser.add_argument("--seeds", type=int, help=f"of Weir: 1 to this ({told_seeds(0)})")
+    parser.add_argument("--seeds-of-others", type=int, help=f"({told_seeds(1)})")
     parser.add_argument("--scale", type=float, help="all rates times this, instead of what the scenario says")
     parser.add_argument("--quick", action="store_true",
                         help=f"scenarios of at most {QUICK_S} s, one seed of Weir and of what its goals refer to; fails "
                         "only for goals that are not known to be missed")
-    parser.add_argument("--real", action="store_true", help="on real kernels (as root; a scenario takes its length)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--real", dest="where", action="store_const", const=REAL, default=SIM,
+                       help="on real kernels (as root; a scenario takes its length)")
+    where.add_argument("--vm", dest="where", action="store_const", const=VM,
+                       help="on Debian's kernel (as root; a scenario takes two to five times its length)")
     parser.add_argument("--kept", action="store_true", help="tell what was run before, run nothing")
     parser.add_argument("--fresh", action="store_true", help="run what is kept as well")
     parser.add_argument("--parallel", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="for CSV and pictures (default, but for --quick: under the temporary folder)")
     arguments = parser.parse_args()
-    own, others = (REAL_SEEDS, REAL_SEEDS_OF_OTHERS) if arguments.real else (SEEDS, SEEDS_OF_OTHERS)
+    own, others = SEEDS[arguments.where]
     arguments.seeds = arguments.seeds or (1 if arguments.quick else own)
     arguments.seeds_of_others = arguments.seeds_of_others or (1 if arguments.quick else others)
     if arguments.out is None and not arguments.quick:
@@ -119,10 +134,10 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     arguments = parsed()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what runs is ended then as well
-    if arguments.real:
+    if arguments.where != SIM:
         need_root()
     try:
-        names = list(REAL_LAWS) if arguments.real else law_names()
+        names = law_names() if arguments.where == SIM else kernel_laws(arguments.where)
         found = scenarios(arguments.only)
     except LabError as error:
         print(f"skipped: {error} (the simulator needs ns-3: libns3-dev)")
@@ -136,7 +151,7 @@ def main() -> int:
         results = Runner.kept(runs)
         print(f"{len(results)} of {len(runs)} runs are kept")
         return tell(arguments, found, laws, results)
-    results = Runner(1 if arguments.real else arguments.parallel).results(runs, arguments.fresh)
+    results = Runner(1 if arguments.where == REAL else arguments.parallel).results(runs, arguments.fresh)
     code = tell(arguments, found, laws, results)
     if len(results) < len(runs):
         print(f"{len(runs) - len(results)} runs failed")

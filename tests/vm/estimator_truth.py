@@ -118,11 +118,11 @@ def run_case(name, case, binary, checks):
     s, rtt = outbound["segments"], outbound["rtt_ms"]
     kernel = sender["TcpRetransSegs"]
     estimated = sum_of_classes(s)
-    # What is dropped in front of the tap and was sent again already, nobody saw: of the retransmissions as many as of all.
-    came = kernel * (1 - case.before)
+    # What was sent again and dropped in front of the tap, nobody saw: the sender knows of it, all else arrived.
+    came = kernel - (sender["TcpExtTCPLostRetransmit"] if case.before else 0)
     # One segment is the least that any count can be off.
     checks.check(f"{name}: the sum is the kernel's within 1 %", abs(estimated - came) <= max(SUM_TOLERANCE * kernel, 1),
-                 f"{estimated} against {kernel}" + (f", of which {came:.1f} came to the tap" if case.before else ""))
+                 f"{estimated} against {kernel}" + (f", of which {came} came to the tap" if case.before else ""))
     checks.check(f"{name}: the capture lost nothing", page["capture"]["kernel_drops"] == 0)
     if not case.overtakes and not case.acks_lost_percent:
         found = s["hole_fill"] if before else s["retransmitted"]

@@ -1,4 +1,5 @@
-"""Runs of scenarios: in the simulator or on real kernels, in parallel, each kept in a cache under what determines it."""
+"""Runs of scenarios: in the simulator, on this machine's kernel or on Debian's in the virtual machine; in parallel, each kept
+in a cache under what determines it."""
 
 from __future__ import annotations
 
@@ -24,7 +25,10 @@ SCENARIOS = SOURCE / "tests/proving/scenarios"
 KEPT = SOURCE / ".cache/bench/control"
 SKIPPED = 77
 BINS_A_SECOND = 100
-LONGEST_S = 1800  # of one run, on a machine that does other things
+SIM, REAL, VM = "sim", "real", "vm"  # where a scenario runs
+LONGEST_S = {SIM: 1800, REAL: 1800, VM: 10_800}  # one run, on a machine that does other things
+SERIES = "series.csv"
+PEER = "CAKE_AUTORATE"  # the folder of cake-autorate, in the environment; never a part of this tree
 
 
 @cache
@@ -70,30 +74,42 @@ class Run:
     scenario: Scenario
     law: str
     seed: int
-    real: bool
+    where: str
     scale: float
 
     def key(self) -> str:
         proving = SOURCE / "tests/proving"
-        if self.real:
+        if self.law.startswith("cake-autorate") and self.where != SIM:
+            program = digest(lab_tool("lab_path"), Path(os.environ.get(PEER, "")) / "cake-autorate.sh")
+        elif self.where != SIM:
             program = digest(weir_binary(), lab_tool("lab_path"))
         elif self.law in ("weir", "weir-apart"):
             program = digest(built("proving/sim/weir_sim"))
         else:  # what tunes Weir's controller leaves the others' runs as they are
             program = digest(proving / "laws", proving / "path", proving / "sim")
-        parts = [digest(self.scenario.path), self.law, str(self.seed), repr(self.scale), str(self.real), program]
+        parts = [digest(self.scenario.path), self.law, str(self.seed), repr(self.scale), self.where, program]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
     def kept_at(self) -> Path:
-        where = "real" if self.real else "sim"
-        return KEPT / f"{self.scenario.path.stem}-{self.law}-{self.seed}-{where}-{self.key()}.json"
+        return KEPT / f"{self.scenario.path.stem}-{self.law}-{self.seed}-{self.where}-{self.key()}.json"
 
-    def command(self, series: Path) -> list[str]:
-        options = [str(self.scenario.path), "--law", self.law, "--seed", str(self.seed), "--scale", repr(self.scale),
-                   "--series", str(series)]
-        if self.real:
-            return [sys.executable, str(SOURCE / "tests/lab/scenario.py"), *options, "--tries", "3"]
-        return [str(built("proving/sim/weir_sim")), *options]
+    def command(self, folder: Path) -> list[str]:
+        """Writes what happened to `series` in the folder."""
+        options = [str(self.scenario.path), "--law", self.law, "--seed", str(self.seed), "--scale", repr(self.scale)]
+        on_kernels = [sys.executable, str(SOURCE / "tests/lab/scenario.py"), *options, "--tries", "3"]
+        if self.where == SIM:
+            return [str(built("proving/sim/weir_sim")), *options, "--series", str(self.series(folder))]
+        if self.where == REAL:
+            return [*on_kernels, "--series", str(self.series(folder))]
+        environment = {"WEIR_BIN": weir_binary(), "WEIR_LAB_TOOLS": lab_tool("lab_path").parent,
+                       **({PEER: os.environ[PEER]} if PEER in os.environ else {})}
+        return [sys.executable, str(SOURCE / "tests/vm/vm.py"), "run", "--timeout", str(LONGEST_S[VM]), "--out", str(folder),
+                *(f"--env={name}={value}" for name, value in environment.items()), "--",
+                "sh", "-c", f'exec "$@" --series "$WEIR_VM_OUT/{SERIES}"', "sh", *on_kernels]
+
+    @staticmethod
+    def series(folder: Path) -> Path:
+        return folder / SERIES
 
 
 class Result:
@@ -265,21 +281,20 @@ class Runner:
 
     def _go(self, run: Run) -> dict | None:
         with tempfile.TemporaryDirectory(prefix="weir-control-") as folder:
-            series = Path(folder) / "series.csv"
             with self._lock:
                 if self._ended:
                     return None
-                child = subprocess.Popen(run.command(series), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                child = subprocess.Popen(run.command(Path(folder)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 self._running.add(child)
             try:
-                out, err = child.communicate(timeout=LONGEST_S)
+                out, err = child.communicate(timeout=LONGEST_S[run.where])
             except subprocess.TimeoutExpired:
                 child.terminate()  # the lab tidies up
                 out, err = child.communicate()
             finally:
                 with self._lock:
                     self._running.discard(child)
-            kept = self._kept(run, child.returncode, out, err, series)
+            kept = self._kept(run, child.returncode, out, err, Path(folder))
         if kept is not None:
             place = run.kept_at()
             beside = place.with_suffix(f".{os.getpid()}.new")
@@ -288,12 +303,12 @@ class Runner:
         return kept
 
     @staticmethod
-    def _kept(run: Run, code: int, out: str, err: str, series: Path) -> dict | None:
+    def _kept(run: Run, code: int, out: str, err: str, folder: Path) -> dict | None:
         if code == SKIPPED:
             return {"skipped": err.strip().splitlines()[-1] if err.strip() else "it cannot run here"}
         if code != 0:
-            print(f"  FAILED: {' '.join(run.command(series))}: exit code {code}: {err.strip()[-300:]}", flush=True)
+            print(f"  FAILED: {' '.join(run.command(folder))}: exit code {code}: {err.strip()[-300:]}", flush=True)
             return None
         told = json.loads(out.strip().splitlines()[-1])
-        score = told["score"] if run.real else told
-        return {"score": score, "seconds": by_seconds(series, run.scenario.description)}
+        score = told if run.where == SIM else told["score"]
+        return {"score": score, "seconds": by_seconds(run.series(folder), run.scenario.description)}

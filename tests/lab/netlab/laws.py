@@ -1,15 +1,20 @@
-"""Who decides the rate in a lab's gateway: Weir, or somebody who only uses Weir's queue tree.
+"""Who decides the rate in a lab's gateway: Weir, somebody who only uses Weir's queue tree, or a peer with its own.
 
 A law starts what it needs, is asked every PERIOD seconds what is in force, and may change it then.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from .namespace import LabError
-from .path import PathLab
+from .namespace import LabError, Process
+from .path import BOX, BOX_GATEWAY, PathLab
 from .product import Api, Weir, api_socket
 
 PERIOD = 0.1
@@ -141,4 +146,88 @@ class Oracle(_WithWeir):
         return super().step(available_bps)
 
 
-LAWS = {law.name: law for law in (WeirLaw, NoLaw, Static, Oracle)}
+class CakeAutorate:
+    """The real one, unmodified, from the folder that CAKE_AUTORATE names, and the kernel's cake: one rate for all that
+    leaves by wan0, so for one site only. It pings six hosts of the far side from an address that the box's bridge gets.
+
+    Bounds as the simulator's law has them: the site's floor, contract and ceiling. It goes on pinging when idle."""
+    name = "cake-autorate"
+    reflectors = 6
+    tuned = ""
+
+    def __init__(self, lab: PathLab, binary: str | None):
+        if len(lab.description["sites"]) != 1:
+            raise LabError("cake-autorate has one rate for the port: this scenario has several sites")
+        self._lab = lab
+        self._home = Path(os.environ.get("CAKE_AUTORATE") or "/nonexistent").absolute()
+        if not (self._home / "cake-autorate.sh").is_file():
+            raise LabError("CAKE_AUTORATE names no folder with cake-autorate.sh")
+        if shutil.which("fping") is None:
+            raise LabError("cake-autorate needs fping")
+        self._site = lab.description["sites"][0]["name"]
+        self._daemon: Process | None = None
+        self._tc: subprocess.Popen[str]
+
+    def start(self) -> None:
+        lab, site = self._lab, self._lab.description["sites"][0]
+        floor, contract, ceiling = (round(site[key] / 1e3) for key in ("floor_bps", "contract_bps", "ceiling_bps"))
+        lab.gateway.ip(f"address add {BOX}/30 dev br0\nroute add default via {BOX_GATEWAY}\n")
+        # Counted as the path counts: the packet and its Ethernet header.
+        lab.gateway.run(["tc", "qdisc", "replace", "dev", "wan0", "root", "cake", "bandwidth", f"{contract}kbit",
+                         "diffserv4", "noatm", "overhead", "14"])
+        reflectors = " ".join(f'"{lab.far_site().host(i)}"' for i in range(1, self.reflectors + 1))
+        self._config = lab.run_dir / f"config.{lab.name}.sh"
+        self._config.write_text(f"""\
+dl_if=lan0
+ul_if=wan0
+reflectors=({reflectors})
+no_pingers={self.reflectors}
+adjust_dl_shaper_rate=0
+min_dl_shaper_rate_kbps={floor}
+base_dl_shaper_rate_kbps={contract}
+max_dl_shaper_rate_kbps={ceiling}
+min_ul_shaper_rate_kbps={floor}
+base_ul_shaper_rate_kbps={contract}
+max_ul_shaper_rate_kbps={ceiling}
+enable_sleep_function=0
+log_file_path_override="{lab.log_dir}"
+{self.tuned}""")
+        self._start_daemon()
+        # stdbuf: tc does not flush after each answer by itself. It ends with its namespace.
+        self._tc = subprocess.Popen(lab.gateway.wrap(["stdbuf", "-oL", "tc", "-s", "-j", "-batch", "-"]),
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _start_daemon(self) -> None:
+        # It looks for the interfaces in /sys, so that it needs the namespace's own.
+        self._daemon = self._lab.spawn(
+            self._lab.gateway, self.name,
+            ["ip", "netns", "exec", self._lab.gateway.name, "setpriv", "--pdeathsig", "KILL",
+             "bash", str(self._home / "cake-autorate.sh"), str(self._config)],
+            env={"CAKE_AUTORATE_SCRIPT_PREFIX": str(self._home)})
+
+    def restart(self) -> None:
+        assert self._daemon is not None
+        self._daemon.stop(timeout=20)  # it gives its parts a second and more to end
+        self._start_daemon()
+
+    def step(self, available_bps: Callable[[], dict[str, float]]) -> dict[str, InForce]:
+        assert self._daemon is not None and self._tc.stdin and self._tc.stdout
+        if not self._daemon.running():
+            raise LabError(f"cake-autorate ended: {self._daemon.errors() or self._daemon.output()[-300:]}")
+        self._tc.stdin.write("qdisc show dev wan0\n")
+        self._tc.stdin.flush()
+        cake = next(q for q in json.loads(self._tc.stdout.readline()) if q["kind"] == "cake")
+        return {self._site: InForce(8.0 * cake["options"]["bandwidth"], cake["backlog"] > 0)}
+
+    def log(self) -> str:
+        return "".join(p.read_text(errors="replace") for p in sorted(self._lab.log_dir.glob("cake-autorate*.log")))
+
+
+class CakeAutorateTuned(CakeAutorate):
+    """With the thresholds of a wired link."""
+    name = "cake-autorate-tuned"
+    tuned = "".join(f"{way}_{threshold}_thr_ms={ms}\n" for way in ("dl", "ul") for threshold, ms in (
+        ("avg_owd_delta_max_adjust_up", "1.0"), ("owd_delta_delay", "3.0"), ("avg_owd_delta_max_adjust_down", "15.0")))
+
+
+LAWS = {law.name: law for law in (WeirLaw, NoLaw, Static, Oracle, CakeAutorate, CakeAutorateTuned)}

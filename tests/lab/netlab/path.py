@@ -22,6 +22,7 @@ from .tools import lab_tool
 from .topology import ROUTES, FarSite, Lab, Spec, _mac
 
 FIRST_SITE, OTHERS_NEAR, OTHERS_FAR, LOAD_BASE = 20, 110, 120, 100
+BOX_GATEWAY, BOX = "10.92.0.1", "10.92.0.2"  # for a law whose box sends something itself; the box has none by default
 NO_IPV6 = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
 
 
@@ -99,6 +100,7 @@ class PathLab(Lab):
         # Neighbours across the path are written down: a full policer would drop the requests to find them.
         near_mac, far_mac = _mac(900, 1), _mac(901, 1)
         self.provider_ns.ip("link set out0 up\naddress add 10.90.0.1/30 dev out0\n"
+                            f"address add {BOX_GATEWAY}/30 dev cust0\n"
                             f"neighbour add 10.90.0.2 lladdr {far_mac} nud permanent dev out0\n"
                             "link set others0 up\naddress add 10.91.0.1/30 dev others0\n"
                             f"route add 10.{OTHERS_NEAR}.0.0/16 via 10.91.0.2\n"
@@ -127,6 +129,7 @@ class PathLab(Lab):
             options += ["--site", f"{far.name}=10.{far.number}.0.0/16"]
         for i, load in enumerate(self.loads):
             options += ["--rtt", f"{self.near_host(i).rsplit('.', 1)[0]}.0/24={load['rtt_s'] * 1000!r}"]
-        if self.loads:  # hosts of our side that belong to no load
-            options += ["--rtt", f"10.1.0.0/16={self.loads[0]['rtt_s'] * 1000!r}"]
+        if self.loads:  # hosts of our side that belong to no load, and the box
+            for near in ("10.1.0.0/16", f"{BOX}/32"):
+                options += ["--rtt", f"{near}={self.loads[0]['rtt_s'] * 1000!r}"]
         return options
