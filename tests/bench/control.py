@@ -103,7 +103,7 @@ def told_seeds(whose: int) -> str:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="scenarios whose file's name contains this")
+    parser.add_argument("--only", default="", help="scenarios whose file's name contains this, or one of these (comma between)")
     parser.add_argument("--laws", type=lambda text: text.split(","), help="of these only, comma between")
     parser.add_argument("--seeds", type=int, help=f"of Weir: 1 to this ({told_seeds(0)})")
     parser.add_argument("--seeds-of-others", type=int, help=f"({told_seeds(1)})")

@@ -60,8 +60,10 @@ class Scenario:
         return self.description["length_s"]
 
 
-def scenarios(pattern: str) -> list[Scenario]:
-    return [Scenario(p, json.dumps(describe(p))) for p in sorted(SCENARIOS.glob("*.yaml")) if pattern in p.stem]
+def scenarios(patterns: str) -> list[Scenario]:
+    """Those whose name contains one of the patterns (comma between)."""
+    return [Scenario(p, json.dumps(describe(p))) for p in sorted(SCENARIOS.glob("*.yaml"))
+            if any(pattern in p.stem for pattern in patterns.split(","))]
 
 
 def law_names() -> list[str]:
