@@ -112,7 +112,7 @@ class FlowTable {
   [[nodiscard]] std::uint64_t removed() const { return removed_; }
   /// `data`: of the half that the sender's data belong to; else of the one that they acknowledge.
   [[gnu::always_inline]] void prefetch_tracking(const FlowKey& key, bool data) {
-    if (const Tracking* t = likely_tracking(key, data)) prefetch_lines<2>(t);
+    if (const Tracking* t = likely_tracking(key, data)) prefetch_lines<Tracking::kUsualLines>(t);
   }
   [[gnu::always_inline]] void prefetch_ring(const FlowKey& key, bool data) {
     if (const Tracking* t = likely_tracking(key, data)) t->ring.prefetch_end(data);

@@ -52,7 +52,11 @@ class SegmentRing {
   static constexpr std::size_t kOwnSegments = 4;
 
   explicit SegmentRing(SegmentBudget& budget) : budget_(&budget) {}
-  ~SegmentRing() { budget_->used -= more_ ? capacity() : 0; }
+  ~SegmentRing() {
+    if (!has_more()) return;
+    budget_->used -= capacity();
+    delete[] slots_;
+  }
   SegmentRing(const SegmentRing&) = delete;
   SegmentRing& operator=(const SegmentRing&) = delete;
 
@@ -139,27 +143,29 @@ class SegmentRing {
     if (at - segment.sent <= kBackToBack) segment.set(SentSegment::kFollowed);
   }
   [[nodiscard]] std::size_t capacity() const { return std::size_t{mask_} + 1; }
+  [[nodiscard]] bool has_more() const { return capacity() > kOwnSegments; }
   [[nodiscard]] bool grow() {
     const std::size_t wider = 2 * capacity();
-    const std::size_t taken = more_ ? capacity() : 0;
+    const std::size_t taken = has_more() ? capacity() : 0;
     if (wider > kMostSegments || budget_->used + (wider - taken) > budget_->limit) return false;
     auto larger = std::make_unique_for_overwrite<SentSegment[]>(wider);
     for (std::size_t i = 0; i < size_; ++i) larger[i] = (*this)[i];
+    if (has_more()) delete[] slots_;
     budget_->used += wider - taken;
-    more_ = std::move(larger);
-    slots_ = more_.get();
+    slots_ = larger.release();
     mask_ = static_cast<std::uint32_t>(wider - 1);
     head_ = 0;
     return true;
   }
 
-  SentSegment* slots_ = own_.data();       ///< of the ring itself, or `more_`
+  SentSegment* slots_ = own_.data();       ///< of the ring itself; owned, when it has more
   std::uint32_t mask_ = kOwnSegments - 1;  ///< capacity less one
   std::uint32_t head_ = 0;
   std::uint32_t size_ = 0;
   SegmentBudget* budget_;
-  std::unique_ptr<SentSegment[]> more_;
-  std::array<SentSegment, kOwnSegments> own_;
+  union {
+    std::array<SentSegment, kOwnSegments> own_;  ///< none is made before it comes: its memory is let be
+  };
 };
 
 }  // namespace weir

@@ -60,8 +60,11 @@ struct SeenSegment {
   bool by_timestamp = false;
 };
 
-/// What a segment in its turn touches, and its ACK, comes first.
+/// Three cache lines are all that is touched to lend one, to put two segments into it, to take them out for
+/// their ACK and to give it back: among many connections, what was not asked for in time is waited for.
 struct alignas(64) Tracking {
+  static constexpr std::size_t kUsualLines = 3;
+
   Tracking(HalfFlow& for_whom, SegmentBudget& budget) : owner(&for_whom), ring(budget) {}
 
   HalfFlow* owner;
@@ -71,9 +74,9 @@ struct alignas(64) Tracking {
   std::uint8_t next_seen = 0;
   bool troubled = false;  ///< holes, SACKed bytes or retransmissions are in flight
   bool marked = false;    ///< last_marked is meaningful
+  TimePoint last_marked;  ///< data that left us with CE
   std::array<SeenSegment, 4> seen{};
   SegmentRing ring;
-  TimePoint last_marked;  ///< data that left us with CE
 
   [[nodiscard]] bool rests() const { return ring.empty() && (!trouble || trouble->holes.empty()); }
   [[nodiscard]] Trouble& in_trouble(SequenceNumber nothing_doubted_below) {
@@ -83,6 +86,7 @@ struct alignas(64) Tracking {
     return *trouble;
   }
 };
+static_assert(sizeof(Tracking) == 256, "the upper two of the ring's own segments are the fourth line");
 
 class TrackingPool {
  public:

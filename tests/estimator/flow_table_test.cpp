@@ -1,7 +1,10 @@
 #include "estimator/flow_table.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <fstream>
 #include <set>
+#include <span>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -223,6 +226,33 @@ TEST(FlowTable, TheBudgetOfSegmentsHoldsOverAllFlows) {
     EXPECT_EQ(a.first_ending_after(5), 5U);
   }
   EXPECT_EQ(budget.used, 0U);
+}
+
+// What was not asked for in time is waited for: a transmission of two segments lives in the lines that are.
+TEST(FlowTable, WorkingMemoryIsLeftAloneBehindItsUsualLines) {
+  constexpr std::size_t kUsual = 64 * Tracking::kUsualLines;
+  static constexpr std::uint8_t kUntouched = 0xa5;
+  TrackingPool pool(4, 16);
+  HalfFlow owner;
+  const TrackingPool::Number number = pool.lend(owner);
+  const std::span behind(reinterpret_cast<std::uint8_t*>(&pool[number]) + kUsual, sizeof(Tracking) - kUsual);
+  pool.give_back(number);
+  std::fill(behind.begin(), behind.end(), kUntouched);  // nobody's now
+  ASSERT_EQ(pool.lend(owner), number);
+  Tracking& t = pool[number];
+  const auto push = [&t](std::uint32_t i) {
+    return t.ring.push_back({.range = {i, i + 1}, .sent = at_ms(1), .charged = 1, .segments = 1});
+  };
+  const auto left_alone = [behind] {
+    return std::count(behind.begin(), behind.end(), kUntouched) == static_cast<std::ptrdiff_t>(behind.size());
+  };
+  EXPECT_TRUE(push(0) && push(1));
+  for (SeenSegment& seen : t.seen) seen = {.sequence = 1, .mark = 1, .at = CoarseTime(at_ms(1)), .length = 1};
+  t.last_marked = t.last_ack = t.newest_delivered = at_ms(1);
+  EXPECT_TRUE(left_alone());
+  EXPECT_TRUE(push(2));
+  EXPECT_FALSE(left_alone());
+  pool.give_back(number);
 }
 
 // More directions in flight than there is working memory: resting ones give theirs up, and where none rests,
