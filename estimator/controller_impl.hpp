@@ -111,7 +111,7 @@ struct Controller {
   /// is what limits us. A limit that did move shows the same again.
   [[nodiscard]] bool is_doubtful(const Capacity& measured, TimePoint now);
   /// By what share of itself a capacity that falls slowly will have fallen within a second.
-  [[nodiscard]] double drift_towards(const Capacity& measured) const;
+  [[nodiscard]] double drift_towards(const Capacity& measured, PathMode by) const;
   void in_verify(Verify& s, const SiteMeasurement& m, TimePoint now);
   /// What a probe may lose without a meaning. No more than the loss test itself takes for harmless: on a slow
   /// path it needs seconds to see congestion, and these must not teach that it is usual.
@@ -129,6 +129,10 @@ struct Controller {
   void drain_sudden_queue(Rate before, Duration next_probe, TimePoint now);
   void drain(Drain s, TimePoint now);
   void in_drain(Drain& s, TimePoint now);
+  [[nodiscard]] bool fell_short(const Drain& s, double share) const;
+  [[nodiscard]] bool can_fall(const Drain& s) const;
+  [[nodiscard]] bool is_stuck(const Drain& s) const;
+  [[nodiscard]] std::optional<Rate> capacity_by_growth(const Drain& s) const;
   /// What we send comes through, it is less than what the path carried, and the queue does not fall: our
   /// packets are not what fills it. (Or the path carries just what we send now; so two rates have to show
   /// it.)

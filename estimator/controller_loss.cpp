@@ -48,7 +48,7 @@ void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
   const auto measured = window.policed_capacity(evidence_since, now);
   if (!measured) return loss_test.restart();
   if (cuts == 0 && is_doubtful(*measured, now)) return loss_test.restart();
-  const double drift = drift_towards(*measured);
+  const double drift = drift_towards(*measured, PathMode::policer);
   learn_capacity(*measured, PathMode::policer);
   // What led here was not quiet, small as it may have begun.
   quiet_segments = std::max(0.0, quiet_segments - static_cast<double>(count.segments));
@@ -67,9 +67,9 @@ void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
   state = Verify{before, p, cuts + 1, drift > 0.0 ? kDriftWait : kProbeWaitFirst};
 }
 
-double Controller::drift_towards(const Capacity& measured) const {
+double Controller::drift_towards(const Capacity& measured, PathMode by) const {
   const auto& known = capacity.value();
-  if (!known || mode != PathMode::policer) return 0.0;
+  if (!known || mode != by) return 0.0;
   const double fallen = 1.0 - measured.rate / known->rate;
   const double time = seconds(measured.measured - known->measured);
   if (fallen <= 0.0 || fallen > kDriftMost || time <= 0.0 || time > seconds(kDriftTime)) return 0.0;

@@ -72,16 +72,20 @@ void Controller::start_drain(Rate before, TimePoint now) {
   high_ticks = 0;
   if (!measured) return;
   const bool expected = capacity.agrees(*measured, now);
-  // A queue that grew was sent faster than it was carried. (S dips, too, while a path stands still: what is
-  // known has the last word.)
-  measured->rate = std::min(measured->rate, window.sent(queue_since - base, now));
+  // A queue that grew was sent faster than it was carried. S dips, too, while a path stands still: then what
+  // is known has the last word.
+  const Rate sent = window.sent(queue_since - base, now);
+  measured->rate = std::min(measured->rate, sent);
   measured = capacity.refined(*measured, now);
+  if (sent >= decision.rate * kProbeUsed) measured->rate = std::min(measured->rate, sent);
+  const double drift = drift_towards(*measured, PathMode::buffer);
   learn_capacity(*measured, PathMode::buffer);
   if (!limits.adapt) return;
+  measured->rate = measured->rate * (1.0 - drift);
   drain(Drain{.capacity = *measured,
               .before = before,
               .least = expected ? kDrainGently : kDrainLeast,
-              .probe_wait = kProbeWaitFirst},
+              .probe_wait = drift > 0.0 ? kDriftWait : kProbeWaitFirst},
         now);
 }
 
@@ -134,8 +138,9 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   if (is_unmoved(s)) return answer_unmoved(s, now);
   const bool answered = queue && queue->sent_from >= s.empty_at;
   const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;
-  // Sent at the new rate and still waiting longer: what was seen of the queue was only its beginning.
-  const bool worse = fresh_queue() && queue->q > s.queue_before + q_high();
+  // Sent at the new rate and still waiting longer, what was seen of the queue was only its beginning; or as
+  // long, what is believed of the capacity is wrong.
+  const bool worse = (fresh_queue() && queue->q > s.queue_before + q_high()) || is_stuck(s);
   if (!answered && !worse && !overdue) return;
   if (!worse && (!answered || queue->q < q_high())) {
     // It took a second rate: what was known is no longer so, and what came out meanwhile is.
@@ -156,6 +161,8 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   again.ineffective = effective ? 0 : s.ineffective + 1;
   const bool expected = !measured || capacity.agrees(*measured, now);
   if (measured) again.capacity.rate = std::min(capacity.refined(*measured, now).rate, s.capacity.rate);
+  const auto by_growth = worse ? capacity_by_growth(s) : std::nullopt;
+  if (by_growth) again.capacity.rate = std::min(again.capacity.rate, *by_growth);
   // Of a queue that was no surprise the first measure may have been too young: it was still growing.
   const int patience = s.least < kDrainGently ? 0 : 1;
   if (!expected || again.ineffective > patience) again.least = kDrainLeast;
@@ -166,15 +173,41 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   drain(again, now);
 }
 
-bool Controller::is_unmoved(const Drain& s) const {
-  // One that is gone cannot fall, and neither could one that was gone before its first sample.
-  if (!fresh_queue() || !s.first_queue || queue->q < q_high()) return false;
-  const Rate sent = window.sent(fresh_from, queue->sent_to);
-  const double share = sent / s.capacity.rate;
-  if (share > kContrast) return false;
+/// A queue of ours obeys dq/dt = (S - C)/C. Whether this one had time to fall, at this share S/C, and did
+/// not.
+bool Controller::fell_short(const Drain& s, double share) const {
   const Duration expected = from_seconds((1.0 - share) * seconds(queue->sent_to - s.first_sent));
   if (expected < std::max(*s.first_queue / 4, q_high() / 2)) return false;
-  if (*s.first_queue - queue->q > expected / 3) return false;
+  return *s.first_queue - queue->q <= expected / 3;
+}
+
+/// One that is gone cannot fall, and neither could one that was gone before its first sample.
+bool Controller::can_fall(const Drain& s) const {
+  return fresh_queue() && s.first_queue && queue->q >= q_high();
+}
+
+/// Where it did not, what is believed of C is wrong; far below C the queue may as well be somebody else's
+/// (is_unmoved).
+bool Controller::is_stuck(const Drain& s) const {
+  if (!can_fall(s)) return false;
+  const double share = window.sent(fresh_from, queue->sent_to) / s.capacity.rate;
+  return share > kContrast && fell_short(s, share);
+}
+
+/// The same equation, solved for C. Of an overflowing queue that is too much still. How fast a queue grows is
+/// believed up to a bound: a path that stood still for a moment is not slower.
+std::optional<Rate> Controller::capacity_by_growth(const Drain& s) const {
+  if (!can_fall(s) || queue->sent_to <= s.first_sent) return std::nullopt;
+  const double growth = seconds(queue->q - *s.first_queue) / seconds(queue->sent_to - s.first_sent);
+  return window.sent(fresh_from, queue->sent_to) *
+         (1.0 / (1.0 + std::clamp(growth, kContrast - 1.0, 1.0 - kContrast)));
+}
+
+bool Controller::is_unmoved(const Drain& s) const {
+  if (!can_fall(s)) return false;
+  const Rate sent = window.sent(fresh_from, queue->sent_to);
+  const double share = sent / s.capacity.rate;
+  if (share > kContrast || !fell_short(s, share)) return false;
   // Of a queue of ours more comes out than we send. (Somebody else's may still grow, and drop some of ours.)
   const auto delivered = window.delivered(fresh_from + base + queue->q);
   return delivered && *delivered <= sent * kAllDelivered && *delivered >= sent * kMostDelivered;

@@ -226,6 +226,8 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
   const Duration timeout = timeout_at(s.time, peer, t);
   const SentAgain again = send_again(old, parts, timeout, t, path);  // skips the holes
   const Filled filled = fill_holes(old, parts, reordering, gap, t, path);
+  if (filled.bytes() < old.size())
+    t.in_trouble(nothing_doubted_below()).sent_twice.add(old, parts.charged(old));
   last_sent_again_ = CoarseTime(s.time);
   state_.sent_again = true;
 

@@ -302,8 +302,7 @@ class HalfFlow {
   static void doubt(SentSegment& segment, PathWindow& path);
   static bool close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
   static void undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path);
-  static void undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
-                            PathWindow& path);
+  static void take_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble, PathWindow& path);
   [[nodiscard]] bool brings_in_step(const PacketRecord& ack) const;
   [[nodiscard]] Duration take_handshake(const PacketRecord& ack);
 

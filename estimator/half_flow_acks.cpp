@@ -219,15 +219,18 @@ bool HalfFlow::close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindo
   return any;
 }
 
-/// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice.
-void HalfFlow::undo_by_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
-                             PathWindow& path) {
+/// RFC 2883: a first block below the ACK, or within the second block, reports bytes that arrived twice. So
+/// they were not lost, and the path has carried both of their transmissions.
+void HalfFlow::take_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble,
+                          PathWindow& path) {
   const SequenceRange first = ack.sack[0];
   if (first.empty()) return;
   const bool below = at_or_before(first.end, ack.acknowledgment);
   const bool within = ack.sack_count > 1 && at_or_before(ack.sack[1].begin, first.begin) &&
                       at_or_before(first.end, ack.sack[1].end);
-  if (below || within) undo_loss(first, progress, trouble, path);
+  if (!below && !within) return;
+  undo_loss(first, progress, trouble, path);
+  progress.charged_twice = trouble.sent_twice.take(first);
 }
 
 // -- acknowledgments --
@@ -268,7 +271,7 @@ AckVerdict HalfFlow::on_ack(const PacketRecord& ack, const FlowWork& work) {
   if (!state_.in_step && brings_in_step(ack)) state_.in_step = true;
 
   AckProgress progress{.now = ack.time};
-  if (t->trouble && ack.sack_count > 0) undo_by_dsack(ack, progress, *t->trouble, work.path);
+  if (t->trouble && ack.sack_count > 0) take_dsack(ack, progress, *t->trouble, work.path);
   if (at_or_before(last_ack_, number)) {
     progress.advanced = number != last_ack_;
     progress.has_echo = progress.advanced && ack.has_timestamp;
@@ -310,10 +313,9 @@ void HalfFlow::acknowledge(const PacketRecord& ack, AckProgress& progress, Track
 void HalfFlow::finish_ack(const PacketRecord& ack, const AckProgress& progress, Tracking& t,
                           const FlowWork& work, AckVerdict& verdict) {
   if (progress.charged > 0 || ack.payload == 0) t.last_ack = ack.time;
-  if (progress.charged > 0) {
-    work.path.delivered(ack.time, Bytes(progress.charged));
-    if (t.trouble) doubt_overtaken_retransmissions(t, work.path);
-  }
+  const std::uint64_t carried = progress.charged + progress.charged_twice;
+  if (carried > 0) work.path.delivered(ack.time, Bytes(carried));
+  if (progress.charged > 0 && t.trouble) doubt_overtaken_retransmissions(t, work.path);
   if (progress.undone.segments > 0) state_.reorders = true;
   t.troubled = t.trouble && !t.trouble->is_at_rest();
   verdict.undone = progress.undone;

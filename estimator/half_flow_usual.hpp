@@ -17,6 +17,7 @@ struct HalfFlow::AckProgress {
   TimePoint now;
   std::uint64_t charged = 0;
   std::uint32_t bytes = 0;
+  std::uint64_t charged_twice = 0;  ///< of bytes that came once more, for nothing
   UndoneLosses undone{};
   TimePoint timed = kUntimed;  ///< when the segment was sent whose arrival this ACK reports
   bool immediate = false;      ///< the receiver cannot have held the ACK back

@@ -74,8 +74,8 @@ struct RttSummary {
   bool operator==(const RttSummary&) const = default;
 };
 
-/// What the path handed over: TCP bytes newly ACKed or SACKed, scaled to all protocols by all bytes over
-/// those of followed connections.
+/// What the path handed over: TCP bytes newly ACKed or SACKed, or told as received twice, scaled to all
+/// protocols by all bytes over those of followed connections.
 struct Delivery {
   Rate rate;
   Duration over{};  ///< length of the sliding window: max(0.5 s, 2 base)

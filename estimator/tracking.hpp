@@ -14,6 +14,7 @@
 #include "estimator/charged_losses.hpp"
 #include "estimator/coarse_time.hpp"
 #include "estimator/segment_ring.hpp"
+#include "estimator/sent_twice.hpp"
 #include "estimator/sequence.hpp"
 #include "estimator/slab.hpp"
 
@@ -45,8 +46,9 @@ struct Trouble {
   SequenceNumber lost_below = 0;     ///< the same for those that are lost by the SACKs above them
   std::deque<Resent> resent;
   ChargedLosses losses;
+  SentTwice sent_twice;
 
-  /// Nothing is left of it but the memory of what was lost.
+  /// Nothing is left of it but the memory of what was lost or sent twice.
   [[nodiscard]] bool is_over() const { return holes.empty() && sacked.empty(); }
   [[nodiscard]] bool is_at_rest() const { return is_over() && resent.empty(); }
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -102,6 +103,46 @@ TEST(ControllerGuards, AQueueThatIsGoneIsNobodyElses) {
   }
   EXPECT_EQ(cuts, 1) << c.decision().reason;
   EXPECT_NEAR(c.decision().rate.mbps(), 60 * 0.98, 2) << c.decision().reason;
+}
+
+// A few ticks of D may say what they like: a queue that does not fall at 0.93 of C says that C is less.
+TEST(ControllerGuards, ADrainOfAQueueThatDoesNotFallIsGivenUpSoon) {
+  SiteController c(kLimits, Rate::mbps(100), at(0));
+  bool drained = false;  // C is known since
+  std::vector<double> cuts;
+  for (int i = 1; i <= 60 && cuts.size() < 2; ++i) {
+    const double now = 0.1 * i;
+    const Rate before = c.decision().rate;
+    const bool drains = c.decision().state == ControlState::drain;
+    const auto q = std::chrono::milliseconds(drained ? 60 : i >= 3 && !drains ? 15 : 1);
+    const ControlInput input = queued(tick(now, before.mbps(), 700, 0), q, cuts.empty() ? 100 : 97);
+    const RateDecision& d = c.step(input, at(now));
+    ASSERT_NE(d.state, ControlState::contend) << "at " << now << ": " << d.reason;
+    if (drained && d.rate < before) cuts.push_back(now);
+    drained = drained || (drains && d.state == ControlState::hold);
+  }
+  ASSERT_EQ(cuts.size(), 2U) << c.decision().reason;
+  EXPECT_LE(cuts[1] - cuts[0], 0.6);
+  EXPECT_LE(c.decision().rate.mbps(), 93 * 0.98) << "D went on saying 97";
+}
+
+TEST(ControllerGuards, AQueueThatGrewAtARateThatWasUsedMeansLessThanThat) {
+  SiteController c(kLimits, Rate::mbps(100), at(0));
+  int drained = 0;
+  double since = 0.0;
+  for (int i = 1; i <= 90; ++i) {
+    const double now = 0.1 * i;
+    const Rate before = c.decision().rate;
+    const bool drains = c.decision().state == ControlState::drain;
+    const bool stands = i >= 3 && !drains && drained < 2;
+    const ControlInput input = tick(now, before.mbps(), 700, 0);
+    const RateDecision& d = c.step(queued(input, std::chrono::milliseconds(stands ? 15 : 1), 100), at(now));
+    ASSERT_NE(d.state, ControlState::probe) << "at " << now << ": " << d.reason;
+    if (drains && d.state == ControlState::hold && ++drained == 2) since = now;
+    if (drained == 2 && now > since + 4) break;
+  }
+  ASSERT_EQ(drained, 2) << c.decision().reason;
+  EXPECT_LE(c.decision().rate.mbps(), 100 * 0.98 * 0.98 + 0.1) << "D went on saying 100";
 }
 
 // The path may carry just what we send now: a queue that stands at one rate has not shown yet that it is not

@@ -31,6 +31,19 @@ TEST(ControllerPaths, AQueueThatCreepsUpUnderAFallingCapacityIsNotTakenForNoise)
   EXPECT_GE(sim.utilisation(30, 240), 0.93);
 }
 
+// Each queue shows it a little lower; a probe half a second later would find what was there before.
+TEST(ControllerPaths, ABufferWhoseCapacityFallsSlowlyIsFollowedNotProbed) {
+  PathSetup path;
+  path.provider = Provider::buffer;
+  path.buffer_s = 0.24;
+  path.rtt_s = 0.06;
+  path.capacity_mbps = [](double t) { return 10.0 * std::exp(-0.012 * std::max(0.0, t - 30)); };
+  PathSimulator sim(path, {.floor = Rate::mbps(2), .ceiling = Rate::mbps(20)}, 8);
+  sim.run_for(90);
+  EXPECT_LE(sim.queue_ms_percentile(30, 90, 0.95), 15);
+  EXPECT_GE(sim.utilisation(30, 90), 0.97);
+}
+
 TEST(ControllerPaths, APolicersLimitThatFallsSlowlyTeachesNoFloorOfLoss) {
   PathSetup path;
   path.provider = Provider::policer;

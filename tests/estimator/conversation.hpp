@@ -26,6 +26,7 @@ struct Answer {
   std::uint64_t hole_fill = 0;  ///< lost in front of the tap
   std::uint64_t reordered = 0;
   std::uint64_t lost_beyond = 0;  ///< transmissions; each is told by the next one of its bytes
+  Bytes carried;                  ///< what arrived, as often as it did, as it was charged
 };
 
 struct Conversation {
@@ -39,6 +40,7 @@ struct Happenings {
   double overtaken = 0.02;  ///< in front of the tap, by less than a retransmission could take
   double early = 0.01;      ///< sent again before its ACK came
   double late = 0.01;       ///< ... and after
+  double again_lost = 0.0;  ///< of both: lost beyond, so that nobody knows
   double recut = 0.3;       ///< a retransmission is cut elsewhere than the lost bytes were
   std::uint32_t most_segments_a_packet = 4;
   std::uint32_t packets = 600;
@@ -69,6 +71,7 @@ class ConversationMaker {
 
  private:
   static constexpr std::uint32_t kMss = 1000;
+  static constexpr std::uint32_t kHeaders = 54;  ///< of Ethernet, IPv4 and TCP
   static constexpr double kLanMs = 0.2;
   static constexpr double kPathMs = 10.0;  ///< one way
 
@@ -166,6 +169,7 @@ class ConversationMaker {
 
   void send_for_nothing(double ms, SequenceRange segment) {
     pass(ms + kLanMs, from_us(segment), Kind::for_nothing);
+    if (happen_.again_lost > 0.0 && happens(happen_.again_lost)) return;
     arrivals_.emplace(ms + kLanMs + kPathMs, segment);
   }
 
@@ -208,6 +212,9 @@ class ConversationMaker {
   Conversation finished() {
     Conversation made;
     made.answer.lost_beyond = lost_beyond_;
+    const LinkLayer link_layer = one_site().link_layer;
+    for (const auto& [ms, segment] : arrivals_)
+      made.answer.carried += link_layer.charged(kHeaders + segment.size());
     std::uint32_t high = 0;
     for (Tagged& t : frames_) {
       const TcpSpec& s = t.passing.spec;

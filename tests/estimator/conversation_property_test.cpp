@@ -37,6 +37,7 @@ struct Result {
   RttTotals rtt;
   std::vector<Cohort> cohorts;  ///< of the data's direction
   Bytes sent;                   ///< and what left in it
+  Bytes delivered;
   std::uint64_t one_way = 0;
 
   [[nodiscard]] Sums sums() const {
@@ -104,6 +105,7 @@ class Play {
     const SiteMeasurement& m = (staging_.far_side_is_ours ? r.inbound : r.outbound)[0];
     result_.cohorts.insert(result_.cohorts.end(), m.mature.begin(), m.mature.end());
     result_.sent += m.sent;
+    result_.delivered += m.delivered_bytes.value_or(Bytes());
   }
 
   static constexpr Duration kEpoch = std::chrono::microseconds(64'000'000);
@@ -124,6 +126,7 @@ void expect_same(Result a, Result b) {
   EXPECT_EQ(a.outbound, b.outbound);
   EXPECT_EQ(a.inbound, b.inbound);
   EXPECT_EQ(a.sent, b.sent);
+  EXPECT_EQ(a.delivered, b.delivered);
   EXPECT_EQ(a.rtt.samples, b.rtt.samples);
   EXPECT_EQ(a.rtt.min, b.rtt.min);
   EXPECT_EQ(a.rtt.p95, b.rtt.p95);
@@ -161,6 +164,33 @@ TEST_P(AnyConversation, ChargesEachLossOnce) {
   EXPECT_EQ(sums.lost_before, made.answer.hole_fill);
   const Answer& a = made.answer;
   EXPECT_EQ(sums.segments, a.fresh + a.retransmitted + a.spurious + a.hole_fill + a.reordered);
+}
+
+/// The share of what the path carried that is told as delivered.
+double told_of_carried(const Conversation& made, const std::vector<Passing>& frames) {
+  return static_cast<double>(played(frames).delivered.count()) /
+         static_cast<double>(made.answer.carried.count());
+}
+
+// A tenth of it for nothing, told by D-SACKs.
+TEST_P(AnyConversation, DeliversWhatThePathCarriedForNothingAsWell) {
+  const Conversation made = conversation(seed(), {.early = 0.06, .late = 0.06});
+  EXPECT_NEAR(told_of_carried(made, made.frames), 1.0, 0.001);
+}
+
+// With more sent twice than is remembered, retransmissions that are lost, and so are acknowledgments.
+TEST_P(AnyConversation, NeverDeliversMoreThanThePathCarried) {
+  const Conversation made =
+      conversation(seed(), {.lost_beyond = 0.1, .early = 0.25, .late = 0.25, .again_lost = 0.5});
+  std::vector<Passing> some;
+  for (const Passing& p : made.frames) {
+    if (p.is_data() || p.ms < 30.0 || random() % 3 != 0) some.push_back(p);
+  }
+  for (const auto& frames : {made.frames, some}) {
+    const double told = told_of_carried(made, frames);
+    EXPECT_LE(told, 1.001);
+    EXPECT_GE(told, 0.85);
+  }
 }
 
 // Where rows of flows are kept every packet goes the long way.
