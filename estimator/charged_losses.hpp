@@ -15,10 +15,11 @@ namespace weir {
 
 struct ChargedLoss {
   SequenceRange range;
-  TimePoint sent;              ///< before it got lost
-  std::uint16_t segments = 0;  ///< wire segments
-  bool by_timeout = false;     ///< counted as sent again by the sender's timer
-  bool has_timestamp = false;
+  TimePoint sent;               ///< before it got lost
+  std::uint16_t segments = 0;   ///< wire segments
+  bool by_timeout : 1 = false;  ///< counted as sent again by the sender's timer
+  bool has_timestamp : 1 = false;
+  bool in_cohort : 1 = true;    ///< false: only the totals have it
   std::uint32_t timestamp = 0;  ///< with which it was sent again
 };
 

@@ -34,6 +34,7 @@ PathWindow& Estimator::Impl::make_window(std::uint32_t path) {
   auto& slot = windows[path];
   slot = std::make_unique<PathWindow>(direction_of(path), *epoch);
   slot->follow_one_in(totals.one_in);
+  if (settings.corroborate && direction_of(path) == Direction::outbound) slot->corroborate();
   return *slot;
 }
 
@@ -97,6 +98,8 @@ const EstimatorTotals& Estimator::totals() const {
   my.totals.flows = my.flows.size();
   my.totals.flows_evicted = my.flows.evicted();
   my.totals.flow_bytes = my.flows.bytes_held() + my.clocks.bytes_held();
+  my.totals.set_aside = 0;
+  for (const auto& window : my.windows) my.totals.set_aside += window ? window->set_aside() : 0;
   const auto segments = [&my](Direction direction) {
     return my.accounts ? my.accounts->segments(direction) : my.segments[static_cast<std::size_t>(direction)];
   };

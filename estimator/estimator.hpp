@@ -45,6 +45,9 @@ struct EstimatorSettings {
   std::uint64_t hash_seed = 0;
   /// What the daemon has no use for: sums by site and DSCP (see Estimator::accounts).
   bool keep_accounts = false;
+  /// What one remote host alone tells of losses and marks of our data is in no cohort and no count of echoes
+  /// (corroboration.hpp): whoever sets a rate by them wants that. The totals stay what was seen.
+  bool corroborate = false;
   /// With accounts: rows of flows to list, the largest ones; 0: no rows are kept.
   std::size_t keep_flows = 0;
   /// One of several workers that share a tap's frames: its ticks tell what a merged one needs
@@ -99,6 +102,7 @@ struct EstimatorTotals {
   std::size_t flow_bytes = 0;       ///< memory of the flow table, of the segments in flight and of far clocks
   std::uint64_t flows_refused = 0;  ///< frames of flows that a full table had no room for
   std::uint64_t one_way = 0;        ///< data segments whose flow shows no acknowledgments: in no cohort
+  std::uint64_t set_aside = 0;      ///< data segments that one remote alone told to be lost: in no cohort
   SegmentTotals outbound, inbound;
 };
 

@@ -185,6 +185,11 @@ struct Estimator::Impl {
   [[nodiscard]] FlowWork work_for(const Flow& flow, End end) {
     return {.trackings = flows.trackings(), .path = window_of(flow, end), .mss = flow.mss()};
   }
+  /// Who tells what becomes of the data that `end` sends, where that has to be borne out by others.
+  [[nodiscard]] RemoteKey witness_of(const Flow& flow, End end) {
+    if (!settings.corroborate || direction_of(flow, end) != Direction::outbound) return kNobody;
+    return flows.remote_of(flow, static_cast<End>(1U - end));
+  }
   void place(Flow& flow, const PacketRecord& record, End sender);
   void retire(Flow& flow);
   void forget(Flow& flow);

@@ -259,7 +259,8 @@ Flow* Estimator::Impl::reach_flow(const PacketRecord& record, const FlowKey& key
   const std::uint32_t number = flow.path_of(sender);
   PathWindow& path = window(number);
   PathWindow& back = window(opposite(number));
-  path.fresh_data_seen(now, wire.charged, wire.segments, half.usual_rtt());
+  path.fresh_data_seen(now, wire.charged, wire.segments, half.usual_rtt(),
+                       [&] { return flows.remote_of(flow, sender ^ 1U); });
   if (half.first_data_in(PathWindow::flow_period(now))) [[unlikely]]
     path.flow_seen(now);
   half.take_in_turn(segment_of(record, range, wire), *t);
@@ -303,6 +304,8 @@ void Estimator::Impl::take_any_tcp(const PacketRecord& record, Flow& flow, End s
   if (record.has(kTcpSyn)) open_anew_if_reused(flow, record, packet.sender);
   find_path(packet);
   measure(packet);
+  if (record.payload > 0)
+    packet.path->sample_remote(record.time, packet.wire.charged, witness_of(flow, packet.sender));
   packet.path->frame_seen(record.time, packet.wire.charged, FrameKind::followed_tcp);
   if (record.payload > 0 || record.has(kTcpSyn)) {
     packet.half().set_dscp(static_cast<std::uint8_t>(record.traffic_class >> kEcnBits));
@@ -417,10 +420,11 @@ void Estimator::Impl::take_syn(const Passing& packet) {
 void Estimator::Impl::take_ack(const Passing& packet, PathWindow& path) {
   const PacketRecord& record = packet.record;
   HalfFlow& half = packet.peer();
+  const RemoteKey witness = witness_of(packet.flow, packet.receiver());
   if (record.has(kTcpEce) && !record.has(kTcpSyn) && half.left_unmarked(record.time, flows.trackings()))
-    path.unmarked_data_echoed();
-  const AckVerdict verdict =
-      half.on_ack(record, {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
+    path.unmarked_data_echoed(record.time, witness);
+  const AckVerdict verdict = half.on_ack(
+      record, {.trackings = flows.trackings(), .path = path, .mss = packet.mss, .remote = witness});
   use_any(verdict, record, packet.flow, packet.sender, path);
 }
 
@@ -532,9 +536,11 @@ void Estimator::Impl::take_data(const Passing& packet) {
     path.charge_sent(record.time, packet.wire.charged);
   }
   const SequenceRange range{begin, begin + record.payload + (record.has(kTcpFin) ? 1U : 0U)};
-  const SegmentVerdict verdict =
-      half.on_data(segment_of(record, range, packet.wire), packet.peer(), gap,
-                   {.trackings = flows.trackings(), .path = path, .mss = packet.mss});
+  const SegmentVerdict verdict = half.on_data(segment_of(record, range, packet.wire), packet.peer(), gap,
+                                              {.trackings = flows.trackings(),
+                                               .path = path,
+                                               .mss = packet.mss,
+                                               .remote = witness_of(packet.flow, packet.sender)});
   count_data(packet, verdict, record.payload == 0);
   if (verdict.resent_after) {
     retransmission_delay[static_cast<std::size_t>(packet.direction)].add(*verdict.resent_after,

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "estimator/coarse_time.hpp"
+#include "estimator/corroboration.hpp"
 #include "estimator/flow_index.hpp"
 #include "estimator/flow_key.hpp"
 #include "estimator/flow_sampling.hpp"
@@ -139,6 +140,7 @@ class FlowTable {
   void expire(TimePoint now, Retire&& retire);
 
   [[nodiscard]] IpAddress address_of(const Flow& flow, End end);
+  [[nodiscard]] RemoteKey remote_of(const Flow& flow, End end) { return remote_key(address_of(flow, end)); }
 
   [[nodiscard]] std::size_t size() const { return flows_.size(); }
   [[nodiscard]] std::uint64_t evicted() const { return evicted_; }

@@ -188,7 +188,7 @@ SegmentVerdict HalfFlow::on_data(const DataSegment& s, const HalfFlow& peer, con
     append_fresh(s.range, parts, *t, work.path);
     return {.kind = SegmentClass::fresh, .fresh = all};
   }
-  return classify_below_high(parts, peer, gap, *t, work.path);
+  return classify_below_high(parts, peer, gap, *t, work);
 }
 
 /// No working memory was to be had: the bytes below H are still told from the new ones, their fates are not
@@ -209,7 +209,8 @@ SegmentVerdict HalfFlow::classify_untracked(const DataSegment& s) {
 }
 
 SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow& peer, const CaptureGap& gap,
-                                             Tracking& t, PathWindow& path) {
+                                             Tracking& t, const FlowWork& work) {
+  PathWindow& path = work.path;
   const DataSegment& s = parts.whole;
   const SequenceRange fresh{later_of(s.range.begin, high_), s.range.end};
   const SequenceRange old{s.range.begin, earlier_of(s.range.end, high_)};
@@ -224,7 +225,7 @@ SegmentVerdict HalfFlow::classify_below_high(const Parts& parts, const HalfFlow&
   const Duration reordering =
       round_trip > Duration::zero() ? std::min(round_trip, kLongestReordering) : kLongestReordering;
   const Duration timeout = timeout_at(s.time, peer, t);
-  const SentAgain again = send_again(old, parts, timeout, t, path);  // skips the holes
+  const SentAgain again = send_again(old, parts, timeout, t, work);  // skips the holes
   const Filled filled = fill_holes(old, parts, reordering, gap, t, path);
   if (filled.bytes() < old.size())
     t.in_trouble(nothing_doubted_below()).sent_twice.add(old, parts.charged(old));
@@ -384,7 +385,8 @@ bool HalfFlow::split(std::size_t i, SequenceNumber at, SegmentRing& ring) {
 /// Bytes that passed before pass again: what was acknowledged or SACKed in the meantime was sent again for
 /// nothing, the rest was lost behind the tap, and is in flight anew.
 HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts, Duration timeout,
-                                         Tracking& t, PathWindow& path) {
+                                         Tracking& t, const FlowWork& work) {
+  PathWindow& path = work.path;
   SentAgain again;
   const SequenceRange open{state_.acked ? later_of(part.begin, last_ack_) : part.begin, part.end};
   if (open.empty()) return again;
@@ -409,22 +411,25 @@ HalfFlow::SentAgain HalfFlow::send_again(SequenceRange part, const Parts& parts,
     again.lost = true;
     if (!segment.is(SentSegment::kUncounted)) {
       if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
+      bool in_cohort = !segment.is(SentSegment::kSetAside);
       if (segment.is(SentSegment::kLost)) {
         path.loss_told_again(segment.sent, now);
-      } else {
-        path.segments_lost_after_tap(segment.sent, segment.segments, now);
+      } else if (in_cohort) {
+        in_cohort = path.segments_lost_after_tap(segment.sent, segment.segments, now, work.remote);
       }
       trouble.losses.add({.range = segment.range,
                           .sent = segment.sent,
                           .segments = segment.segments,
                           .by_timeout = by_timeout,
                           .has_timestamp = parts.whole.has_timestamp,
+                          .in_cohort = in_cohort,
                           .timestamp = parts.whole.timestamp});
       path.segments_sent(now, segment.segments, smoothed_.mean());
     }
     segment.sent = now;
     segment.unset(SentSegment::kDoubtful);
     segment.unset(SentSegment::kLost);
+    segment.unset(SentSegment::kSetAside);
     segment.unset(SentSegment::kFollowed);
     segment.set(SentSegment::kRetransmitted);
     if (trouble.resent.size() < Trouble::kMostResent)

@@ -13,6 +13,7 @@
 
 #include "config/units.hpp"
 #include "estimator/coarse_time.hpp"
+#include "estimator/corroboration.hpp"
 #include "estimator/parse.hpp"
 #include "estimator/path_window.hpp"
 #include "estimator/rtt_floor.hpp"
@@ -96,7 +97,8 @@ struct AckVerdict {
 struct FlowWork {
   TrackingPool& trackings;
   PathWindow& path;
-  std::uint16_t mss = 0;  ///< agreed on by both SYNs; 0: not seen
+  std::uint16_t mss = 0;       ///< agreed on by both SYNs; 0: not seen
+  RemoteKey remote = kNobody;  ///< to whom the data go; the short ways tell no losses, and do not ask
 };
 
 class HalfFlow {
@@ -257,7 +259,7 @@ class HalfFlow {
   [[nodiscard]] bool is_out_of_reach(const DataSegment& s);
   [[nodiscard]] SegmentVerdict classify_untracked(const DataSegment& s);
   [[nodiscard]] SegmentVerdict classify_below_high(const Parts& parts, const HalfFlow& peer,
-                                                   const CaptureGap& gap, Tracking& t, PathWindow& path);
+                                                   const CaptureGap& gap, Tracking& t, const FlowWork& work);
   [[nodiscard]] Duration timeout_at(TimePoint now, const HalfFlow& peer, const Tracking& t) const;
 
   void append_fresh(SequenceRange part, const Parts& parts, Tracking& t, PathWindow& path);
@@ -268,7 +270,7 @@ class HalfFlow {
   [[nodiscard]] Filled fill_holes(SequenceRange part, const Parts& parts, Duration reordering,
                                   const CaptureGap& gap, Tracking& t, PathWindow& path);
   [[nodiscard]] SentAgain send_again(SequenceRange part, const Parts& parts, Duration timeout, Tracking& t,
-                                     PathWindow& path);
+                                     const FlowWork& work);
   /// The index of the first segment that ends behind `at`; it begins there, or the ring has no room for both
   /// parts.
   static std::size_t split_at(SequenceNumber at, SegmentRing& ring);
@@ -290,16 +292,16 @@ class HalfFlow {
     if (trackings.is_crowded() && !t.trouble && !t.marked) rest(trackings);
   }
   void acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Tracking& t, PathWindow& path);
-  void acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress, Tracking& t,
-                               PathWindow& path);
+  void acknowledge_selectively(const PacketRecord& ack, AckProgress& progress, Tracking& t,
+                               const FlowWork& work);
   void settle_delivered(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
   void settle_troubled(SentSegment& segment, AckProgress& progress, Tracking& t, PathWindow& path);
-  void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t, PathWindow& path) const;
+  void count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t, const FlowWork& work) const;
   [[nodiscard]] static bool was_needless(const SentSegment& segment, const AckProgress& progress,
                                          const Trouble& trouble);
-  static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path);
-  void doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const;
-  static void doubt(SentSegment& segment, PathWindow& path);
+  static void doubt_below_sacked(Trouble& trouble, SegmentRing& ring, const FlowWork& work);
+  void doubt_overtaken_retransmissions(Tracking& t, const FlowWork& work) const;
+  static void doubt(SentSegment& segment, const FlowWork& work);
   static bool close_holes_below(SequenceNumber ack, Trouble& trouble, PathWindow& path);
   static void undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path);
   static void take_dsack(const PacketRecord& ack, AckProgress& progress, Trouble& trouble, PathWindow& path);

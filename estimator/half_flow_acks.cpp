@@ -24,7 +24,7 @@ constexpr std::uint32_t kUsualMss = 1460;
 void HalfFlow::undo_loss(SequenceRange range, AckProgress& progress, Trouble& trouble, PathWindow& path) {
   const auto loss = trouble.losses.take(range);
   if (!loss) return;
-  path.loss_undone(loss->sent, loss->segments);
+  if (loss->in_cohort) path.loss_undone(loss->sent, loss->segments);
   progress.undone.segments += loss->segments;
   if (loss->by_timeout) progress.undone.timeouts += loss->segments;
   progress.undone.sent = loss->sent;
@@ -50,6 +50,8 @@ void HalfFlow::settle_troubled(SentSegment& segment, AckProgress& progress, Trac
   if (!resent) t.newest_delivered = std::max(t.newest_delivered, segment.sent);
   if (segment.is(SentSegment::kLost)) {  // not lost, only overtaken
     path.loss_undone(segment.sent, segment.segments);
+    state_.reorders = true;
+  } else if (segment.is(SentSegment::kSetAside)) {
     state_.reorders = true;
   } else if (!segment.is(SentSegment::kUncounted)) {
     if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
@@ -96,8 +98,8 @@ void HalfFlow::acknowledge_up_to(SequenceNumber ack, AckProgress& progress, Trac
   if (ring.empty()) state_.sent_again = false;
 }
 
-void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t mss, AckProgress& progress,
-                                       Tracking& t, PathWindow& path) {
+void HalfFlow::acknowledge_selectively(const PacketRecord& ack, AckProgress& progress, Tracking& t,
+                                       const FlowWork& work) {
   if (ack.sack_count == 0) return;
   Trouble& trouble = t.in_trouble(nothing_doubted_below());
   SegmentRing& ring = t.ring;
@@ -115,7 +117,7 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
         if (precedes(part.end, ring[i].range.end)) static_cast<void>(split(i, part.end, ring));
         SentSegment& segment = ring[i];
         if (segment.is(SentSegment::kSacked)) continue;
-        settle_delivered(segment, progress, t, path);
+        settle_delivered(segment, progress, t, work.path);
         // The first block holds the segment that made the receiver send this ACK, at once, unless that
         // segment has advanced the number (RFC 2018, 4).
         const bool fit = !segment.is(SentSegment::kRetransmitted) && !segment.is(SentSegment::kMerged);
@@ -126,15 +128,16 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
         segment.set(SentSegment::kSacked);
         segment.unset(SentSegment::kDoubtful);
         segment.unset(SentSegment::kLost);
+        segment.unset(SentSegment::kSetAside);
       }
     });
   }
   if (!any_new || trouble.sacked.empty() || ring.empty()) return;
   if (!state_.reorders) {
-    const std::uint32_t reach = (kSackedAboveLost - 1) * (mss != 0 ? mss : kUsualMss);
-    count_lost_below_sacked(reach, progress.now, t, path);
+    const std::uint32_t reach = (kSackedAboveLost - 1) * (work.mss != 0 ? work.mss : kUsualMss);
+    count_lost_below_sacked(reach, progress.now, t, work);
   }
-  doubt_below_sacked(trouble, ring, path);
+  doubt_below_sacked(trouble, ring, work);
 }
 
 // -- losses known before their retransmission --
@@ -142,7 +145,8 @@ void HalfFlow::acknowledge_selectively(const PacketRecord& ack, std::uint16_t ms
 /// RFC 6675, 4 (IsLost): more than two segments' bytes SACKed above a segment mean that it was lost; its
 /// retransmission, an RTT from now, will only confirm it. Not on a path that has been seen to overtake.
 void HalfFlow::count_lost_below_sacked(std::uint32_t reach, TimePoint now, Tracking& t,
-                                       PathWindow& path) const {
+                                       const FlowWork& work) const {
+  PathWindow& path = work.path;
   Trouble& trouble = *t.trouble;
   SegmentRing& ring = t.ring;
   const auto& ranges = trouble.sacked.ranges();
@@ -160,9 +164,9 @@ void HalfFlow::count_lost_below_sacked(std::uint32_t reach, TimePoint now, Track
     if (segment.has_fate() || segment.is(SentSegment::kRetransmitted)) continue;
     if (segment.sent > t.newest_delivered) continue;  // a hole filled since: nothing has overtaken it
     if (segment.is(SentSegment::kDoubtful)) path.segments_undoubted(segment.sent, segment.segments);
-    path.segments_lost_after_tap(segment.sent, segment.segments, now);
+    const bool counts = path.segments_lost_after_tap(segment.sent, segment.segments, now, work.remote);
     segment.unset(SentSegment::kDoubtful);
-    segment.set(SentSegment::kLost);
+    segment.set(counts ? SentSegment::kLost : SentSegment::kSetAside);
   }
   trouble.lost_below = edge;
 }
@@ -170,26 +174,26 @@ void HalfFlow::count_lost_below_sacked(std::uint32_t reach, TimePoint now, Track
 /// Whatever lies below the highest SACKed bytes is late. That alone is no loss, it only holds maturity back:
 /// whether it was lost is told by more SACKs, by its retransmission, or by 2 RTT without an answer
 /// (path_window).
-void HalfFlow::doubt_below_sacked(Trouble& trouble, SegmentRing& ring, PathWindow& path) {
+void HalfFlow::doubt_below_sacked(Trouble& trouble, SegmentRing& ring, const FlowWork& work) {
   const SequenceNumber edge = trouble.sacked.ranges().back().begin;
   if (!precedes(trouble.doubted_below, edge)) return;
   for (std::size_t i = ring.first_ending_after(later_of(trouble.doubted_below, ring[0].range.begin));
        i < ring.size() && at_or_before(ring[i].range.end, edge); ++i) {
-    if (!ring[i].is(SentSegment::kRetransmitted)) doubt(ring[i], path);
+    if (!ring[i].is(SentSegment::kRetransmitted)) doubt(ring[i], work);
   }
   trouble.doubted_below = edge;
 }
 
-void HalfFlow::doubt(SentSegment& segment, PathWindow& path) {
+void HalfFlow::doubt(SentSegment& segment, const FlowWork& work) {
   if (segment.has_fate() || segment.is(SentSegment::kDoubtful)) return;
-  segment.set(SentSegment::kDoubtful);
-  path.segments_doubtful(segment.sent, segment.segments);
+  if (work.path.segments_doubtful(segment.sent, segment.segments, work.remote))
+    segment.set(SentSegment::kDoubtful);
 }
 
 /// The idea of RACK (RFC 8985, 6.2): a retransmission that segments sent a quarter of an RTT after it have
 /// overtaken is lost as well. Without this nothing but the sender's timer would tell, long after its cohort
 /// is closed.
-void HalfFlow::doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) const {
+void HalfFlow::doubt_overtaken_retransmissions(Tracking& t, const FlowWork& work) const {
   auto& resent = t.trouble->resent;
   if (resent.empty()) return;
   const Duration reordering = floor_.value().value_or(kLongestReordering) / 4;
@@ -198,7 +202,7 @@ void HalfFlow::doubt_overtaken_retransmissions(Tracking& t, PathWindow& path) co
     resent.pop_front();
     const std::size_t i = t.ring.first_ending_after(oldest.begin);
     if (i < t.ring.size() && t.ring[i].range.begin == oldest.begin && t.ring[i].sent == oldest.sent)
-      doubt(t.ring[i], path);
+      doubt(t.ring[i], work);
   }
 }
 
@@ -307,7 +311,7 @@ void HalfFlow::acknowledge(const PacketRecord& ack, AckProgress& progress, Track
     trouble.doubted_below = later_of(trouble.doubted_below, number);
     trouble.lost_below = later_of(trouble.lost_below, number);
   }
-  acknowledge_selectively(ack, work.mss, progress, t, path);
+  acknowledge_selectively(ack, progress, t, work);
 }
 
 void HalfFlow::finish_ack(const PacketRecord& ack, const AckProgress& progress, Tracking& t,
@@ -315,7 +319,7 @@ void HalfFlow::finish_ack(const PacketRecord& ack, const AckProgress& progress, 
   if (progress.charged > 0 || ack.payload == 0) t.last_ack = ack.time;
   const std::uint64_t carried = progress.charged + progress.charged_twice;
   if (carried > 0) work.path.delivered(ack.time, Bytes(carried));
-  if (progress.charged > 0 && t.trouble) doubt_overtaken_retransmissions(t, work.path);
+  if (progress.charged > 0 && t.trouble) doubt_overtaken_retransmissions(t, work);
   if (progress.undone.segments > 0) state_.reorders = true;
   t.troubled = t.trouble && !t.trouble->is_at_rest();
   verdict.undone = progress.undone;

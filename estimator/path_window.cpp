@@ -14,6 +14,9 @@ constexpr std::size_t kMostOpenCohorts = 128;
 constexpr Duration kLongestWait = 10s;
 constexpr Duration kMaturityMargin = 100ms;
 constexpr double kResolvedShare = 0.95;
+/// Of the median RTT: whoever answers later than that is waited for no longer, where one remote alone is not
+/// to be believed. Half of the samples would have to be its own.
+constexpr int kLateTimes = 4;
 /// A receiver that got both tells so (D-SACK) when the retransmission arrives: reordering looks like loss
 /// until then. At least this long, for what held the original up may hold up the retransmission as well.
 constexpr Duration kLeastTimeToUndo = 10ms;
@@ -45,6 +48,11 @@ void PathWindow::flow_seen(TimePoint at) {
   ++flows_this_period_;
 }
 
+void PathWindow::unmarked_data_echoed(TimePoint at, RemoteKey by) {
+  if (witnesses_ && !witnesses_->marks.hears(by, at, witnesses_->shares)) return;
+  ++ece_echoes_;
+}
+
 // -- fate of transmissions --
 
 PathWindow::Place PathWindow::place_of(TimePoint at, CohortId id) {
@@ -61,6 +69,16 @@ PathWindow::Place PathWindow::place_of(TimePoint at, CohortId id) {
 void PathWindow::turn_to(TimePoint at) {
   book();
   now_place_ = make(at);
+  // Most packets ask for nothing but whether they are in this place: so the sample is the first that is not.
+  if (witnesses_ && witnesses_->sample_at > at)
+    now_place_.end = std::min(now_place_.end, witnesses_->sample_at);
+}
+
+void PathWindow::sample(TimePoint at, Bytes charged, RemoteKey remote) {
+  Witnesses& w = *witnesses_;
+  w.shares.sampled(remote, charged);
+  w.random = w.random * 6364136223846793005ULL + 1442695040888963407ULL;
+  w.sample_at = at + Duration(static_cast<std::int64_t>(w.random >> 42U));  // up to 4 ms: 500 a second
 }
 
 void PathWindow::book() {
@@ -115,13 +133,20 @@ void PathWindow::widen() {
   ring_ = std::move(wider);
 }
 
-void PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told) {
+bool PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told,
+                                         RemoteKey by) {
+  if (witnesses_ && !witnesses_->losses.hears(by, sent, witnesses_->shares)) {
+    witnesses_->set_aside += segments;
+    segments_forgotten(sent, segments);
+    return false;
+  }
   fates_told(segments);
   if (const Place& p = open(sent); p.cohort) {
     p.cohort->lost_after += segments;
     p.cohort->lost_at = told;
     add(p.slot->lost, segments);
   }
+  return true;
 }
 
 void PathWindow::loss_told_again(TimePoint sent, TimePoint told) {
@@ -147,11 +172,13 @@ void PathWindow::segments_forgotten(TimePoint sent, std::uint32_t segments) {
   }
 }
 
-void PathWindow::segments_doubtful(TimePoint sent, std::uint32_t segments) {
+bool PathWindow::segments_doubtful(TimePoint sent, std::uint32_t segments, RemoteKey by) {
+  if (witnesses_ && !witnesses_->losses.believes(by, witnesses_->shares)) return false;
   if (const Place& p = open(sent); p.cohort) {
     p.cohort->doubtful += segments;
     add(p.slot->lost, segments);
   }
+  return true;
 }
 
 void PathWindow::segments_undoubted(TimePoint sent, std::uint32_t segments) {
@@ -184,13 +211,17 @@ void PathWindow::hole_filled_late(TimePoint opened, std::uint32_t segments) {
 bool PathWindow::is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const {
   const TimePoint end = begin_of(id) + kCohortLength;
   if (now < end) return false;
-  const Duration rtt = std::max(cohort.rtt, meter_.rtt() ? meter_.rtt()->p95 : Duration::zero());
+  const auto& usual = meter_.rtt();
+  const Duration most =
+      witnesses_ && usual ? std::max(kUnknownRtt, kLateTimes * usual->p50) : Duration::max();
+  const Duration own = std::min(cohort.rtt, most);
+  const Duration rtt = usual ? std::max(own, std::min(usual->p95, most)) : own;
   if (now >= end + std::min(2 * rtt + kMaturityMargin, kLongestWait)) return true;
   if (cohort.doubtful > 0 || cohort.holes_open > 0) return false;
   if (cohort.lost_after > 0 && now < cohort.lost_at + std::max(rtt, kLeastTimeToUndo)) return false;
   const std::uint32_t resolved = cohort.delivered + cohort.lost_after;
   if (resolved >= cohort.sent) return true;
-  return now >= end + cohort.rtt && resolved >= kResolvedShare * cohort.sent;
+  return now >= end + own && resolved >= kResolvedShare * cohort.sent;
 }
 
 /// Segments with SACKed bytes of their flow above them that were neither delivered nor sent again in 2 RTT
@@ -277,6 +308,7 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost, PathPar
   m.last_ack = unless_never(last_ack_);
   m.unanswered_since = unless_never(unanswered_since_);
 
+  if (witnesses_) witnesses_->close_tick();
   ece_echoes_ = 0;
   tick_ = PathTick{};
   tick_.begin = now;

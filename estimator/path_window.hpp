@@ -14,9 +14,11 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "estimator/corroboration.hpp"
 #include "estimator/estimator.hpp"
 #include "estimator/measurement.hpp"
 #include "estimator/path_meter.hpp"
@@ -31,6 +33,11 @@ class PathWindow {
   /// Of the connections only one in `n` will be followed from now on, others than before. What waits for
   /// their answers waits no more, and what is delivered is unknown until the new ones' ACKs can have come.
   void follow_one_in(std::uint32_t n);
+  /// From now on what one remote alone tells of losses and marks does not count (corroboration.hpp). Such
+  /// segments are in no cohort.
+  void corroborate() { witnesses_ = std::make_unique<Witnesses>(); }
+  /// Segments whose loss did not count for that.
+  [[nodiscard]] std::uint64_t set_aside() const { return witnesses_ ? witnesses_->set_aside : 0; }
 
   // -- frames --
   void frame_seen(TimePoint at, Bytes charged, FrameKind kind) {
@@ -49,7 +56,7 @@ class PathWindow {
     last_ack_ = at;
     unanswered_since_ = kNever;
   }
-  void unmarked_data_echoed() { ++ece_echoes_; }
+  void unmarked_data_echoed(TimePoint at, RemoteKey by);
 
   // -- fate of transmissions --
   // A transmission is known by the time at which it was sent; what is told of a cohort that has been emitted
@@ -62,9 +69,14 @@ class PathWindow {
     p.book_sent(segments, waited_for(rtt));
   }
   /// All that a frame tells which carries nothing but data sent for the first time: frame_seen, data_seen,
-  /// charge_sent and segments_sent.
-  void fresh_data_seen(TimePoint at, Bytes charged, std::uint32_t segments, Duration rtt) {
-    static_cast<void>(reach(at));
+  /// charge_sent and segments_sent. `remote()`: to whom.
+  template <typename RemoteOf>
+  [[gnu::always_inline]] void fresh_data_seen(TimePoint at, Bytes charged, std::uint32_t segments,
+                                              Duration rtt, RemoteOf&& remote) {
+    if (!now_place_.holds(at)) [[unlikely]] {
+      if (is_sample_due(at)) sample(at, charged, remote());
+      turn_to(at);
+    }
     unbooked_.charged += charged;
     unbooked_.segments += segments;
     unbooked_.rtt = std::max(unbooked_.rtt, waited_for(rtt));
@@ -74,6 +86,10 @@ class PathWindow {
   void lone_ack_passed(TimePoint at, Bytes charged) {
     static_cast<void>(reach(at));
     unbooked_.without_data += charged;
+  }
+  /// Of a frame with data that is not one of those, before frame_seen.
+  void sample_remote(TimePoint at, Bytes charged, RemoteKey remote) {
+    if (is_sample_due(at)) sample(at, charged, remote);
   }
   void charge_sent(TimePoint at, Bytes charged) {
     if (const Place& p = reach(at); p.cohort) p.cohort->charged += charged;
@@ -96,15 +112,18 @@ class PathWindow {
     sent_place_.cohort->delivered += segments;
     add(sent_place_.slot->delivered, segments);
   }
-  /// `told`: when their retransmission passed.
-  void segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told);
+  /// `told`: when their retransmission passed; `by`: whose ACKs, or silence, told it. False: nobody else's
+  /// bear it out, and they are forgotten.
+  bool segments_lost_after_tap(TimePoint sent, std::uint32_t segments, TimePoint told,
+                               RemoteKey by = kNobody);
   /// A loss that SACKs had told is told by its retransmission as well.
   void loss_told_again(TimePoint sent, TimePoint told);
   /// A loss that was charged turns out to have been delivered (DSACK, an ACK too early for the
   /// retransmission).
   void loss_undone(TimePoint sent, std::uint32_t segments);
   void segments_forgotten(TimePoint sent, std::uint32_t segments);
-  void segments_doubtful(TimePoint sent, std::uint32_t segments);
+  /// False: it is not to be counted, as above, and nothing was done.
+  bool segments_doubtful(TimePoint sent, std::uint32_t segments, RemoteKey by = kNobody);
   void segments_undoubted(TimePoint sent, std::uint32_t segments);
 
   void hole_opened(TimePoint at);
@@ -192,6 +211,8 @@ class PathWindow {
     Duration rtt{};  ///< longest that any of them waits for
   };
 
+  [[nodiscard]] bool is_sample_due(TimePoint at) const { return witnesses_ && at >= witnesses_->sample_at; }
+  void sample(TimePoint at, Bytes charged, RemoteKey remote);
   [[nodiscard]] CohortId cohort_of(TimePoint at) const;
   [[nodiscard]] TimePoint begin_of(CohortId cohort) const;
   [[nodiscard]] OpenCohort& cohort(CohortId id) { return ring_[id & (ring_.size() - 1)]; }
@@ -219,8 +240,26 @@ class PathWindow {
   void collect_mature(TimePoint now, bool whole, std::vector<Cohort>& into);
   void void_open_cohorts(TimePoint now);
 
+  /// What others have to bear out, and by how much they can.
+  struct Witnesses {
+    RemoteShares shares;
+    /// The next packet from here on is a sample: at random, since queues serve flows in turn, and every n-th
+    /// packet may be the same one's.
+    TimePoint sample_at;
+    std::uint64_t random = 1;
+    Corroboration losses{std::chrono::milliseconds(10)};
+    Corroboration marks{kCohortLength};  ///< echoes go on for a round trip (RFC 3168, 6.1.3)
+    std::uint64_t set_aside = 0;
+    void close_tick() {
+      shares.close_tick();
+      losses.close_tick();
+      marks.close_tick();
+    }
+  };
+
   Direction direction_;
   std::uint32_t one_in_ = 1;
+  std::unique_ptr<Witnesses> witnesses_;  ///< nullptr: whatever is told counts
   TimePoint epoch_;
   TimePoint tick_began_;
   bool ticked_ = false;

@@ -33,6 +33,7 @@ struct SentSegment {
     kUncounted = 16,     ///< not part of a cohort (one-way view)
     kMerged = 32,        ///< stands for several segments with times of their own: no RTT sample
     kLost = 64,          ///< counted as lost, and not sent again yet
+    kSetAside = 128,     ///< would be that, but for who told it: not part of a cohort
   };
   SequenceRange range;
   TimePoint sent;
@@ -41,7 +42,7 @@ struct SentSegment {
   std::uint8_t flags = 0;
 
   [[nodiscard]] bool is(Flag flag) const { return (flags & flag) != 0; }
-  [[nodiscard]] bool has_fate() const { return (flags & (kSacked | kUncounted | kLost)) != 0; }
+  [[nodiscard]] bool has_fate() const { return (flags & (kSacked | kUncounted | kLost | kSetAside)) != 0; }
   void set(Flag flag) { flags = static_cast<std::uint8_t>(flags | flag); }
   void unset(Flag flag) { flags = static_cast<std::uint8_t>(flags & ~flag); }
 };

@@ -85,6 +85,7 @@ json::object capture_json(const CaptureStatus& c) {
           {"flows_evicted", c.totals.flows_evicted},
           {"flows_refused", c.totals.flows_refused},
           {"one_way_segments", c.totals.one_way},
+          {"set_aside_segments", c.totals.set_aside},
           {"tcp_frames", c.totals.tcp},
           {"opaque_frames", c.totals.opaque},
           {"malformed_frames", c.totals.malformed},

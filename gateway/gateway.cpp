@@ -46,6 +46,7 @@ EstimatorSettings estimator_settings(const Policy& policy) {
   EstimatorSettings settings;
   for (const SitePolicy& site : policy.sites) settings.sites.push_back(site.subnets);
   settings.link_layer = policy.wan.link_layer;
+  settings.corroborate = true;
   settings.hash_seed = std::random_device()();
   return settings;
 }

@@ -64,6 +64,10 @@ void PathSimulator::offer() {
 
 void PathSimulator::leave_box(Packet p) {
   p.sent = now_;
+  if (now_ >= next_sample_) {
+    shares_.sampled(static_cast<RemoteKey>(p.flow + 1), Bytes(kPacket));
+    next_sample_ = now_ + std::uniform_real_distribution<>(0, 0.004)(sampling_);
+  }
   auto& cohort = cohorts_[cohort_of(now_)];
   ++cohort.sent;
   Slot& slot = cohort.slots[slot_of(now_)];
@@ -92,6 +96,16 @@ void PathSimulator::leave_box(Packet p) {
   come_back(p, capacity > 0 ? static_cast<double>(provider_.size()) * kBits / capacity : 0.0);
 }
 
+auto PathSimulator::next_in_turn() -> std::deque<Packet>::iterator {
+  const auto behind = [this](const Packet& p) {
+    return (p.flow - last_served_ - 1 + setup_.flows) % setup_.flows;
+  };
+  const auto next = std::min_element(local_.begin(), local_.end(),
+                                     [&](const Packet& a, const Packet& b) { return behind(a) < behind(b); });
+  last_served_ = next->flow;
+  return next;
+}
+
 /// What a stall held back comes at once; the bucket holds no more than it holds.
 void PathSimulator::police() {
   for (; !held_back_.empty(); held_back_.pop_front()) {
@@ -108,16 +122,30 @@ void PathSimulator::come_back(const Packet& p, double waited) {
                      p);
 }
 
+std::optional<bool> PathSimulator::told_lost(const Packet& p) {
+  const bool forged =
+      p.flow == 0 && std::uniform_real_distribution<>(0, 1)(forging_) < setup_.forged_loss(now_);
+  if (!p.lost && !forged) return false;
+  const auto remote = static_cast<RemoteKey>(p.flow + 1);
+  if (setup_.corroborate && !losses_.hears(remote, at(p.sent), shares_)) return std::nullopt;
+  return true;
+}
+
 void PathSimulator::acknowledge(const Packet& p) {
   Flow& f = flows_[static_cast<std::size_t>(p.flow)];
   --f.inflight;
   if (p.sent >= 0) {
     const auto it = cohorts_.find(cohort_of(p.sent));
     if (it != cohorts_.end()) {
-      ++it->second.resolved;
-      if (p.lost) ++it->second.lost;
       Slot& slot = it->second.slots[slot_of(p.sent)];
-      ++(p.lost ? slot.lost : slot.delivered);
+      if (const auto lost = told_lost(p)) {
+        ++it->second.resolved;
+        if (*lost) ++it->second.lost;
+        ++(*lost ? slot.lost : slot.delivered);
+      } else {
+        --it->second.sent;
+        --slot.sent;
+      }
     }
   }
   if (p.lost) {
@@ -171,8 +199,10 @@ void PathSimulator::step(double dt) {
       std::min(shaper_credit_ + static_cast<double>(controller_.decision().rate.bps()) * dt, 2 * kBits + 1e5);
   while (!local_.empty() && shaper_credit_ >= kBits) {
     shaper_credit_ -= kBits;
-    leave_box(local_.front());
-    local_.pop_front();
+    const auto next = setup_.fair_leaves ? next_in_turn() : local_.begin();
+    const Packet p = *next;
+    local_.erase(next);
+    leave_box(p);
   }
   if (local_.empty()) shaper_credit_ = std::min(shaper_credit_, kBits);
   if (!setup_.stalled(now_)) provider_credit_ += capacity * dt;
@@ -253,6 +283,8 @@ void PathSimulator::tick() {
                     .sent = tick_sent_,
                     .lost = tick_lost_,
                     .state = d.state});
+  shares_.close_tick();
+  losses_.close_tick();
   tick_sent_ = tick_lost_ = tick_delivered_ = 0;
   rtts_.clear();
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "estimator/controller.hpp"
+#include "estimator/corroboration.hpp"
 
 namespace weir::test {
 
@@ -27,6 +28,11 @@ struct PathSetup {
   double random_loss = 0.0;  ///< beyond the box, whatever the rate
   int loss_burst = 1;        ///< random losses come so many in a row
   double local_loss = 0.0;   ///< before the tap: shows as holes
+  /// Each flow is to a remote host of its own; that of the first tells so much loss that never was, of time,
+  /// and its sender does not care.
+  std::function<double(double)> forged_loss = [](double) { return 0.0; };
+  bool corroborate = false;  ///< as the estimator does it for the daemon
+  bool fair_leaves = false;  ///< our own queue serves the flows in turn, as fq_codel does
   double demand_mbps = 1e9;  ///< what the senders offer at most
   std::function<double(double)> extra_delay_s = [](double) { return 0.0; };  ///< added to the path, of time
   std::function<double(double)> foreign_queue_s = [](double) {
@@ -101,10 +107,14 @@ class PathSimulator {
   };
   void step(double dt);
   void offer();
+  /// Of our own queue: the oldest packet of the flow whose turn it is.
+  [[nodiscard]] std::deque<Packet>::iterator next_in_turn();
   void leave_box(Packet p);
   void police();
   void come_back(const Packet& p, double waited);
   void acknowledge(const Packet& p);
+  /// Whether a packet is in its cohort as one that was lost; nullopt: it is in none.
+  [[nodiscard]] std::optional<bool> told_lost(const Packet& p);
   [[nodiscard]] static std::int64_t cohort_of(double t);
   [[nodiscard]] static std::size_t slot_of(double t);
   void tick();
@@ -123,6 +133,11 @@ class PathSimulator {
   std::map<std::int64_t, OpenCohort> cohorts_;
   double demand_credit_ = 0;
   std::uint32_t one_in_ = 1;
+  RemoteShares shares_;
+  Corroboration losses_{std::chrono::milliseconds(10)};
+  std::mt19937 sampling_, forging_;
+  double next_sample_ = 0;
+  int last_served_ = 0;
 
   // of the current tick
   std::uint64_t tick_sent_ = 0, tick_lost_ = 0, tick_delivered_ = 0;

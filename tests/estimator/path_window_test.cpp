@@ -73,6 +73,27 @@ TEST(Cohorts, AFarFlowHoldsOnlyItsOwnCohortsBack) {
   EXPECT_EQ(w.close_tick(at_ms(425), false).mature.size(), 1U);
 }
 
+// It would keep the losses of all others from the control law for ten seconds.
+TEST(Cohorts, AreHeldBackForASecondAtMostByOneThatAnswersLate) {
+  PathWindow w = outbound();
+  w.corroborate();
+  for (unsigned i = 0; i < 19; ++i) {
+    w.rtt_sampled(
+        {.sent = at_ms(i), .taken = at_ms(i + 20), .rtt = 20ms, .base = 20ms, .weight = Bytes(3000)});
+  }
+  w.rtt_sampled({.sent = at_ms(1), .taken = at_ms(30), .rtt = 5s, .base = 5s, .weight = Bytes(3000)});
+  static_cast<void>(w.close_tick(at_ms(100), false));
+  w.segments_sent(at_ms(150), 90, 20ms);
+  w.segments_sent(at_ms(150), 10, 5s);
+  w.segments_delivered(at_ms(150), 88);
+  w.segments_lost_after_tap(at_ms(150), 2, at_ms(171));
+  EXPECT_TRUE(w.close_tick(at_ms(1150), false).mature.empty());
+  const auto mature = w.close_tick(at_ms(1205), false).mature;
+  ASSERT_EQ(mature.size(), 1U);
+  EXPECT_EQ(mature[0].segments, 90U);
+  EXPECT_EQ(mature[0].lost_beyond, 2U);
+}
+
 TEST(Cohorts, OfADeadFlowAreWithoutItsSegments) {
   PathWindow w = outbound();
   const TimePoint c = at_ms(50);

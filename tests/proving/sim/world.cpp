@@ -116,6 +116,7 @@ EstimatorSettings World::estimator_settings() const {
     settings.sites.push_back({prefix(20 + static_cast<std::uint32_t>(i))});
   settings.inside = {prefix(1)};
   settings.max_flows = 65'536;
+  settings.corroborate = true;
   return settings;
 }
 
