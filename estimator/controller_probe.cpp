@@ -6,6 +6,14 @@
 #include "estimator/controller_impl.hpp"
 
 namespace weir::control {
+namespace {
+
+/// New limits may have come while a run was under way: where they took the rate below its start they win.
+Rate within(Rate rate, Rate least, Rate most) {
+  return std::min(std::max(rate, least), most);
+}
+
+}  // namespace
 
 void Controller::start_probe(TimePoint now) {
   if (late_since) late_since = now;
@@ -89,7 +97,7 @@ void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
   // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
   // noisy.
   measured = capacity.refined(*measured, now);
-  measured->rate = std::clamp(measured->rate, s.run_start, decision.rate);
+  measured->rate = within(measured->rate, s.run_start, decision.rate);
   // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
   learn_capacity(*measured, PathMode::buffer);
   Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
@@ -139,7 +147,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   if (measured) {
     measured->rate = std::max(measured->rate, std::min(s.clean, passed_since_first_loss(s)));
     learn_capacity(*measured, PathMode::policer);
-    target = std::clamp(measured->rate * kGain, s.run_start, s.tried);
+    target = within(measured->rate * kGain, s.run_start, s.tried);
   }
   const Duration wait = wait_after_run(s.run_start, target);
   change_rate(target,

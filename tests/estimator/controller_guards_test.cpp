@@ -480,5 +480,83 @@ TEST(ControllerGuards, ADrainThatTookASecondRateGoesOnFromWhatCameOut) {
   FAIL() << "it never took a second rate: " << c.decision().reason;
 }
 
+// A reload may take the ceiling below the rate that a probe began at: what it measured then is no more than
+// it sent.
+TEST(ControllerGuards, AProbeUnderWhichTheCeilingFellMeasuresNoMoreThanItSent) {
+  SiteController c(kLimits, Rate::mbps(60), at(0));
+  double now = 0;
+  while (c.decision().state != ControlState::probe) {
+    ASSERT_LT(now += 0.1, 5);
+    static_cast<void>(c.step(tick(now, c.decision().rate.mbps(), 500, 0), at(now)));
+  }
+  c.set_limits({.floor = kLimits.floor, .ceiling = Rate::mbps(40), .adapt = true}, at(now));
+  ASSERT_EQ(c.decision().state, ControlState::probe) << "this proves nothing";
+  for (int i = 0; i < 5 && c.decision().state == ControlState::probe; ++i) {
+    now += 0.1;
+    static_cast<void>(c.step(queued(tick(now, 40, 500, 0), std::chrono::milliseconds(10), 35), at(now)));
+  }
+  ASSERT_EQ(c.decision().state, ControlState::drain) << c.decision().reason;
+  ASSERT_TRUE(c.decision().capacity);
+  EXPECT_LE(c.decision().capacity->rate, Rate::mbps(40));
+}
+
+// What is not seen is no proof that the cut was for nothing.
+TEST(ControllerGuards, ACutStandsWhileTheCaptureLeavesOutWhatWasSentSince) {
+  for (const std::uint32_t one_in : {1U, 4U}) {
+    SiteController c(kLimits, Rate::mbps(100), at(0));
+    double now = 0;
+    while (c.decision().state != ControlState::verify) {
+      ASSERT_LT(now += 0.1, 5);
+      static_cast<void>(c.step(tick(now, 90, 700, 28), at(now)));
+    }
+    const Rate cut = c.decision().rate;
+    ASSERT_LT(cut, Rate::mbps(95));
+    while (c.decision().state == ControlState::verify) {
+      ASSERT_LT(now += 0.1, 15);
+      ControlInput input = tick(now, cut.mbps() * 0.5, 0, 0);
+      input.measured.one_in = one_in;
+      static_cast<void>(c.step(input, at(now)));
+    }
+    EXPECT_EQ(c.decision().rate == cut, one_in > 1) << one_in << ": " << c.decision().reason;
+  }
+}
+
+// Each kind of evidence has a door of its own: behind none of them stands anything but HOLD.
+TEST(ControllerGuards, WithoutAdaptingNoEvidenceLeadsAnywhere) {
+  constexpr ControlLimits kFixed{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = false};
+  enum class Evidence { loss, queue, demand };
+  for (const Evidence evidence : {Evidence::loss, Evidence::queue, Evidence::demand}) {
+    for (const bool adapt : {true, false}) {
+      SiteController c(adapt ? kLimits : kFixed, Rate::mbps(100), at(0));
+      bool held = true;
+      for (int i = 1; i <= 30; ++i) {
+        const double now = 0.1 * i;
+        ControlInput input = tick(now, 99, 700, evidence == Evidence::loss ? 28 : 0);
+        if (evidence == Evidence::queue) input = queued(input, std::chrono::milliseconds(i > 4 ? 30 : 0), 70);
+        const RateDecision& d = c.step(input, at(now));
+        held = held && d.state == ControlState::hold && d.rate == Rate::mbps(100);
+      }
+      EXPECT_EQ(held, !adapt) << static_cast<int>(evidence) << ": " << c.decision().reason;
+    }
+  }
+}
+
+// A queue that stands while more comes out than we send is ours, however still it stands: what comes out
+// of somebody else's is all that we send.
+TEST(ControllerGuards, AQueueOfWhichMoreComesOutThanWeSendIsNobodyElses) {
+  for (const double more : {1.0, 1.3}) {
+    SiteController c(kLimits, Rate::mbps(100), at(0));
+    bool contended = false;
+    for (int i = 1; i <= 60; ++i) {
+      const double now = 0.1 * i;
+      const double mbps = std::min(c.decision().rate.mbps(), 90.0);
+      const ControlInput input = queued(tick(now, mbps, 700, 0), std::chrono::milliseconds(i >= 3 ? 60 : 0),
+                                        i < 6 ? 90 : mbps * more);
+      contended = contended || c.step(input, at(now)).state == ControlState::contend;
+    }
+    EXPECT_EQ(contended, more == 1.0) << more << ": " << c.decision().reason;
+  }
+}
+
 }  // namespace
 }  // namespace weir::test
