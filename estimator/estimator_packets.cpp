@@ -448,8 +448,8 @@ void Estimator::Impl::take_losses_back(const UndoneLosses& undone, const Flow& f
                                                         Flow& flow, End sender, HalfFlow& half,
                                                         PathWindow& path) {
   if (verdict.rtt > Duration::zero()) {
-    // The host's base is asked for when this flow can lower it, and once a second: it may have aged, or
-    // others may have learnt more.
+    // The host's base is asked for when this flow can lower it, and now and then: it may have aged, or others
+    // may have learnt more.
     const Duration own = half.least_rtt().value_or(verdict.rtt);
     if (half.base_is_due() || half.base() == Duration::zero() || verdict.rtt <= own || own < half.base())
       half.set_base(bases.learn(flows.address_of(flow, sender), verdict.rtt, own, record.time));

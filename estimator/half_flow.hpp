@@ -175,8 +175,8 @@ class HalfFlow {
   [[nodiscard]] bool first_data_in(std::int64_t period) {
     const auto low_bits = static_cast<std::uint16_t>(period);
     if (counted_period_ == low_bits) return false;
+    if (counted_period_ / kBasePeriods != low_bits / kBasePeriods) state_.base_due = true;
     counted_period_ = low_bits;
-    state_.base_due = true;
     return true;
   }
 
@@ -186,7 +186,7 @@ class HalfFlow {
   /// Of the last data or SYN.
   [[nodiscard]] std::uint8_t dscp() const { return dscp_; }
   void set_dscp(std::uint8_t dscp) { dscp_ = dscp; }
-  /// True once for each period with data: the base may have aged.
+  /// True once in eight periods with data: the base may have aged.
   [[nodiscard]] bool base_is_due() {
     const bool due = state_.base_due;
     state_.base_due = false;
@@ -222,6 +222,9 @@ class HalfFlow {
     const auto bits = [](State state) { return std::bit_cast<std::uint16_t>(state); };
     return (bits(state_) & bits(mask)) == bits(wanted);
   }
+  /// The look-up of a host costs as much as an acknowledgment otherwise where each of many connections is due;
+  /// what a flow's own samples tell is learnt at once.
+  static constexpr std::uint16_t kBasePeriods = 8;
   /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
   static constexpr std::int32_t kReach = 1 << 30;
   /// Wire segments that one entry counts.
