@@ -18,13 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
 
-from netlab.laws import LAWS as KERNEL_LAWS  # noqa: E402
+from netlab.laws import LAWS as KERNEL_LAWS, PEER, needs_peer  # noqa: E402
 from netlab.namespace import LabError, need_root  # noqa: E402
 from netlab.report import Checks, table, write_csv  # noqa: E402
 from proving.goals import GOALS  # noqa: E402
 from proving.judge import AHEAD, BEHIND, LEVEL_WITH, check_goals, judge  # noqa: E402
 from proving.pictures import draw  # noqa: E402
-from proving.runs import PEER, REAL, SIM, SKIPPED, VM, Result, Run, Runner, Scenario, law_names, scenarios  # noqa: E402
+from proving.runs import REAL, SIM, SKIPPED, VM, Result, Run, Runner, Scenario, law_names, scenarios  # noqa: E402
 
 QUICK_S = 240  # the longest scenario of --quick
 SEEDS = {SIM: (10, 3), REAL: (3, 1), VM: (1, 1)}  # of Weir, and of each of the others
@@ -41,7 +41,7 @@ def wanted(arguments: argparse.Namespace, found: list[Scenario], laws: list[str]
                 continue  # the same as weir
             if arguments.quick and law != "weir" and law not in needed:
                 continue
-            if law.startswith("cake-autorate") and arguments.where == VM and len(scenario.description["sites"]) > 1:
+            if arguments.where == VM and needs_peer(law) and len(scenario.description["sites"]) > 1:
                 continue  # it has one rate for the port
             seeds = arguments.seeds if law == "weir" else arguments.seeds_of_others
             scale = arguments.scale or (1.0 if arguments.where == REAL else scenario.description["simulate_scale"])
@@ -51,7 +51,7 @@ def wanted(arguments: argparse.Namespace, found: list[Scenario], laws: list[str]
 
 def kernel_laws(where: str) -> list[str]:
     with_peer = where == VM and PEER in os.environ  # this machine's kernel may have no cake
-    return [law for law in KERNEL_LAWS if with_peer or not law.startswith("cake-autorate")]
+    return [law for law in KERNEL_LAWS if with_peer or not needs_peer(law)]
 
 
 def tell(arguments: argparse.Namespace, found: list[Scenario], laws: list[str], results: list[Result]) -> int:

@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 
 #include "any_record.hpp"
+#include "path_simulator.hpp"
 #include "recorded_run.hpp"
 
 namespace weir::test {
 namespace {
-
-const ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
 
 /// Paths that between them take a controller through all of its states.
 std::vector<ControlInput> inputs_of(Provider provider, std::uint32_t seed, double seconds = 60) {
@@ -19,7 +18,7 @@ std::vector<ControlInput> inputs_of(Provider provider, std::uint32_t seed, doubl
   path.capacity_mbps = [](double t) { return t < 25 ? 90.0 : 45.0; };
   path.random_loss = seed % 2 == 0 ? 0.0 : 0.01;
   path.silent = [](double t) { return t > 40 && t < 44; };
-  PathSimulator sim(path, kLimits, seed % 3 == 0 ? 12 : 300);
+  PathSimulator sim(path, kUsualLimits, seed % 3 == 0 ? 12 : 300);
   sim.run_for(seconds);
   return sim.inputs();
 }
@@ -53,7 +52,7 @@ Result replayed(const std::vector<std::string>& lines, std::optional<std::string
 TEST(ControlReplay, ARunOfTheSimulatorIsDecidedTheSameFromItsStart) {
   for (const Provider provider : {Provider::policer, Provider::buffer}) {
     const auto inputs = inputs_of(provider, 2);
-    const Result result = replayed(lines_of(recorded_run(kLimits, Rate::mbps(300), inputs)));
+    const Result result = replayed(lines_of(recorded_run(kUsualLimits, Rate::mbps(300), inputs)));
     EXPECT_EQ(result.bad, "");
     EXPECT_FALSE(result.cut_off);
     EXPECT_EQ(result.steps, inputs.size());
@@ -71,7 +70,7 @@ TEST(ControlReplay, AControllerThatBeganWithAMemoryIsReplayedWithIt) {
       .rate = Rate::mbps(88), .error_ppm = 9'000, .age = std::chrono::hours(3) + std::chrono::nanoseconds(7)};
   memory.noise = std::chrono::microseconds(1234);
   const ControlStart start{Rate::mbps(12), StartedFrom::kernel, memory};
-  auto lines = lines_of(recorded_run(kLimits, start, inputs));
+  auto lines = lines_of(recorded_run(kUsualLimits, start, inputs));
   EXPECT_EQ(replayed(lines).bad, "");
   EXPECT_EQ(replayed(lines).differing, 0U);
   // Without the floor it would have cut: the test would notice.
@@ -86,7 +85,8 @@ TEST(ControlReplay, AndFromWhateverTickItsRecordingBegins) {
   for (std::uint32_t seed = 1; seed <= 4; ++seed) {
     const auto inputs = inputs_of(seed % 2 == 0 ? Provider::buffer : Provider::policer, seed);
     for (std::size_t from = 1; from < inputs.size(); from += 61) {
-      const Result result = replayed(lines_of(recorded_run(kLimits, Rate::mbps(300), inputs, from, 100)));
+      const Result result =
+          replayed(lines_of(recorded_run(kUsualLimits, Rate::mbps(300), inputs, from, 100)));
       ASSERT_EQ(result.bad, "") << "from tick " << from;
       ASSERT_EQ(result.steps, inputs.size() - from);
       ASSERT_EQ(result.differing, 0U) << "from tick " << from;
@@ -100,7 +100,7 @@ TEST(ControlReplay, AStateComesBackAtEveryTick) {
   std::array<int, 5> seen{};
   for (std::uint32_t seed = 1; seed <= 4; ++seed) {
     const auto inputs = inputs_of(seed % 2 == 0 ? Provider::buffer : Provider::policer, seed);
-    SiteController controller(kLimits, Rate::mbps(300), TimePoint());
+    SiteController controller(kUsualLimits, Rate::mbps(300), TimePoint());
     for (const ControlInput& input : inputs) {
       const std::string state = controller.state();
       auto copy = SiteController::from_state(state);
@@ -120,7 +120,7 @@ TEST(ControlReplay, AStateComesBackAtEveryTick) {
 
 TEST(ControlReplay, AnotherInputOrDecisionShows) {
   const auto inputs = inputs_of(Provider::policer, 2, 30);
-  const std::string text = recorded_run(kLimits, Rate::mbps(300), inputs, 0, 100);
+  const std::string text = recorded_run(kUsualLimits, Rate::mbps(300), inputs, 0, 100);
   auto lines = lines_of(text);
   const auto first_of = [&](std::string_view what, std::size_t after) {
     for (std::size_t i = after; i < lines.size(); ++i)
@@ -145,7 +145,7 @@ TEST(ControlReplay, AnotherInputOrDecisionShows) {
 
 TEST(ControlReplay, ABadRecordingIsToldWhereItIsBad) {
   const auto inputs = inputs_of(Provider::policer, 2, 12);
-  const auto lines = lines_of(recorded_run(kLimits, Rate::mbps(300), inputs, 0, 50));
+  const auto lines = lines_of(recorded_run(kUsualLimits, Rate::mbps(300), inputs, 0, 50));
   EXPECT_TRUE(replayed({}).cut_off);
   auto cut = lines;
   cut.pop_back();
@@ -179,8 +179,8 @@ TEST(ControlReplay, ABadRecordingIsToldWhereItIsBad) {
 
 TEST(ControlReplay, OneSiteOfSeveral) {
   const auto inputs = inputs_of(Provider::policer, 2, 12);
-  auto lines = lines_of(recorded_run(kLimits, Rate::mbps(300), inputs));
-  const auto other = lines_of(recorded_run(kLimits, Rate::mbps(200), inputs));
+  auto lines = lines_of(recorded_run(kUsualLimits, Rate::mbps(300), inputs));
+  const auto other = lines_of(recorded_run(kUsualLimits, Rate::mbps(200), inputs));
   lines.pop_back();
   lines.push_back(
       R"({"site":"hills","start":{"now":0,"floor":10000000,"ceiling":500000000,"adapt":true,"rate":200000000}})");
@@ -198,11 +198,12 @@ TEST(ControlReplay, OneSiteOfSeveral) {
 
 TEST(ControlReplay, LimitsThatChangeAreReplayed) {
   const auto inputs = inputs_of(Provider::policer, 2, 20);
-  SiteController controller(kLimits, Rate::mbps(300), TimePoint());
+  SiteController controller(kUsualLimits, Rate::mbps(300), TimePoint());
   std::string text;
   append_line(text, RecordingHeader{});
   append_line(
-      text, RecordedStart{.site = "coast", .now = TimePoint(), .limits = kLimits, .start = Rate::mbps(300)});
+      text,
+      RecordedStart{.site = "coast", .now = TimePoint(), .limits = kUsualLimits, .start = Rate::mbps(300)});
   const auto write_decision = [](const RateDecision& d) {
     return RecordedDecision{.rate = d.rate, .state = d.state, .mode = d.mode, .reason = d.reason};
   };
@@ -263,7 +264,7 @@ TEST(ControlReplay, ExtremesDoNoHarm) {
 
 TEST(ControllerState, DamagedTextIsRefusedOrHarmless) {
   const auto inputs = inputs_of(Provider::policer, 1, 20);
-  SiteController controller(kLimits, Rate::mbps(300), TimePoint());
+  SiteController controller(kUsualLimits, Rate::mbps(300), TimePoint());
   for (const ControlInput& input : inputs) static_cast<void>(controller.step(input, input.measured.at));
   const std::string state = controller.state();
   EXPECT_FALSE(SiteController::from_state(""));

@@ -13,15 +13,9 @@
 namespace weir::test {
 namespace {
 
-const ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
-
 bool ever(const PathSimulator& sim, ControlState state) {
   return std::any_of(sim.trace().begin(), sim.trace().end(),
                      [&](const TraceTick& t) { return t.state == state; });
-}
-
-TimePoint at(double s) {
-  return TimePoint(from_seconds(s));
 }
 
 /// A tick of 100 ms that ends at `end`; one cohort of it matures at once, its losses evenly spread.
@@ -55,7 +49,7 @@ ControlInput tick(double end, double mbps, std::uint32_t segments, std::uint32_t
 // While a cut has not yet had its effect the same loss goes on. To take it for harmless would mute the loss
 // test for ten minutes.
 TEST(ControllerGuards, CongestionThatOutlastsACutTeachesNoFloor) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   std::optional<double> cut;
   for (int i = 1; i <= 100; ++i) {
     const double now = 0.1 * i;
@@ -86,7 +80,7 @@ ControlInput queued(ControlInput input, Duration q, double delivered_mbps) {
 // It was gone before anything sent at the new rate came back: that it does not fall any further says nothing
 // of whose it was.
 TEST(ControllerGuards, AQueueThatIsGoneIsNobodyElses) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   int cuts = 0;
   for (int i = 1; i <= 20; ++i) {
     const double now = 0.1 * i;
@@ -107,7 +101,7 @@ TEST(ControllerGuards, AQueueThatIsGoneIsNobodyElses) {
 
 // A few ticks of D may say what they like: a queue that does not fall at 0.93 of C says that C is less.
 TEST(ControllerGuards, ADrainOfAQueueThatDoesNotFallIsGivenUpSoon) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   bool drained = false;  // C is known since
   std::vector<double> cuts;
   for (int i = 1; i <= 60 && cuts.size() < 2; ++i) {
@@ -127,7 +121,7 @@ TEST(ControllerGuards, ADrainOfAQueueThatDoesNotFallIsGivenUpSoon) {
 }
 
 TEST(ControllerGuards, AQueueThatGrewAtARateThatWasUsedMeansLessThanThat) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   int drained = 0;
   double since = 0.0;
   for (int i = 1; i <= 90; ++i) {
@@ -148,7 +142,7 @@ TEST(ControllerGuards, AQueueThatGrewAtARateThatWasUsedMeansLessThanThat) {
 // The path may carry just what we send now: a queue that stands at one rate has not shown yet that it is not
 // ours.
 TEST(ControllerGuards, OneRateAtWhichAQueueStandsDoesNotMakeItSomebodyElses) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   int cuts = 0;
   for (int i = 1; i <= 30 && cuts < 2; ++i) {
     const double now = 0.1 * i;
@@ -168,7 +162,7 @@ TEST(ControllerGuards, AQueueThatBreathesIsNoLongerRoute) {
   path.capacity_mbps = [](double) { return 100.0; };
   path.demand_mbps = 50;
   path.foreign_queue_s = [](double t) { return t > 20 ? 0.05 + 0.01 * std::sin(t * 9) : 0.0; };
-  PathSimulator sim(path, kLimits, 60);
+  PathSimulator sim(path, kUsualLimits, 60);
   bool contended = false;
   while (sim.trace().empty() || sim.trace().back().at < 60) {
     sim.run_for(0.1);
@@ -185,7 +179,7 @@ TEST(ControllerGuards, AQueueThatDropsIsNoLongerRoute) {
   path.demand_mbps = 50;
   path.foreign_queue_s = [](double t) { return t > 1 ? 0.06 : 0.0; };
   path.random_loss = 0.01;  // for a while; what goes on for ever is learnt to be harmless
-  PathSimulator sim(path, kLimits, 60);
+  PathSimulator sim(path, kUsualLimits, 60);
   while (sim.trace().empty() || sim.trace().back().at < 6) {
     sim.run_for(0.1);
     ASSERT_EQ(sim.decision().reason.find("route"), std::string::npos)
@@ -198,7 +192,7 @@ TEST(ControllerGuards, ALongerRouteIsLearnt) {
   path.capacity_mbps = [](double) { return 100.0; };
   path.demand_mbps = 50;
   path.extra_delay_s = [](double t) { return t > 20 ? 0.06 : 0.0; };
-  PathSimulator sim(path, kLimits, 60);
+  PathSimulator sim(path, kUsualLimits, 60);
   bool learnt = false;
   while (sim.trace().empty() || sim.trace().back().at < 60) {
     sim.run_for(0.1);
@@ -214,7 +208,7 @@ TEST(ControllerGuards, AQueueAtASiteThatSendsLessThanItsFloorChangesNothing) {
   path.capacity_mbps = [](double) { return 100.0; };
   path.demand_mbps = 5;
   path.foreign_queue_s = [](double t) { return t > 10 ? 0.05 : 0.0; };
-  PathSimulator sim(path, kLimits, 60);
+  PathSimulator sim(path, kUsualLimits, 60);
   sim.run_for(30);
   EXPECT_EQ(sim.rate_cuts(0, 30), 0) << sim.decision().reason;
   EXPECT_EQ(sim.decision().rate, Rate::mbps(60));
@@ -222,7 +216,7 @@ TEST(ControllerGuards, AQueueAtASiteThatSendsLessThanItsFloorChangesNothing) {
 
 // Of QUIC or ESP alone nothing comes back that could be read: what left is no proof that it arrived.
 TEST(ControllerGuards, ASiteWithoutTcpHoldsItsRate) {
-  SiteController c(kLimits, Rate::mbps(60), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(60), at(0));
   for (int i = 1; i <= 300; ++i) {
     ControlInput input;
     input.measured.at = at(0.1 * i);
@@ -241,7 +235,7 @@ TEST(ControllerGuards, ASiteWithoutTcpHoldsItsRate) {
 }
 
 TEST(ControllerGuards, AProbeOfWhichNothingComesBackProvesNothing) {
-  SiteController c(kLimits, Rate::mbps(60), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(60), at(0));
   Rate before;
   double now = 0;
   while (c.decision().state != ControlState::probe) {
@@ -264,7 +258,7 @@ TEST(ControllerGuards, AProbeOfWhichNothingComesBackProvesNothing) {
 // What was sent into the silence was lost in it, and what was sent around its end may have been: a reroute is
 // not congestion.
 TEST(ControllerGuards, WhatWasSentAroundAnOutageIsNoEvidence) {
-  SiteController c(kLimits, Rate::mbps(60), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(60), at(0));
   constexpr double kSilent = 2;
   constexpr double kBack = 4;
   constexpr double kBase = 0.2;
@@ -294,7 +288,7 @@ TEST(ControllerGuards, WhatWasSentAroundAnOutageIsNoEvidence) {
 
 TEST(ControllerGuards, TwoTicksOfAQueueAreNoEvidence) {
   for (const int ticks : {2, 3}) {
-    SiteController c(kLimits, Rate::mbps(100), at(0));
+    SiteController c(kUsualLimits, Rate::mbps(100), at(0));
     bool cut = false;
     for (int i = 1; i <= 20; ++i) {
       const double now = 0.1 * i;
@@ -309,7 +303,7 @@ TEST(ControllerGuards, TwoTicksOfAQueueAreNoEvidence) {
 
 TEST(ControllerGuards, AQueueOnTheWayBackChangesNothing) {
   for (const std::uint32_t told_apart : {2U, 50U}) {
-    SiteController c(kLimits, Rate::mbps(100), at(0));
+    SiteController c(kUsualLimits, Rate::mbps(100), at(0));
     bool cut = false;
     for (int i = 1; i <= 20; ++i) {
       const double now = 0.1 * i;
@@ -327,7 +321,7 @@ TEST(ControllerGuards, AQueueOnTheWayBackChangesNothing) {
 // One or two echoes a tick are a marking path's ordinary hum, or a forger's.
 TEST(ControllerGuards, AFewMarksAreNoEvidence) {
   for (const std::uint32_t marks : {2U, 3U}) {
-    SiteController c(kLimits, Rate::mbps(100), at(0));
+    SiteController c(kUsualLimits, Rate::mbps(100), at(0));
     bool cut = false;
     for (int i = 1; i <= 20; ++i) {
       const double now = 0.1 * i;
@@ -345,7 +339,7 @@ TEST(ControllerGuards, ATokenBucketDoesNotLeadAProbeFarPastTheLimit) {
   PathSetup path;
   path.provider = Provider::policer;
   path.bucket_s = 0.010;
-  PathSimulator sim(path, kLimits, 300);
+  PathSimulator sim(path, kUsualLimits, 300);
   sim.run_for(120);
   ASSERT_TRUE(ever(sim, ControlState::probe));
   for (const TraceTick& t : sim.trace()) {
@@ -358,7 +352,7 @@ TEST(ControllerGuards, ATokenBucketDoesNotLeadAProbeFarPastTheLimit) {
 // Sent before the last change, acknowledged after it, while the queue was still growing: what grew then is no
 // answer to the change.
 TEST(ControllerGuards, AQueueSeenByWhatWasSentBeforeTheLastChangeIsNoEvidence) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   constexpr double kRtt = 0.45;
   std::optional<double> change;
   for (int i = 1; !change || 0.1 * i - kRtt < *change; ++i) {
@@ -401,7 +395,7 @@ TEST(ControllerGuards, WhatWasLostBeforeItWasSeenIsNotUsual) {
 /// A policer of 40 Mbit/s with a bucket of 50 kB before a site that sends whatever it may, a tick at a time.
 class PolicedSite {
  public:
-  explicit PolicedSite(std::uint64_t start_mbps) : controller(kLimits, Rate::mbps(start_mbps), at(0)) {}
+  explicit PolicedSite(std::uint64_t start_mbps) : controller(kUsualLimits, Rate::mbps(start_mbps), at(0)) {}
   const RateDecision& step() {
     constexpr double kBucket = 50e3 * 8;
     constexpr double kSegment = 1500 * 8;
@@ -437,7 +431,7 @@ TEST(ControllerGuards, AProbeThatMetLossSettlesUnderWhatLookedClean) {
 
 // A limit that a start runs into loses one here and there at first: too few to act on, and not usual either.
 TEST(ControllerGuards, WhatALimitLostAtFirstIsNotUsual) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   std::optional<double> cut;
   std::optional<double> probing;
   for (int i = 1; i <= 60; ++i) {
@@ -458,7 +452,7 @@ TEST(ControllerGuards, WhatALimitLostAtFirstIsNotUsual) {
 // What was known says 100, and for a while what is sent comes out: as if the queue were somebody else's. At a
 // second rate it goes, so it was ours, and what came out meanwhile is what the path carries now.
 TEST(ControllerGuards, ADrainThatTookASecondRateGoesOnFromWhatCameOut) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   const auto feed = [&](double now, double mbps, int q_ms) {
     return c.step(queued(tick(now, mbps, 700, 0), std::chrono::milliseconds(q_ms), mbps), at(now));
   };
@@ -483,13 +477,13 @@ TEST(ControllerGuards, ADrainThatTookASecondRateGoesOnFromWhatCameOut) {
 // A reload may take the ceiling below the rate that a probe began at: what it measured then is no more than
 // it sent.
 TEST(ControllerGuards, AProbeUnderWhichTheCeilingFellMeasuresNoMoreThanItSent) {
-  SiteController c(kLimits, Rate::mbps(60), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(60), at(0));
   double now = 0;
   while (c.decision().state != ControlState::probe) {
     ASSERT_LT(now += 0.1, 5);
     static_cast<void>(c.step(tick(now, c.decision().rate.mbps(), 500, 0), at(now)));
   }
-  c.set_limits({.floor = kLimits.floor, .ceiling = Rate::mbps(40), .adapt = true}, at(now));
+  c.set_limits({.floor = kUsualLimits.floor, .ceiling = Rate::mbps(40), .adapt = true}, at(now));
   ASSERT_EQ(c.decision().state, ControlState::probe) << "this proves nothing";
   for (int i = 0; i < 5 && c.decision().state == ControlState::probe; ++i) {
     now += 0.1;
@@ -503,7 +497,7 @@ TEST(ControllerGuards, AProbeUnderWhichTheCeilingFellMeasuresNoMoreThanItSent) {
 // What is not seen is no proof that the cut was for nothing.
 TEST(ControllerGuards, ACutStandsWhileTheCaptureLeavesOutWhatWasSentSince) {
   for (const std::uint32_t one_in : {1U, 4U}) {
-    SiteController c(kLimits, Rate::mbps(100), at(0));
+    SiteController c(kUsualLimits, Rate::mbps(100), at(0));
     double now = 0;
     while (c.decision().state != ControlState::verify) {
       ASSERT_LT(now += 0.1, 5);
@@ -527,7 +521,7 @@ TEST(ControllerGuards, WithoutAdaptingNoEvidenceLeadsAnywhere) {
   enum class Evidence { loss, queue, demand };
   for (const Evidence evidence : {Evidence::loss, Evidence::queue, Evidence::demand}) {
     for (const bool adapt : {true, false}) {
-      SiteController c(adapt ? kLimits : kFixed, Rate::mbps(100), at(0));
+      SiteController c(adapt ? kUsualLimits : kFixed, Rate::mbps(100), at(0));
       bool held = true;
       for (int i = 1; i <= 30; ++i) {
         const double now = 0.1 * i;
@@ -545,7 +539,7 @@ TEST(ControllerGuards, WithoutAdaptingNoEvidenceLeadsAnywhere) {
 // of somebody else's is all that we send.
 TEST(ControllerGuards, AQueueOfWhichMoreComesOutThanWeSendIsNobodyElses) {
   for (const double more : {1.0, 1.3}) {
-    SiteController c(kLimits, Rate::mbps(100), at(0));
+    SiteController c(kUsualLimits, Rate::mbps(100), at(0));
     bool contended = false;
     for (int i = 1; i <= 60; ++i) {
       const double now = 0.1 * i;

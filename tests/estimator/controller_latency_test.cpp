@@ -17,12 +17,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
-
-TimePoint at(double s) {
-  return TimePoint(from_seconds(s));
-}
-
 /// A long path: what ends a probe there, 4 % of its base, is 16 ms of queue.
 PathSetup long_path() {
   PathSetup path;
@@ -60,7 +54,7 @@ int probes(const PathSimulator& sim, double from, double to) {
 
 /// Ticks of 100 ms at one's command: a site that sends all that it is let, over a path that shows `q`.
 struct Hand {
-  SiteController controller{kLimits, Rate::mbps(100), at(0)};
+  SiteController controller{kUsualLimits, Rate::mbps(100), at(0)};
   double now = 0;
   std::vector<ControlInput> inputs;
 
@@ -93,10 +87,10 @@ struct Hand {
 
 TEST(ControllerLatency, AProbeEndsAtTheGoalAndNotAtItsShareOfALongBase) {
   PathSetup path = long_path();
-  PathSimulator without(path, kLimits, 40);
+  PathSimulator without(path, kUsualLimits, 40);
   without.run_for(180);
   path.latency_room_s = [](double) { return 0.006; };
-  PathSimulator with(path, kLimits, 40);
+  PathSimulator with(path, kUsualLimits, 40);
   with.run_for(180);
   ASSERT_GE(probes(without, 40, 180), 5);
   ASSERT_GE(probes(with, 40, 180), 3);
@@ -160,7 +154,7 @@ TEST(ControllerLatency, AGoalBelowTheNoiseNeverBlocksProbingForGood) {
     double last = 0;
     double longest = 0;
     bool probing = false;
-    while (hand.controller.decision().rate < kLimits.ceiling) {
+    while (hand.controller.decision().rate < kUsualLimits.ceiling) {
       ASSERT_LT(hand.now, 400) << "steady: " << steady;
       const Duration q = steady ? 6ms : Duration(3ms) * (1 + i++ % 3);
       const RateDecision& d = hand.tick(q, 2ms);
@@ -199,10 +193,10 @@ TEST(ControllerLatency, DrainsGoOnWhileProbesAreHeld) {
 TEST(ControllerLatency, AGoalThatIsNeverReachedChangesNothing) {
   PathSetup path = long_path();
   path.capacity_mbps = [](double t) { return t < 60 ? 45.0 : 90.0; };
-  PathSimulator without(path, kLimits, 40);
+  PathSimulator without(path, kUsualLimits, 40);
   without.run_for(120);
   path.latency_room_s = [](double) { return 10.0; };
-  PathSimulator with(path, kLimits, 40);
+  PathSimulator with(path, kUsualLimits, 40);
   with.run_for(120);
   ASSERT_EQ(with.trace().size(), without.trace().size());
   for (std::size_t i = 0; i < with.trace().size(); ++i)
@@ -235,10 +229,10 @@ TEST(ControllerLatency, ARecordingWithAGoalReplaysToTheSameFromAnyCheckpoint) {
   PathSetup path = long_path();
   path.latency_room_s = [](double t) { return t < 30 ? std::optional(0.006) : std::nullopt; };
   path.foreign_queue_s = [](double t) { return t > 12 && t < 25 ? 0.02 : 0.0; };
-  PathSimulator sim(path, kLimits, 40);
+  PathSimulator sim(path, kUsualLimits, 40);
   sim.run_for(50);
   for (const std::size_t from : {0U, 137U, 180U, 260U, 330U}) {
-    const std::string text = recorded_run(kLimits, Rate::mbps(40), sim.inputs(), from, 50);
+    const std::string text = recorded_run(kUsualLimits, Rate::mbps(40), sim.inputs(), from, 50);
     EXPECT_EQ(text.find("latency_room") != std::string::npos, from < 300) << "left out where there is none";
     ControlReplay replay;
     std::uint64_t held = 0;

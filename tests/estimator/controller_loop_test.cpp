@@ -9,8 +9,6 @@
 namespace weir::test {
 namespace {
 
-const ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
-
 struct Case {
   Provider provider;
   double rtt_s;
@@ -31,7 +29,7 @@ TEST_P(ClosedLoop, FindsTheCapacityStaysAndFollows) {
   path.provider = c.provider;
   path.rtt_s = c.rtt_s;
   path.capacity_mbps = [c](double t) { return t >= 80 && t < 120 ? 2 * c.capacity_mbps : c.capacity_mbps; };
-  PathSimulator sim(path, kLimits, c.start_mbps);
+  PathSimulator sim(path, kUsualLimits, c.start_mbps);
   sim.run_for(135);
 
   const auto found = sim.settles(0, 0.10, 60);
@@ -64,7 +62,7 @@ TEST(ClosedLoop, FollowsAHalvingInWhateverStateItComes) {
       PathSetup path;
       path.provider = provider;
       path.capacity_mbps = [halved](double t) { return t < halved ? 140.0 : 70.0; };
-      PathSimulator sim(path, kLimits, 120);
+      PathSimulator sim(path, kUsualLimits, 120);
       sim.run_for(halved + 9);
       const auto found = sim.settles(halved, 0.10, 5);
       ASSERT_TRUE(found) << sim.decision().reason << ", halved at " << halved;
@@ -79,7 +77,7 @@ TEST(ControllerGuards, RandomLossNeverRatchetsTheRateDown) {
     path.capacity_mbps = [](double) { return 1000.0; };
     path.random_loss = loss;
     path.demand_mbps = 40;
-    PathSimulator sim(path, kLimits, 100);
+    PathSimulator sim(path, kUsualLimits, 100);
     sim.run_for(120);
     EXPECT_GE(sim.decision().rate, Rate::mbps(95)) << "at random loss " << loss;
     EXPECT_LE(sim.rate_cuts(0, 120), loss > 0.05 ? 6 : 2)
@@ -93,7 +91,7 @@ TEST(ControllerGuards, HarmlessLossInBurstsIsNotCongestion) {
   path.random_loss = 0.001;
   path.loss_burst = 10;
   path.demand_mbps = 40;
-  PathSimulator sim(path, kLimits, 100);
+  PathSimulator sim(path, kUsualLimits, 100);
   sim.run_for(300);
   EXPECT_LE(sim.rate_cuts(0, 300), 1);
   EXPECT_GE(sim.decision().rate, Rate::mbps(95));
@@ -104,7 +102,7 @@ TEST(ControllerGuards, LossOfOurOwnHostNeverLowersTheRate) {
   path.capacity_mbps = [](double) { return 1000.0; };
   path.local_loss = 0.01;
   path.demand_mbps = 60;
-  PathSimulator sim(path, kLimits, 100);
+  PathSimulator sim(path, kUsualLimits, 100);
   sim.run_for(60);
   EXPECT_EQ(sim.rate_cuts(0, 60), 0);
   EXPECT_GT(sim.decision().loss_before, 0.005) << "the test lost nothing: it proves nothing";
@@ -113,7 +111,7 @@ TEST(ControllerGuards, LossOfOurOwnHostNeverLowersTheRate) {
 TEST(ControllerGuards, AnOutageIsNotCongestion) {
   PathSetup path;
   path.silent = [](double t) { return t > 40 && t < 50; };
-  PathSimulator sim(path, kLimits, 45);
+  PathSimulator sim(path, kUsualLimits, 45);
   sim.run_for(39);
   const Rate before = sim.decision().rate;
   sim.run_for(10);
@@ -129,7 +127,7 @@ TEST(ControllerGuards, AForeignQueueIsYieldedToOnlyForAWhile) {
   path.capacity_mbps = [](double) { return 100.0; };
   path.demand_mbps = 50;
   path.foreign_queue_s = [](double t) { return t > 20 ? 0.05 + 0.01 * std::sin(t * 9) : 0.0; };
-  PathSimulator sim(path, kLimits, 60);
+  PathSimulator sim(path, kUsualLimits, 60);
   sim.run_for(60);
   EXPECT_GE(sim.decision().rate, Rate::mbps(45)) << sim.decision().reason;
 }
@@ -141,7 +139,7 @@ TEST(ControllerGuards, AMomentsStallOfThePathIsNoNewCapacity) {
       PathSetup path;
       path.provider = provider;
       path.stalled = [stall](double t) { return t > stall && t < stall + 0.04; };
-      PathSimulator sim(path, kLimits, 300);
+      PathSimulator sim(path, kUsualLimits, 300);
       sim.run_for(60);
       if (provider == Provider::policer) {
         EXPECT_GT(sim.loss(stall - 0.1, stall + 0.2), 0.02) << "the stall cost nothing: this proves nothing";
@@ -163,7 +161,7 @@ TEST(ControllerGuards, TheQueueOfAStallIsDrainedFromTheFirstTickThatShowsIt) {
     const double stall = 40 + 0.93 * i;
     PathSetup path;
     path.stalled = [stall](double t) { return t > stall && t < stall + 0.04; };
-    PathSimulator sim(path, kLimits, 300);
+    PathSimulator sim(path, kUsualLimits, 300);
     sim.run_for(60);
     high += std::count_if(sim.trace().begin(), sim.trace().end(), [&](const TraceTick& t) {
       return t.at >= stall && t.at < stall + 3 && t.queue_ms > 10;
@@ -179,11 +177,11 @@ TEST(ControllerGuards, TheQueueOfAStallIsDrainedFromTheFirstTickThatShowsIt) {
 TEST(ControllerGuards, AQueueFarUnderTheKnownCapacityNeverRaisesTheRate) {
   PathSetup path;
   path.capacity_mbps = [](double t) { return t < 40 ? 100.0 : 30.0; };
-  PathSimulator sim(path, kLimits, 300);
+  PathSimulator sim(path, kUsualLimits, 300);
   sim.run_for(39.5);
   ASSERT_TRUE(sim.decision().capacity);
-  sim.set_limits({.floor = kLimits.floor, .ceiling = Rate::mbps(50), .adapt = true});
-  sim.set_limits(kLimits);
+  sim.set_limits({.floor = kUsualLimits.floor, .ceiling = Rate::mbps(50), .adapt = true});
+  sim.set_limits(kUsualLimits);
   ASSERT_EQ(sim.decision().rate, Rate::mbps(50));
   sim.run_for(3);
   for (const TraceTick& t : sim.trace()) {
@@ -196,7 +194,7 @@ TEST(ControllerGuards, AQueueFarUnderTheKnownCapacityNeverRaisesTheRate) {
 
 // A site whose connections are all left out by an overloaded capture shows no loss, whatever it loses.
 TEST(ControllerGuards, NothingIsRaisedWhileTheCaptureLeavesConnectionsOut) {
-  PathSimulator sim({}, kLimits, 30);  // of 45: it would rise at once
+  PathSimulator sim({}, kUsualLimits, 30);  // of 45: it would rise at once
   sim.follow_one_in(64);
   sim.run_for(20);
   for (const TraceTick& t : sim.trace()) ASSERT_LE(t.shaped_mbps, 30) << "at " << t.at;
@@ -206,7 +204,7 @@ TEST(ControllerGuards, NothingIsRaisedWhileTheCaptureLeavesConnectionsOut) {
 }
 
 TEST(ControllerGuards, AProbeEndsWhereItBeganWhenTheCaptureFallsBehind) {
-  PathSimulator sim({}, kLimits, 20);
+  PathSimulator sim({}, kUsualLimits, 20);
   while (sim.decision().state != ControlState::probe) sim.run_for(0.1);
   const double raised = sim.decision().rate.mbps();
   sim.follow_one_in(2);
@@ -219,7 +217,7 @@ TEST(ControllerGuards, TheFloorHoldsWhateverThePathDoes) {
   PathSetup path;
   path.provider = Provider::policer;
   path.capacity_mbps = [](double) { return 4.0; };
-  PathSimulator sim(path, kLimits, 100);
+  PathSimulator sim(path, kUsualLimits, 100);
   sim.run_for(60);
   for (const TraceTick& t : sim.trace()) {
     EXPECT_GE(t.shaped_mbps, 10.0);
@@ -248,7 +246,7 @@ TEST(ControllerGuards, OneBurstOfLossAtASiteThatSendsLittleIsNoLimit) {
   path.provider = Provider::policer;
   path.capacity_mbps = [](double t) { return t < 30 ? 102.0 : t > 40 && t < 40.1 ? 4.0 : 1000.0; };
   path.demand_mbps = 1e9;
-  PathSimulator sim(path, kLimits, 100);
+  PathSimulator sim(path, kUsualLimits, 100);
   sim.run_for(29);
   sim.set_demand(20);
   sim.run_for(10);
@@ -271,7 +269,7 @@ TEST(ControllerGuards, WithoutDemandNothingIsProbed) {
   PathSetup path;
   path.capacity_mbps = [](double) { return 200.0; };
   path.demand_mbps = 10;
-  PathSimulator sim(path, kLimits, 50);
+  PathSimulator sim(path, kUsualLimits, 50);
   sim.run_for(60);
   EXPECT_EQ(sim.decision().rate, Rate::mbps(50));
 }
@@ -281,7 +279,7 @@ TEST(ControllerGuards, AtMostOneCutPerRoundTripAndTick) {
   path.provider = Provider::policer;
   path.rtt_s = 0.2;
   path.capacity_mbps = [](double t) { return t < 30 ? 80.0 : 20.0; };
-  PathSimulator sim(path, kLimits, 300);
+  PathSimulator sim(path, kUsualLimits, 300);
   sim.run_for(60);
   double last_cut = -1;
   const auto& trace = sim.trace();
@@ -297,9 +295,9 @@ TEST(ControllerGuards, AtMostOneCutPerRoundTripAndTick) {
 TEST(ControllerGuards, ReplayGivesTheSameDecisions) {
   PathSetup path;
   path.provider = Provider::policer;
-  PathSimulator sim(path, kLimits, 300);
+  PathSimulator sim(path, kUsualLimits, 300);
   sim.run_for(30);
-  SiteController again(kLimits, Rate::mbps(300), TimePoint{});
+  SiteController again(kUsualLimits, Rate::mbps(300), TimePoint{});
   std::size_t i = 0;
   for (const ControlInput& input : sim.inputs()) {
     const RateDecision& d = again.step(input, input.measured.at);

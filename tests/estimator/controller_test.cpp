@@ -11,12 +11,13 @@
 #include "estimator/known_capacity.hpp"
 #include "estimator/loss_test.hpp"
 
+#include "path_simulator.hpp"
+
 namespace weir::control {
 namespace {
 
-TimePoint at(double s) {
-  return TimePoint(from_seconds(s));
-}
+using test::at;
+using test::kUsualLimits;
 
 TEST(LossTest, CleanCohortsNeverFire) {
   LossTest test;
@@ -257,10 +258,8 @@ TEST(Window, DemandNeedsTheWholeSpan) {
   EXPECT_FALSE(w.demand(Rate::mbps(50), 0.95, std::chrono::milliseconds(500), at(0.7)));
 }
 
-constexpr ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
-
 TEST(Decisions, AVoidTickIsNoEvidence) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   for (int i = 1; i <= 50; ++i) {
     ControlInput input = tick(0.1 * i, 90, {cohort(0.1 * (i - 1), 700, 300)});
     input.measured.valid = false;
@@ -269,7 +268,7 @@ TEST(Decisions, AVoidTickIsNoEvidence) {
 }
 
 TEST(Decisions, CohortsSentBeforeTheLastChangeAreNoEvidence) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   int cuts = 0;
   for (int i = 1; i <= 40; ++i) {
     // Losses that were sent in the first second keep maturing: one cut is right, a second would be for the
@@ -281,7 +280,7 @@ TEST(Decisions, CohortsSentBeforeTheLastChangeAreNoEvidence) {
 }
 
 TEST(Decisions, SaysWhyInNumbers) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   std::string reason;
   for (int i = 1; i <= 10 && reason.empty(); ++i) {
     const RateDecision& d = c.step(tick(0.1 * i, 90, {cohort(0.1 * (i - 1), 700, 350)}), at(0.1 * i));
@@ -292,7 +291,7 @@ TEST(Decisions, SaysWhyInNumbers) {
 }
 
 TEST(Decisions, NewLimitsClampAtOnce) {
-  SiteController c(kLimits, Rate::mbps(100), at(0));
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
   c.set_limits({.floor = Rate::mbps(10), .ceiling = Rate::mbps(60), .adapt = true}, at(1));
   EXPECT_EQ(c.decision().rate, Rate::mbps(60));
   c.set_limits({.floor = Rate::mbps(80), .ceiling = Rate::mbps(200), .adapt = true}, at(2));

@@ -9,10 +9,6 @@ namespace {
 constexpr std::uint32_t kPacket = 1514;
 constexpr double kBits = kPacket * 8;
 
-TimePoint at(double s) {
-  return TimePoint(from_seconds(s));
-}
-
 }  // namespace
 
 PathSimulator::PathSimulator(PathSetup setup, ControlLimits limits, double start_mbps)

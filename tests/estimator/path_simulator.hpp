@@ -16,6 +16,14 @@
 
 namespace weir::test {
 
+/// Of most controllers under test.
+inline constexpr ControlLimits kUsualLimits{
+    .floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
+
+[[nodiscard]] inline TimePoint at(double s) {
+  return TimePoint(from_seconds(s));
+}
+
 enum class Provider { policer, buffer };
 
 struct PathSetup {
@@ -61,13 +69,11 @@ class PathSimulator {
   void run_for(double seconds);
   /// The daemon is started again while the traffic goes on: another controller. (Its estimator is the old
   /// one.)
-  void restart(const ControlStart& start) {
-    controller_ = SiteController(limits_, start, TimePoint(from_seconds(now_)));
-  }
-  [[nodiscard]] SiteMemory memory() const { return controller_.memory(TimePoint(from_seconds(now_))); }
+  void restart(const ControlStart& start) { controller_ = SiteController(limits_, start, at(now_)); }
+  [[nodiscard]] SiteMemory memory() const { return controller_.memory(at(now_)); }
   void set_limits(ControlLimits limits) {
     limits_ = limits;
-    controller_.set_limits(limits, TimePoint(from_seconds(now_)));
+    controller_.set_limits(limits, at(now_));
   }
   /// What the measurements say from now on of how much the capture follows; the model follows all.
   void follow_one_in(std::uint32_t n) { one_in_ = n; }

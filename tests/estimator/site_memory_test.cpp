@@ -17,12 +17,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const ControlLimits kLimits{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = true};
-
-TimePoint at(double s) {
-  return TimePoint(from_seconds(s));
-}
-
 SiteMemory knows(double mbps, Duration age) {
   SiteMemory m;
   m.mode = PathMode::policer;
@@ -33,22 +27,22 @@ SiteMemory knows(double mbps, Duration age) {
 // ---- where a controller begins ----
 
 TEST(SiteStart, WhatStandsInTheKernelIsKeptWhateverIsKnown) {
-  const ControlStart start = start_of(kLimits, Rate::mbps(20), Rate::mbps(61), knows(46.5, 12s));
+  const ControlStart start = start_of(kUsualLimits, Rate::mbps(20), Rate::mbps(61), knows(46.5, 12s));
   EXPECT_EQ(start, ControlStart(Rate::mbps(61), StartedFrom::kernel, knows(46.5, 12s)));
   EXPECT_EQ(why_there(start), "as it stood in the kernel; 46.5 Mbit/s were measured 12 s before the restart");
-  EXPECT_EQ(why_there(start_of(kLimits, Rate::mbps(20), Rate::mbps(61), std::nullopt)),
+  EXPECT_EQ(why_there(start_of(kUsualLimits, Rate::mbps(20), Rate::mbps(61), std::nullopt)),
             "as it stood in the kernel, nothing measured yet");
 }
 
 TEST(SiteStart, WithoutATreeItIsAShareOfWhatThePathCarried) {
-  const ControlStart start = start_of(kLimits, Rate::mbps(20), std::nullopt, knows(46.5, 12s));
+  const ControlStart start = start_of(kUsualLimits, Rate::mbps(20), std::nullopt, knows(46.5, 12s));
   EXPECT_EQ(start.rate, Rate::bps(44'175'000));
   EXPECT_EQ(start.from, StartedFrom::memory);
-  EXPECT_EQ(SiteController(kLimits, start, at(0)).decision().reason,
+  EXPECT_EQ(SiteController(kUsualLimits, start, at(0)).decision().reason,
             "44.2 Mbit/s: 0.95 of the 46.5 Mbit/s measured 12 s before the restart");
-  EXPECT_EQ(why_there(start_of(kLimits, Rate::mbps(20), std::nullopt, knows(46.5, 5min + 1s))),
+  EXPECT_EQ(why_there(start_of(kUsualLimits, Rate::mbps(20), std::nullopt, knows(46.5, 5min + 1s))),
             "0.95 of the 46.5 Mbit/s measured 5 min before the restart");
-  EXPECT_EQ(why_there(start_of(kLimits, Rate::mbps(20), std::nullopt, knows(46.5, 23h + 59min))),
+  EXPECT_EQ(why_there(start_of(kUsualLimits, Rate::mbps(20), std::nullopt, knows(46.5, 23h + 59min))),
             "0.95 of the 46.5 Mbit/s measured 23 h before the restart");
 }
 
@@ -56,21 +50,21 @@ TEST(SiteStart, WithoutEitherItIsTheConfiguredStart) {
   SiteMemory no_capacity = knows(46.5, 12s);
   no_capacity.capacity.reset();
   for (const auto& memory : {std::optional<SiteMemory>(), std::optional(no_capacity)}) {
-    const ControlStart start = start_of(kLimits, Rate::mbps(20), std::nullopt, memory);
+    const ControlStart start = start_of(kUsualLimits, Rate::mbps(20), std::nullopt, memory);
     EXPECT_EQ(start, ControlStart(Rate::mbps(20), StartedFrom::policy, memory));
-    EXPECT_EQ(SiteController(kLimits, start, at(0)).decision().reason,
+    EXPECT_EQ(SiteController(kUsualLimits, start, at(0)).decision().reason,
               "20.0 Mbit/s: where it started, nothing measured yet");
   }
 }
 
 TEST(SiteStart, ThePresentLimitsHoldWhateverStoodThere) {
-  EXPECT_EQ(start_of(kLimits, Rate::mbps(20), Rate::mbps(3), std::nullopt).rate, Rate::mbps(10));
-  EXPECT_EQ(start_of(kLimits, Rate::mbps(20), Rate::mbps(900), std::nullopt).rate, Rate::mbps(500));
-  const ControlStart low = start_of(kLimits, Rate::mbps(20), std::nullopt, knows(4, 12s));
+  EXPECT_EQ(start_of(kUsualLimits, Rate::mbps(20), Rate::mbps(3), std::nullopt).rate, Rate::mbps(10));
+  EXPECT_EQ(start_of(kUsualLimits, Rate::mbps(20), Rate::mbps(900), std::nullopt).rate, Rate::mbps(500));
+  const ControlStart low = start_of(kUsualLimits, Rate::mbps(20), std::nullopt, knows(4, 12s));
   EXPECT_EQ(low.rate, Rate::mbps(10));
   EXPECT_EQ(why_there(low),
             "0.95 of the 4.0 Mbit/s measured 12 s before the restart, within the policy's limits");
-  EXPECT_EQ(start_of(kLimits, Rate::mbps(20), std::nullopt, knows(900, 12s)).rate, Rate::mbps(500));
+  EXPECT_EQ(start_of(kUsualLimits, Rate::mbps(20), std::nullopt, knows(900, 12s)).rate, Rate::mbps(500));
 }
 
 TEST(SiteStart, ASiteThatDoesNotAdaptIsAtItsStart) {
@@ -83,7 +77,7 @@ TEST(SiteStart, ASiteThatDoesNotAdaptIsAtItsStart) {
 TEST(SiteMemory, ACapacityIsForgottenAfterADay) {
   EXPECT_EQ(aged(knows(45, 1h), 23h).capacity->age, 24h);
   EXPECT_FALSE(aged(knows(45, 1h), 23h + 1ns).capacity);
-  EXPECT_FALSE(SiteController(kLimits, {Rate::mbps(20), StartedFrom::kernel, knows(45, 25h)}, at(0))
+  EXPECT_FALSE(SiteController(kUsualLimits, {Rate::mbps(20), StartedFrom::kernel, knows(45, 25h)}, at(0))
                    .memory(at(0))
                    .capacity)
       << "whoever hands it over";
@@ -95,7 +89,7 @@ TEST(SiteMemory, ALossFloorExpiresAfterItsTenMinutesWhicheverSideOfTheRestart) {
   m.loss_floor = {.ppm = 20'000, .age = 4min};
   EXPECT_TRUE(aged(m, 6min).loss_floor);
   EXPECT_FALSE(aged(m, 6min + 1ns).loss_floor);
-  SiteController controller(kLimits, {Rate::mbps(20), StartedFrom::kernel, aged(m, 2min)}, at(1000));
+  SiteController controller(kUsualLimits, {Rate::mbps(20), StartedFrom::kernel, aged(m, 2min)}, at(1000));
   ControlInput quiet;
   quiet.measured.interval = kCohortLength;
   const auto floor_at = [&](double s) {
@@ -113,7 +107,7 @@ TEST(SiteMemory, TheNextProbeComesWhenItWasDue) {
   m.probe = {.wait = 8s, .due_in = 5s};
   EXPECT_EQ(aged(m, 2s).probe->due_in, 3s);
   EXPECT_EQ(aged(m, 1h).probe->due_in, 0s);
-  const SiteController controller(kLimits, {Rate::mbps(20), StartedFrom::kernel, m}, at(7));
+  const SiteController controller(kUsualLimits, {Rate::mbps(20), StartedFrom::kernel, m}, at(7));
   EXPECT_EQ(controller.memory(at(8)).probe->due_in, 4s);
   EXPECT_EQ(controller.memory(at(8)).probe->wait, 8s);
 }
@@ -199,7 +193,7 @@ TEST(SiteMemory, WhatNoControllerCanHaveLearntIsRefused) {
 TEST(SiteMemory, AControllerLeavesWhatItMeasured) {
   PathSetup path;
   path.provider = Provider::policer;
-  PathSimulator sim(path, kLimits, 100);
+  PathSimulator sim(path, kUsualLimits, 100);
   sim.run_for(30);
   const SiteMemory m = sim.memory();
   ASSERT_TRUE(m.capacity);
@@ -215,9 +209,9 @@ TEST(SiteMemory, AControllerLeavesWhatItMeasured) {
 TEST(SiteMemory, TheNextOneIsAtTheCapacityFromItsFirstTickOn) {
   PathSetup path;
   path.provider = Provider::policer;
-  PathSimulator sim(path, kLimits, 100);
+  PathSimulator sim(path, kUsualLimits, 100);
   sim.run_for(30);
-  sim.restart(start_of(kLimits, Rate::mbps(100), std::nullopt, aged(sim.memory(), 1h)));
+  sim.restart(start_of(kUsualLimits, Rate::mbps(100), std::nullopt, aged(sim.memory(), 1h)));
   EXPECT_NEAR(sim.decision().rate.mbps(), 0.95 * 45, 2);
   EXPECT_EQ(sim.decision().mode, PathMode::policer);
   ASSERT_TRUE(sim.decision().capacity);
@@ -233,7 +227,7 @@ TEST(SiteMemory, LossThatWasShownToBeChanceIsNotTestedAgain) {
   path.random_loss = 0.01;
   path.demand_mbps = 25;
   const auto tested_after_restart = [&](bool with_memory) {
-    PathSimulator sim(path, kLimits, 30);
+    PathSimulator sim(path, kUsualLimits, 30);
     sim.run_for(60);
     const SiteMemory m = sim.memory();
     EXPECT_TRUE(m.loss_floor);

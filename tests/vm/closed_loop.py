@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from netlab.product import Weir, policy_text  # noqa: E402
 from netlab.report import Checks, write_csv  # noqa: E402
 from netlab.topology import REPLICATION, REST  # noqa: E402
 from netlab.traffic import Bulk, Hellos, Requests  # noqa: E402
+from netlab.truth import QdiscWatch  # noqa: E402
 
 MBIT = 1e6
 RTT_MS = 40
@@ -82,20 +82,14 @@ CASES = {
 
 
 class QueueWatch:
-    """The provider's queue, many times a second: one `tc` that answers lines, since starting one per look would cost
-    the emulated CPU more than the traffic does. It ends with its namespace."""
+    """The provider's queue, many times a second."""
 
     def __init__(self, namespace, interface):
-        self.request = f"qdisc show dev {interface}\n"
-        # stdbuf: tc does not flush after each answer by itself.
-        self.process = subprocess.Popen(namespace.wrap(["stdbuf", "-oL", "tc", "-s", "-j", "-batch", "-"]),
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._qdisc = QdiscWatch(namespace, interface, "tbf")
 
     def read(self):
         """Bytes and packets forwarded, packets dropped, bytes waiting."""
-        self.process.stdin.write(self.request)
-        self.process.stdin.flush()
-        queue = next(q for q in json.loads(self.process.stdout.readline()) if q["kind"] == "tbf")
+        queue = self._qdisc.read()
         return queue["bytes"], queue["packets"], queue["drops"], queue["backlog"]
 
 

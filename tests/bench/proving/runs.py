@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from netlab.laws import PEER, needs_peer
 from netlab.path import describe
 from netlab.tools import built, lab_tool, weir_binary
 
@@ -28,7 +29,6 @@ BINS_A_SECOND = 100
 SIM, REAL, VM = "sim", "real", "vm"  # where a scenario runs
 LONGEST_S = {SIM: 1800, REAL: 1800, VM: 10_800}  # one run, on a machine that does other things
 SERIES = "series.csv"
-PEER = "CAKE_AUTORATE"  # the folder of cake-autorate, in the environment; never a part of this tree
 
 
 @cache
@@ -81,7 +81,7 @@ class Run:
 
     def key(self) -> str:
         proving = SOURCE / "tests/proving"
-        if self.law.startswith("cake-autorate") and self.where != SIM:
+        if self.where != SIM and needs_peer(self.law):
             program = digest(lab_tool("lab_path"), Path(os.environ.get(PEER, "")) / "cake-autorate.sh")
         elif self.where != SIM:
             program = digest(weir_binary(), lab_tool("lab_path"))

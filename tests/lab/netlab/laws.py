@@ -5,10 +5,8 @@ A law starts what it needs, is asked every PERIOD seconds what is in force, and 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,10 @@ from pathlib import Path
 from .namespace import LabError, Process
 from .path import BOX, BOX_GATEWAY, PathLab
 from .product import Api, Weir, api_socket
+from .truth import QdiscWatch
 
 PERIOD = 0.1
+PEER = "CAKE_AUTORATE"  # the folder of cake-autorate, in the environment; never a part of this tree
 ORACLE_SHARE = 0.98  # of what the site may have: a queue that is never quite fed
 
 
@@ -159,14 +159,14 @@ class CakeAutorate:
         if len(lab.description["sites"]) != 1:
             raise LabError("cake-autorate has one rate for the port: this scenario has several sites")
         self._lab = lab
-        self._home = Path(os.environ.get("CAKE_AUTORATE") or "/nonexistent").absolute()
+        self._home = Path(os.environ.get(PEER) or "/nonexistent").absolute()
         if not (self._home / "cake-autorate.sh").is_file():
-            raise LabError("CAKE_AUTORATE names no folder with cake-autorate.sh")
+            raise LabError(f"{PEER} names no folder with cake-autorate.sh")
         if shutil.which("fping") is None:
             raise LabError("cake-autorate needs fping")
         self._site = lab.description["sites"][0]["name"]
         self._daemon: Process | None = None
-        self._tc: subprocess.Popen[str]
+        self._cake: QdiscWatch
 
     def start(self) -> None:
         lab, site = self._lab, self._lab.description["sites"][0]
@@ -193,9 +193,7 @@ enable_sleep_function=0
 log_file_path_override="{lab.log_dir}"
 {self.tuned}""")
         self._start_daemon()
-        # stdbuf: tc does not flush after each answer by itself. It ends with its namespace.
-        self._tc = subprocess.Popen(lab.gateway.wrap(["stdbuf", "-oL", "tc", "-s", "-j", "-batch", "-"]),
-                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._cake = QdiscWatch(lab.gateway, "wan0", "cake")
 
     def _start_daemon(self) -> None:
         # It looks for the interfaces in /sys, so that it needs the namespace's own.
@@ -211,12 +209,10 @@ log_file_path_override="{lab.log_dir}"
         self._start_daemon()
 
     def step(self, available_bps: Callable[[], dict[str, float]]) -> dict[str, InForce]:
-        assert self._daemon is not None and self._tc.stdin and self._tc.stdout
+        assert self._daemon is not None
         if not self._daemon.running():
-            raise LabError(f"cake-autorate ended: {self._daemon.errors() or self._daemon.output()[-300:]}")
-        self._tc.stdin.write("qdisc show dev wan0\n")
-        self._tc.stdin.flush()
-        cake = next(q for q in json.loads(self._tc.stdout.readline()) if q["kind"] == "cake")
+            raise LabError(f"cake-autorate ended: {self._daemon.errors()} {self.log()[-500:]}")
+        cake = self._cake.read()
         return {self._site: InForce(8.0 * cake["options"]["bandwidth"], cake["backlog"] > 0)}
 
     def log(self) -> str:
@@ -228,6 +224,11 @@ class CakeAutorateTuned(CakeAutorate):
     name = "cake-autorate-tuned"
     tuned = "".join(f"{way}_{threshold}_thr_ms={ms}\n" for way in ("dl", "ul") for threshold, ms in (
         ("avg_owd_delta_max_adjust_up", "1.0"), ("owd_delta_delay", "3.0"), ("avg_owd_delta_max_adjust_down", "15.0")))
+
+
+def needs_peer(law: str) -> bool:
+    """Somebody else's program, not a law of this tree."""
+    return issubclass(LAWS[law], CakeAutorate)
 
 
 LAWS = {law.name: law for law in (WeirLaw, NoLaw, Static, Oracle, CakeAutorate, CakeAutorateTuned)}

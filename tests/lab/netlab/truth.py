@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 from .namespace import Namespace, wait_until
 from .topology import Lab
 
@@ -42,6 +45,24 @@ def sum_of_classes(segments: dict[str, int]) -> int:
 def qdiscs(namespace: Namespace, interface: str) -> list[dict]:
     """`tc -s -j qdisc show`."""
     return list(namespace.json(["tc", "-s", "-j", "qdisc", "show", "dev", interface]))
+
+
+class QdiscWatch:
+    """The same, many times a second: one `tc` that answers lines, since starting one per look costs more than the traffic
+    does on a slow machine. It ends with its namespace."""
+
+    def __init__(self, namespace: Namespace, interface: str, kind: str):
+        self._request, self._kind = f"qdisc show dev {interface}\n", kind
+        # stdbuf: tc does not flush after each answer by itself.
+        self._tc = subprocess.Popen(namespace.wrap(["stdbuf", "-oL", "tc", "-s", "-j", "-batch", "-"]),
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def read(self) -> dict:
+        """The first qdisc of the kind."""
+        assert self._tc.stdin and self._tc.stdout
+        self._tc.stdin.write(self._request)
+        self._tc.stdin.flush()
+        return next(q for q in json.loads(self._tc.stdout.readline()) if q["kind"] == self._kind)
 
 
 def classes(namespace: Namespace, interface: str) -> list[dict]:
