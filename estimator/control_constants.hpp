@@ -24,6 +24,7 @@ inline constexpr double kLossEventMemory = 0.98;  ///< a cohort: five seconds
 inline constexpr Duration kDispersionWindow = 60s;
 inline constexpr double kDispersionLosses = 20;  ///< fewer say nothing about Var/mean
 inline constexpr Duration kFloorLifetime = 10min;
+inline constexpr Duration kSuspicion = 8s;      ///< 1 % too much at 2.5 Mbit/s is decided within it
 inline constexpr Duration kSecondOpinion = 5s;  ///< evidence that comes again within it is believed
 
 // --- capacity after a loss ---
@@ -80,8 +81,14 @@ inline constexpr Duration kRouteTime = 2s;
 inline constexpr std::uint32_t kSplitSamples = 8;  ///< from which the way out of q is told from the way back
 
 // --- what is known of the capacity ---
-inline constexpr double kTickSpread = 0.04;           ///< of D over one tick, at the least
-inline constexpr double kCapacitySpread = 0.05;       ///< figures this close agree, whatever their errors
+inline constexpr double kTickSpread = 0.04;       ///< of D over one tick, at the least
+inline constexpr double kTickPackets = 2;         ///< that the ends of a count may be off: ACKs come for two
+inline constexpr double kTickPacketsMost = 0.07;  ///< no reason to take C for badly known (kKnownBadly)
+inline constexpr double kPacketBits = 12'000;     ///< of a packet of the usual size
+inline constexpr std::size_t kStretchTicks = 3;   ///< with a queue, from which its growth tells D
+inline constexpr double kStretchSpread = 0.1;     ///< s, of the send times at the least (root of the squares)
+inline constexpr double kStretchNoise = 0.0015;   ///< s, of one tick's queue at the least
+inline constexpr double kCapacitySpread = 0.05;   ///< figures this close agree, whatever their errors
 inline constexpr double kCapacityErrorLeast = 0.005;  ///< no measurement is better than that
 inline constexpr double kCapacityErrorMost = 0.25;
 inline constexpr double kCapacityAgeing = 0.0002;  ///< a second: a hundredth in 50 s
@@ -120,7 +127,8 @@ inline constexpr double kProbeUsed = 0.97;      ///< S / r from which a round ha
 inline constexpr Duration kDemandWindow = 500ms;
 inline constexpr Duration kProbeWaitFirst = 500ms;  ///< after a cut, or a run that gained or found no demand
 inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; then the most
-inline constexpr Duration kProbeWaitMost = 8s;
+inline constexpr Duration kProbeWaitBuffer = 4s;    ///< where a probe costs a few ms of queue
+inline constexpr Duration kProbeWaitMost = 8s;      ///< where it costs packets
 inline constexpr double kProbeJitter = 0.2;
 inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so far starts the waits anew
 /// A latency goal that is missed at the provider holds a probe back for so long at the most.

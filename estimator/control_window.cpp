@@ -9,15 +9,26 @@
 namespace weir::control {
 namespace {
 
-/// A rate with the standard error of the samples around it.
-Capacity pool(const std::vector<double>& rates, double mean, TimePoint measured) {
+/// A rate with the standard error of the samples around it, one a tick; `packets` were counted in all of
+/// them.
+Capacity pool(const std::vector<double>& rates, double mean, double packets, TimePoint measured) {
   double square = 0.0;
   for (const double r : rates) square += (r - mean) * (r - mean);
   const auto n = static_cast<double>(rates.size());
   // Two ticks that happen to agree are not certain: a tick's usual spread is the least.
   const double error =
-      std::max(n > 1 ? std::sqrt(square / (n - 1) / n) : 0.0, kTickSpread * mean / std::sqrt(n));
+      std::max({n > 1 ? std::sqrt(square / (n - 1) / n) : 0.0, kTickSpread * mean / std::sqrt(n),
+                std::min(kTickPackets / packets, kTickPacketsMost) * mean});
   return {Rate::bps(static_cast<std::uint64_t>(mean)), mean > 0 ? error / mean : 1.0, measured};
+}
+
+/// Of two figures for the same.
+Capacity weighed_mean(const Capacity& a, const Capacity& b) {
+  const double wa = 1.0 / (a.relative_error * a.relative_error);
+  const double wb = 1.0 / (b.relative_error * b.relative_error);
+  return {.rate = a.rate * (wa / (wa + wb)) + b.rate * (wb / (wa + wb)),
+          .relative_error = 1.0 / std::sqrt(wa + wb),
+          .measured = a.measured};
 }
 
 }  // namespace
@@ -29,7 +40,14 @@ void ControlWindow::add(const ControlInput& input, const std::optional<QueueDela
                     .sent = input.sent.in(m.interval),
                     .delivered = m.valid ? m.delivered_bytes : std::nullopt,
                     .queue = m.valid && queue ? std::optional(queue->q) : std::nullopt,
+                    .middle = std::nullopt,
+                    .middle_sent = TimePoint(),
                     .backlogged = input.backlogged});
+  // A part of the samples may have been taken off `queue`: what waited on the way back, a longer route.
+  if (m.valid && queue && m.queue && queue->p90 >= m.queue->q) {
+    ticks_.back().middle = (queue->p10 + queue->p90) / 2 - (m.queue->q - queue->q);
+    ticks_.back().middle_sent = queue->sent_from + (queue->sent_to - queue->sent_from) / 2;
+  }
   if (m.valid) cohorts_.insert(cohorts_.end(), m.mature.begin(), m.mature.end());
   while (!ticks_.empty() && ticks_.front().end < now - kMemory) ticks_.pop_front();
   while (!cohorts_.empty() && cohorts_.front().begin < now - kMemory) cohorts_.pop_front();
@@ -166,12 +184,25 @@ std::optional<Rate> ControlWindow::delivered(TimePoint from) const {
   return Rate::of(bytes, time);
 }
 
+bool ControlWindow::queue_rises(TimePoint from, int ticks) const {
+  if (ticks < 1 || ticks_.size() < static_cast<std::size_t>(ticks)) return false;
+  const auto first = ticks_.end() - ticks;
+  if (first->begin < from || !first->queue) return false;
+  return std::adjacent_find(first, ticks_.end(), [](const Tick& a, const Tick& b) {
+           return !b.queue || *b.queue <= *a.queue;
+         }) == ticks_.end();
+}
+
 std::optional<Capacity> ControlWindow::buffered_capacity(TimePoint from, Duration target) const {
+  const auto stands = [target](const Tick& t) { return t.queue && *t.queue > target; };
   std::vector<const Tick*> busy;
-  for (const Tick& t : ticks_) {
-    if (t.begin >= from && t.delivered && t.queue && *t.queue > target) busy.push_back(&t);
+  for (auto t = ticks_.begin(); t != ticks_.end(); ++t) {
+    if (t->begin < from || !t->delivered || !stands(*t)) continue;
+    const auto next = std::next(t);
+    if (next == ticks_.end() || stands(*next)) busy.push_back(&*t);
   }
   if (busy.empty()) return std::nullopt;
+  const auto stretched = stretched_capacity(busy);
   if (busy.size() > 1) busy.erase(busy.begin());
   std::vector<double> rates;
   double bits = 0.0;
@@ -181,7 +212,53 @@ std::optional<Capacity> ControlWindow::buffered_capacity(TimePoint from, Duratio
     bits += t->delivered->bits();
     time += t->end - t->begin;
   }
-  return pool(rates, bits / seconds(time), busy.back()->begin);
+  const Capacity counted = pool(rates, bits / seconds(time), bits / kPacketBits, busy.back()->begin);
+  if (!stretched || std::abs(stretched->rate / counted.rate - 1.0) >
+                        2 * std::hypot(stretched->relative_error, counted.relative_error))
+    return counted;
+  return weighed_mean(counted, *stretched);
+}
+
+std::optional<Capacity> ControlWindow::stretched_capacity(const std::vector<const Tick*>& busy) const {
+  struct Point {
+    double sent;     // bits, since the first
+    double arrived;  // s, since that was sent
+  };
+  std::vector<Point> points;
+  TimePoint first;
+  Point mean{};
+  for (const Tick* t : busy) {
+    if (!t->middle) continue;
+    if (points.empty()) first = t->middle_sent;
+    const double since = seconds(t->middle_sent - first);
+    points.push_back(
+        {since * static_cast<double>(sent(first, t->middle_sent).bps()), since + seconds(*t->middle)});
+    mean.sent += points.back().sent;
+    mean.arrived += points.back().arrived;
+  }
+  if (points.size() < kStretchTicks) return std::nullopt;
+  const auto n = static_cast<double>(points.size());
+  mean.sent /= n;
+  mean.arrived /= n;
+  double square = 0.0;
+  double product = 0.0;
+  for (const Point& p : points) {
+    square += (p.sent - mean.sent) * (p.sent - mean.sent);
+    product += (p.sent - mean.sent) * (p.arrived - mean.arrived);
+  }
+  if (square <= 0.0 || product <= 0.0) return std::nullopt;
+  const double bit_time = product / square;
+  double rest = 0.0;
+  for (const Point& p : points) {
+    const double off = p.arrived - mean.arrived - bit_time * (p.sent - mean.sent);
+    rest += off * off;
+  }
+  const double spread = bit_time * std::sqrt(square);
+  if (spread < kStretchSpread) return std::nullopt;
+  const double off = std::max(std::sqrt(rest / (n - 2)), kStretchNoise);
+  return Capacity{.rate = Rate::bps(1) * (1.0 / bit_time),
+                  .relative_error = off / spread,
+                  .measured = busy.back()->begin};
 }
 
 }  // namespace weir::control

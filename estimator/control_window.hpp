@@ -61,11 +61,22 @@ class ControlWindow {
   /// full drop-tail buffer.) nullopt: nothing was lost, or
   /// hardly anything passed since.
   [[nodiscard]] std::optional<Capacity> policed_capacity(TimePoint from, TimePoint to) const;
-  /// Buffer: D over the ticks since `from` whose queue stood above `target`, the first of them left out when
-  /// there are others: an emptied bottleneck delivers what we send, not what it can.
+  /// Whether the queue was seen in `ticks` ticks on end since `from`, and longer in each than in the one
+  /// before.
+  [[nodiscard]] bool queue_rises(TimePoint from, int ticks) const;
+
+  /// Buffer: D over the ticks since `from` whose queue stood above `target` to their end, the first of them
+  /// left out when there are others: an emptied bottleneck delivers what we send, not what it can. What was
+  /// sent at t arrives at t + q, so that from three such ticks on the queue tells D as well, and better than
+  /// counted packets where these are few: the mean of both, weighed by their errors. Where they differ, what
+  /// was counted: of an overflowing queue not all arrives.
   [[nodiscard]] std::optional<Capacity> buffered_capacity(TimePoint from, Duration target) const;
 
  private:
+  struct Tick;
+  /// The rate at which what was sent arrived: the straight line through these ticks' bytes sent and times of
+  /// arrival. nullopt: too few.
+  [[nodiscard]] std::optional<Capacity> stretched_capacity(const std::vector<const Tick*>& busy) const;
   struct SlotEnd;
   [[nodiscard]] std::vector<SlotEnd> slot_ends(TimePoint from, TimePoint to) const;
 
@@ -75,6 +86,8 @@ class ControlWindow {
     Bytes sent;
     std::optional<Bytes> delivered;
     std::optional<Duration> queue;
+    std::optional<Duration> middle;  ///< of the queue, which the data met that was sent at
+    TimePoint middle_sent;
     bool backlogged = false;
   };
   std::deque<Tick> ticks_;

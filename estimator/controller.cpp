@@ -22,7 +22,7 @@ ControlState kind_of(const State& state) {
 }  // namespace
 
 Controller::Controller(ControlLimits l, const ControlStart& start, TimePoint now)
-    : limits(l), state(Hold{now}), fresh_from(now) {
+    : limits(l), state(Hold{now}), fresh_from(now), queue_from(now) {
   decision.rate = std::clamp(start.rate, limits.floor, std::max(limits.floor, limits.ceiling));
   decision.since = now;
   decision.reason = fmt::format("{:.1f} Mbit/s: {}", decision.rate.mbps(), why_there(start));
@@ -77,7 +77,9 @@ void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
     return drain_sudden_queue(decision.rate, kProbeWaitFirst, now);
   if (loss_test.fires()) return cut_for_loss(decision.rate, 0, now);
   if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe || m.one_in > 1) return;
-  if (now - fresh_from < kDemandWindow || loss_test.evidence() > kLossThreshold / 2 || high_ticks > 0) return;
+  if (now - fresh_from < kDemandWindow || loss_is_suspicious(now) || high_ticks > 0) return;
+  // One that has begun to grow decides by itself soon.
+  if (fresh_queue() && queue->q > q_clean()) return;
   // A site of which nothing comes back that could be read (QUIC, ESP) holds its rate.
   if (window.loss(now - kShownWindow, now).segments == 0) return;
   if (window.demand(decision.rate, kDemand, kDemandWindow, now) && !probes_held(now)) start_probe(now);
@@ -113,6 +115,7 @@ void Controller::hold(TimePoint next_probe) {
 
 void Controller::start_afresh(TimePoint from) {
   fresh_from = from;
+  queue_from = from;
   evidence_since = from;
   loss_test.restart();
   high_ticks = 0;

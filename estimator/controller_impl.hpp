@@ -31,6 +31,7 @@ struct Drain {
   double least = kDrainLeast;  ///< share of C to go down to at the most
   int ineffective = 0;         ///< drains in a row that did less than half of what they should
   Duration probe_wait;         ///< from the end of the drain to the next probe
+  double fall = 0.0;           ///< share of itself that the capacity loses in a second, as was seen last
   /// The first of the queue that was sent at this rate: from there on it has to fall.
   std::optional<Duration> first_queue{};
   TimePoint first_sent{};
@@ -105,6 +106,9 @@ struct Controller {
 
   /// Cohorts sent at today's rate only: what was sent before the last change answers to another rate.
   void weigh_losses(const SiteMeasurement& m);
+  /// The test is on its way to a cut. One that is undecided for long would have been decided by a limit that
+  /// we overrun: a probe will tell more.
+  [[nodiscard]] bool loss_is_suspicious(TimePoint now) const;
   void cut_for_loss(Rate before, int cuts, TimePoint now);
   /// A path that stood still for a moment drops the burst that follows, and a burst of somebody else's may
   /// hit a site that sends little: once that is no news, unless it contradicts what is known while our rate
@@ -129,6 +133,8 @@ struct Controller {
   void drain_sudden_queue(Rate before, Duration next_probe, TimePoint now);
   void drain(Drain s, TimePoint now);
   void in_drain(Drain& s, TimePoint now);
+  void end_drain(Drain& s, TimePoint now);
+  [[nodiscard]] bool is_no_standstill(const Drain& s, TimePoint now) const;
   [[nodiscard]] bool fell_short(const Drain& s, double share) const;
   [[nodiscard]] bool can_fall(const Drain& s) const;
   [[nodiscard]] bool is_stuck(const Drain& s) const;
@@ -171,7 +177,7 @@ struct Controller {
 
   // ---- bounds of the queueing delay ----
 
-  [[nodiscard]] bool fresh_queue() const { return queue && queue->sent_from >= fresh_from; }
+  [[nodiscard]] bool fresh_queue() const { return queue && queue->sent_from >= queue_from; }
   [[nodiscard]] bool queue_stands() const { return high_ticks >= kQueueTicks; }
   [[nodiscard]] Duration q_high() const { return q_bound(kQueueHigh, kQueueHighOfBase, 4); }
   [[nodiscard]] Duration q_target() const { return q_bound(kQueueTarget, kQueueTargetOfBase, 1); }
@@ -186,6 +192,7 @@ struct Controller {
   KnownCapacity capacity;
   PathMode mode = PathMode::unknown;
   TimePoint fresh_from;      ///< of the last change of rate: evidence was sent after it
+  TimePoint queue_from;      ///< the same of the queue: earlier, where the rate was raised since
   TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
   TimePoint queue_since;     ///< first tick of the delay evidence that stands
   TimePoint doubted;         ///< loss evidence that did not contradict the known capacity came last

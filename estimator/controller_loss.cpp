@@ -30,12 +30,16 @@ void Controller::weigh_losses(const SiteMeasurement& m) {
     if (c.begin < fresh_from || c.segments == 0) continue;
     if (loss_test.evidence() == 0.0) evidence_since = c.begin;
     loss_test.add(c.lost_beyond, c.segments, loss_events(c));
-    if (std::holds_alternative<Hold>(state) && loss_test.evidence() < kLossThreshold / 2) {
+    if (std::holds_alternative<Hold>(state) && !loss_is_suspicious(m.at)) {
       loss_test.learn(c.lost_beyond, c.segments, c.begin);
       quiet_segments = quiet_segments * 0.995 + static_cast<double>(c.segments);
       quiet_losses = quiet_losses * 0.995 + static_cast<double>(c.lost_beyond);
     }
   }
+}
+
+bool Controller::loss_is_suspicious(TimePoint now) const {
+  return loss_test.evidence() > kLossThreshold / 2 && now - evidence_since < kSuspicion;
 }
 
 void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {

@@ -31,7 +31,9 @@ void Controller::raise(Probe& s, TimePoint now) {
     if (first && known->relative_error >= kKnownBadly && now - known->measured < kKnownLately)
       next = std::max(next, std::min(known->rate * (1.0 + known->relative_error), s.clean * kProbeMostFirst));
     const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
-    if (s.clean < past && next > past) {
+    // A policer takes packets for a step that is a little too large, a buffer a moment.
+    const double nearly = mode == PathMode::buffer ? kLeastStep : 1.0;
+    if (s.clean < past && next * nearly > past) {
       next = std::max(past, s.clean * kLeastStep);
       s.step = 1;
     }
@@ -172,7 +174,7 @@ Duration Controller::wait_after_run(Rate start, Rate end) {
     return kProbeWaitFirst;
   }
   const Duration wait = jittered(probe_wait);
-  probe_wait = kProbeWaitMost;
+  probe_wait = mode == PathMode::buffer ? kProbeWaitBuffer : kProbeWaitMost;
   return wait;
 }
 

@@ -81,11 +81,11 @@ void Controller::start_drain(Rate before, TimePoint now) {
   const double drift = drift_towards(*measured, PathMode::buffer);
   learn_capacity(*measured, PathMode::buffer);
   if (!limits.adapt) return;
-  measured->rate = measured->rate * (1.0 - drift);
   drain(Drain{.capacity = *measured,
               .before = before,
               .least = expected ? kDrainGently : kDrainLeast,
-              .probe_wait = drift > 0.0 ? kDriftWait : kProbeWaitFirst},
+              .probe_wait = drift > 0.0 ? kDriftWait : kProbeWaitFirst,
+              .fall = drift},
         now);
 }
 
@@ -115,7 +115,7 @@ void Controller::drain(Drain s, TimePoint now) {
   if (std::isfinite(growth)) q = std::max(q, from_seconds(seconds(q) + std::min(growth, 1.0) * seconds(age)));
   const double time = std::max(seconds(kDrainTime), 2 * seconds(base));
   const double depth = std::max(s.least, 1.0 - seconds(q) / time);
-  const Rate target = c.rate * (kGain * depth);
+  const Rate target = c.rate * (kGain * (1.0 - s.fall) * depth);
   change_rate(target,
               fmt::format("the provider's queue stood at {:.0f} ms over the base RTT of {:.1f} ms; the "
                           "path {} {:.1f} Mbit/s",
@@ -136,6 +136,7 @@ void Controller::in_drain(Drain& s, TimePoint now) {
     s.first_sent = queue->sent_to;
   }
   if (is_unmoved(s)) return answer_unmoved(s, now);
+  if (is_no_standstill(s, now)) return start_drain(s.before, now);
   const bool answered = queue && queue->sent_from >= s.empty_at;
   const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;
   // Sent at the new rate and still waiting longer, what was seen of the queue was only its beginning; or as
@@ -143,14 +144,7 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   const bool worse = (fresh_queue() && queue->q > s.queue_before + q_high()) || is_stuck(s);
   if (!answered && !worse && !overdue) return;
   if (!worse && (!answered || queue->q < q_high())) {
-    // It took a second rate: what was known is no longer so, and what came out meanwhile is.
-    const auto measured = s.unmoved > 0 ? window.buffered_capacity(s.since, q_target()) : std::nullopt;
-    if (measured && measured->rate < s.capacity.rate) {
-      s.capacity = *measured;
-      learn_capacity(*measured, PathMode::buffer);
-    }
-    change_rate(s.capacity.rate * kGain, "the provider's queue has drained", now);
-    return hold(now + s.probe_wait);
+    return end_drain(s, now);
   }
   // While the queue stands, what comes out is the capacity; weighed with what is known, as far as they
   // agree.
@@ -173,6 +167,34 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   drain(again, now);
 }
 
+void Controller::end_drain(Drain& s, TimePoint now) {
+  // What came out while it stood was seen for longer than what began the drain.
+  if (const auto measured = window.buffered_capacity(s.since, q_target())) {
+    // It took a second rate: what was known is no longer so.
+    const bool replaced = s.unmoved > 0 && measured->rate < s.capacity.rate;
+    if (replaced || capacity.agrees(*measured, now)) {
+      s.capacity = replaced ? *measured : capacity.refined(*measured, now);
+      learn_capacity(s.capacity, PathMode::buffer);
+    }
+  }
+  const double fallen = s.fall * std::min(1.0 + seconds(now - s.capacity.measured), 2.0);
+  const TimePoint empty_at = std::min(s.empty_at, now);
+  change_rate(s.capacity.rate * (kGain * (1.0 - fallen)), "the provider's queue has drained", now);
+  // A queue in what was sent since it was empty at a lower rate speaks against this one as well.
+  queue_from = empty_at;
+  hold(now + s.probe_wait);
+}
+
+/// A path that stood still for a moment hands over what waited as soon as it goes on: no queue of that kind
+/// grows for three ticks. One that does, while what comes out contradicts what was known, is that of a path
+/// that has changed. Data from before the rate was lowered show it sooner than those sent since, but no
+/// second cut comes within an RTT.
+bool Controller::is_no_standstill(const Drain& s, TimePoint now) const {
+  if (!s.known || now - s.since < base || !window.queue_rises(queue_since, kQueueTicks)) return false;
+  const auto measured = window.buffered_capacity(queue_since, q_target());
+  return measured && measured->rate < s.capacity.rate && !capacity.agrees(*measured, now);
+}
+
 /// A queue of ours obeys dq/dt = (S - C)/C. Whether this one had time to fall, at this share S/C, and did
 /// not.
 bool Controller::fell_short(const Drain& s, double share) const {
@@ -187,11 +209,15 @@ bool Controller::can_fall(const Drain& s) const {
 }
 
 /// Where it did not, what is believed of C is wrong; far below C the queue may as well be somebody else's
-/// (is_unmoved).
+/// (is_unmoved), unless less comes out than we send: then it overflows with ours.
 bool Controller::is_stuck(const Drain& s) const {
   if (!can_fall(s)) return false;
-  const double share = window.sent(fresh_from, queue->sent_to) / s.capacity.rate;
-  return share > kContrast && fell_short(s, share);
+  const Rate sent = window.sent(fresh_from, queue->sent_to);
+  const double share = sent / s.capacity.rate;
+  if (!fell_short(s, share)) return false;
+  if (share > kContrast) return true;
+  const auto delivered = window.delivered(fresh_from + base + queue->q);
+  return delivered && *delivered < sent * kMostDelivered;
 }
 
 /// The same equation, solved for C. Of an overflowing queue that is too much still. How fast a queue grows is

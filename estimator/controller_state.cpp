@@ -14,7 +14,7 @@ namespace control {
 constexpr const char* kLate = "late";
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 4;
+constexpr std::uint32_t kStateVersion = 5;
 
 template <class A>
 void list(A& archive, Hold& hold) {
@@ -23,10 +23,11 @@ void list(A& archive, Hold& hold) {
 }
 template <class A>
 void list(A& archive, Drain& drain) {
-  auto& [capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait, first_queue,
-         first_sent, unmoved, pause] = drain;
-  archive(capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait, first_queue,
-          first_sent, unmoved, pause);
+  auto& [capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait, fall,
+         first_queue, first_sent, unmoved, pause] = drain;
+  archive(capacity, known, queue_before, since, empty_at, before, least, ineffective, probe_wait, fall,
+          first_queue, first_sent, unmoved, pause);
+  archive.require(fall >= 0 && fall <= kDriftMargin);
   archive.require(unmoved >= 0 && unmoved <= 2 && pause >= Duration::zero() && pause <= kForeignPauseMost);
 }
 template <class A>
@@ -61,14 +62,15 @@ void list(A& archive, Controller& controller) {
   // `queue` and `latency_room` are of one tick: the next one begins with its own. `late_since` stands behind
   // all else, where there is a goal that is missed: states without one are as they were before there were
   // goals.
-  [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from,
+  [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from,
                           evidence_since, queue_since, doubted, last_tcp, base, probe_wait, high_ticks,
                           contended, contended_pause, contended_until, queue, route, short_ticks,
                           latency_room, late_since, noise_mean, noise_variance, quiet_queue, quiet_segments,
                           quiet_losses, jitter] = controller;
-  archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, evidence_since, queue_since,
-          doubted, last_tcp, base, probe_wait, high_ticks, contended, contended_pause, contended_until, route,
-          short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter);
+  archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from, evidence_since,
+          queue_since, doubted, last_tcp, base, probe_wait, high_ticks, contended, contended_pause,
+          contended_until, route, short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments,
+          quiet_losses, jitter);
   archive.require(contended_pause >= Duration::zero() && contended_pause <= kForeignPauseMost);
   // In milliseconds, and made into durations.
   constexpr double kMostNoise = 1e9;

@@ -21,8 +21,8 @@ struct StateFields {
   }
   template <class A>
   static void of(A& archive, ControlWindow::Tick& tick) {
-    auto& [begin, end, sent, delivered, queue, backlogged] = tick;
-    archive(begin, end, sent, delivered, queue, backlogged);
+    auto& [begin, end, sent, delivered, queue, middle, middle_sent, backlogged] = tick;
+    archive(begin, end, sent, delivered, queue, middle, middle_sent, backlogged);
   }
   template <class A>
   static void of(A& archive, LossTest& test) {

@@ -5,7 +5,8 @@ A sender on one core puts 64-byte TCP frames of 1000 connections on a veth pair 
 program under test watches its far end on the other core, one program at a time, in turns. What was lost is told twice:
 by the program's own count of kernel drops, and by the frames that it counted beside those that were sent. Medians of the
 runs. Under overload weir follows a share of the connections, and counts one frame in eight of the others for eight: its
-own count is an estimate then, and may be above what was sent.
+own count is an estimate then, and may be above what was sent; and a frame that the ring dropped, one in its count of drops,
+may have been such an eighth. So both are compared with tcpdump's.
 """
 
 from __future__ import annotations
@@ -161,11 +162,14 @@ def bench(arguments: argparse.Namespace, bench: Bench, percent: int, checks: Che
                          "ns a frame": 1e9 * statistics.median(r.cpu_s / max(r.seen.frames, 1) for r in of),
                          "followed %": 100 * statistics.median(r.seen.followed for r in of)})
         load = f"{percent} % of a core, {rows[-1]['sent/s']} frames/s"
-        checks.check(f"{load}: weir loses less than tcpdump, or both nothing",
-                     dropped["weir"] < dropped["tcpdump"] or max(dropped.values()) <= NOTHING_LOST,
-                     f"{100 * dropped['weir']:.2f} % to {100 * dropped['tcpdump']:.2f} %")
-        checks.check(f"{load}: weir's count of frames is within {100 * COUNTED_WITHIN:g} % of what was sent",
-                     abs(missing["weir"]) <= COUNTED_WITHIN, f"{-100 * missing['weir']:+.2f} %")
+        for what, share, nothing in (("its own count of drops", dropped, NOTHING_LOST),
+                                     ("the frames counted", missing, COUNTED_WITHIN)):
+            checks.check(f"{load}: weir loses less than tcpdump, or both nothing, by {what}",
+                         share["weir"] < share["tcpdump"] or max(share.values()) <= nothing,
+                         f"{100 * share['weir']:.2f} % to {100 * share['tcpdump']:.2f} %")
+        if dropped["weir"] <= NOTHING_LOST:
+            checks.check(f"{load}: weir's count of frames is within {100 * COUNTED_WITHIN:g} % of what was sent",
+                         abs(missing["weir"]) <= COUNTED_WITHIN, f"{-100 * missing['weir']:+.2f} %")
     print(table(list(rows[0]), [list(r.values()) for r in rows]))
     return rows
 

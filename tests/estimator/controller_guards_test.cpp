@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "controller_ticks.hpp"
 #include "path_simulator.hpp"
 
 namespace weir::test {
@@ -16,34 +17,6 @@ namespace {
 bool ever(const PathSimulator& sim, ControlState state) {
   return std::any_of(sim.trace().begin(), sim.trace().end(),
                      [&](const TraceTick& t) { return t.state == state; });
-}
-
-/// A tick of 100 ms that ends at `end`; one cohort of it matures at once, its losses evenly spread.
-ControlInput tick(double end, double mbps, std::uint32_t segments, std::uint32_t lost) {
-  ControlInput input;
-  SiteMeasurement& m = input.measured;
-  m.at = at(end);
-  m.interval = std::chrono::milliseconds(100);
-  input.sent = Rate::bps(static_cast<std::uint64_t>(mbps * 1e6));
-  m.sent = m.sent_tcp = input.sent.in(m.interval);
-  m.delivered_bytes = m.sent;
-  Cohort c;
-  c.begin = at(end - 0.1);
-  c.segments = segments;
-  c.lost_beyond = lost;
-  c.sent = m.sent;
-  const auto upto = [](std::uint32_t whole, std::size_t slots) {
-    return static_cast<std::uint16_t>(whole * slots / kSlotsPerCohort);
-  };
-  for (std::size_t i = 0; i < kSlotsPerCohort; ++i) {
-    Slot slot{.bytes = static_cast<std::uint32_t>(m.sent.count() / kSlotsPerCohort),
-              .sent = static_cast<std::uint16_t>(upto(segments, i + 1) - upto(segments, i)),
-              .lost = static_cast<std::uint16_t>(upto(lost, i + 1) - upto(lost, i))};
-    slot.delivered = static_cast<std::uint16_t>(slot.sent - slot.lost);
-    c.slots.push_back(slot);
-  }
-  m.mature.push_back(std::move(c));
-  return input;
 }
 
 // While a cut has not yet had its effect the same loss goes on. To take it for harmless would mute the loss
@@ -62,19 +35,6 @@ TEST(ControllerGuards, CongestionThatOutlastsACutTeachesNoFloor) {
     ASSERT_NE(d.mode, PathMode::lossy) << "at " << now << ": " << d.reason;
   }
   ASSERT_TRUE(cut);
-}
-
-/// The same tick with a queue, seen by what was sent 130 to 30 ms ago, of which `delivered_mbps` arrive.
-ControlInput queued(ControlInput input, Duration q, double delivered_mbps) {
-  SiteMeasurement& m = input.measured;
-  m.rtt = RttSummary{.base = std::chrono::milliseconds(30)};
-  m.queue = QueueDelay{.q = q,
-                       .samples = 50,
-                       .flows = 5,
-                       .sent_from = m.at - std::chrono::milliseconds(130),
-                       .sent_to = m.at - std::chrono::milliseconds(30)};
-  m.delivered_bytes = Rate::bps(static_cast<std::uint64_t>(delivered_mbps * 1e6)).in(m.interval);
-  return input;
 }
 
 // It was gone before anything sent at the new rate came back: that it does not fall any further says nothing
@@ -390,6 +350,25 @@ TEST(ControllerGuards, WhatWasLostBeforeItWasSeenIsNotUsual) {
     ASSERT_LT(d.rate, Rate::mbps(64)) << "at " << now << ": " << d.reason;
   }
   EXPECT_TRUE(probed) << "it was never tried: this proves nothing";
+}
+
+// Chance lost eight and loses one now and then: the test is neither decided nor at rest, for good. A limit
+// that we overrun would have decided it.
+TEST(ControllerGuards, LossThatIsUndecidedForLongDoesNotKeepProbesAway) {
+  SiteController c(kUsualLimits, Rate::mbps(60), at(0));
+  std::optional<double> probed;
+  for (int i = 1; i <= 300 && !probed; ++i) {
+    const double now = 0.1 * i;
+    const std::uint32_t lost = i <= 4 ? 2 : i % 14 == 0 ? 1 : 0;
+    const RateDecision& d = c.step(tick(now, 60, 40, lost), at(now));
+    if (d.state == ControlState::probe) probed = now;
+    if (!probed && i > 4) {
+      ASSERT_GT(d.evidence, 5) << "at " << now << ": this proves nothing";
+      ASSERT_LT(d.evidence, 9);
+    }
+  }
+  ASSERT_TRUE(probed);
+  EXPECT_LE(*probed, 10);
 }
 
 /// A policer of 40 Mbit/s with a bucket of 50 kB before a site that sends whatever it may, a tick at a time.

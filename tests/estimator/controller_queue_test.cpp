@@ -1,0 +1,229 @@
+// The delay evidence: what a queue tells of the capacity, and what the control law makes of one that grows.
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "estimator/control_window.hpp"
+
+#include "controller_ticks.hpp"
+#include "path_simulator.hpp"
+
+namespace weir::test {
+namespace {
+
+constexpr Duration kTarget = std::chrono::milliseconds(3);
+
+/// Whose samples rise from `begin` to `end` within the tick.
+ControlInput rising(ControlInput input, double begin_ms, double end_ms, double delivered_mbps) {
+  const auto part = [&](double share) {
+    return from_seconds((begin_ms + share * (end_ms - begin_ms)) / 1e3);
+  };
+  input = queued(std::move(input), std::min(part(0.2), part(0.8)), delivered_mbps);
+  input.measured.queue->p10 = std::min(part(0.1), part(0.9));
+  input.measured.queue->p90 = std::max(part(0.1), part(0.9));
+  return input;
+}
+
+void add(control::ControlWindow& window, const ControlInput& input) {
+  window.add(input, input.measured.queue, input.measured.at);
+}
+
+// 2.5 Mbit/s are twenty packets a tick, and ACKs come for two.
+TEST(Buffered, TimesOfArrivalTellWhatFewPacketsCannot) {
+  control::ControlWindow window;
+  for (int i = 1; i <= 7; ++i) {
+    const double counted = i % 2 == 0 ? 2.7 : 2.4;
+    add(window, rising(tick(0.1 * i, 2.65, 0, 0), 6.0 * i, 6.0 * (i + 1), counted));
+  }
+  const auto found = window.buffered_capacity(at(0), kTarget);
+  ASSERT_TRUE(found);
+  EXPECT_NEAR(found->rate.mbps(), 2.65 / 1.06, 0.03) << "60 ms more a second";
+  EXPECT_LT(found->relative_error, 0.02);
+}
+
+// What the senders send may change while the queue grows.
+TEST(Buffered, TimesOfArrivalAllowForWhatWasSentMeanwhile) {
+  constexpr double kCapacity = 12;
+  control::ControlWindow window;
+  double queue_ms = 5;
+  const std::vector<double> sent = {20, 20, 18, 14, 12, 12, 11, 11, 12};
+  for (std::size_t i = 0; i < sent.size(); ++i) {
+    // Seen in tick i: what was sent in the middle of tick i - 1 and around.
+    const double meanwhile = i == 0 ? sent[0] : (0.3 * sent[i] + 0.7 * sent[i - 1]);
+    const double after = queue_ms + 100 * (meanwhile / kCapacity - 1);
+    add(window, rising(tick(0.1 * static_cast<double>(i + 1), sent[i], 0, 0), queue_ms, after, kCapacity));
+    queue_ms = after;
+  }
+  const auto found = window.buffered_capacity(at(0), kTarget);
+  ASSERT_TRUE(found);
+  EXPECT_NEAR(found->rate.mbps(), kCapacity, 0.35);
+}
+
+TEST(Buffered, OfAnOverflowingQueueWhatArrivedCounts) {
+  control::ControlWindow window;
+  for (int i = 1; i <= 7; ++i) add(window, rising(tick(0.1 * i, 13, 0, 0), 100, 100, 10));
+  const auto found = window.buffered_capacity(at(0), kTarget);
+  ASSERT_TRUE(found);
+  EXPECT_NEAR(found->rate.mbps(), 10, 0.1) << "all that was sent seems to arrive in its time";
+}
+
+TEST(Buffered, ATickInWhichTheQueueEmptiedIsNoMeasure) {
+  control::ControlWindow window;
+  add(window, queued(tick(0.1, 20, 0, 0), std::chrono::milliseconds(20), 20));
+  add(window, queued(tick(0.2, 10, 0, 0), std::chrono::milliseconds(20), 20));
+  add(window, queued(tick(0.3, 10, 0, 0), std::chrono::milliseconds(5), 12));
+  add(window, queued(tick(0.4, 10, 0, 0), std::chrono::milliseconds(0), 10));
+  const auto found = window.buffered_capacity(at(0), kTarget);
+  ASSERT_TRUE(found);
+  EXPECT_NEAR(found->rate.mbps(), 20, 0.1);
+}
+
+TEST(Buffered, AQueueRisesWhenEachTickShowsMore) {
+  const auto rises = [](const std::vector<int>& queues_ms) {
+    control::ControlWindow window;
+    for (std::size_t i = 0; i < queues_ms.size(); ++i)
+      add(window, queued(tick(0.1 * static_cast<double>(i + 1), 20, 0, 0),
+                         std::chrono::milliseconds(queues_ms[i]), 20));
+    return window.queue_rises(at(0), 3);
+  };
+  EXPECT_TRUE(rises({9, 1, 2, 3}));
+  EXPECT_FALSE(rises({1, 2, 2}));
+  EXPECT_FALSE(rises({1, 3, 2}));
+  EXPECT_FALSE(rises({1, 2}));
+}
+
+/// Knows the path to carry 100 Mbit/s, from a queue that it has drained.
+SiteController drained_at_100(double& now, Duration base) {
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
+  bool stood = false;
+  while (now < 10) {
+    now += 0.1;
+    const bool drains = c.decision().state == ControlState::drain;
+    if (stood && !drains) break;
+    stood = stood || drains;
+    ControlInput input = queued(tick(now, c.decision().rate.mbps(), 700, 0),
+                                std::chrono::milliseconds(drains || now < 0.25 ? 1 : 30), 100);
+    input.measured.rtt->base = base;
+    static_cast<void>(c.step(input, at(now)));
+  }
+  return c;
+}
+
+// The drain of what might be a stall begins with the first tick that shows it. What goes on growing for three
+// is none, and what was sent before the first cut shows it, long before anything sent since comes back; but
+// there are no two cuts within an RTT.
+TEST(ControllerQueue, AFallIsTakenForAStallNoLongerThanItLooksLikeOne) {
+  for (const int base_ms : {100, 250}) {
+    double now = 0;
+    SiteController c = drained_at_100(now, std::chrono::milliseconds(base_ms));
+    std::vector<double> cuts;
+    for (int i = 1; i <= 12 && cuts.size() < 2; ++i, now += 0.1) {
+      const Rate before = c.decision().rate;
+      ControlInput input =
+          queued(tick(now, before.mbps(), 700, 0), std::chrono::milliseconds(i < 3 ? 1 : 30 * (i - 2)), 60);
+      QueueDelay& queue = *input.measured.queue;
+      input.measured.rtt->base = std::chrono::milliseconds(base_ms);
+      queue.sent_to = at(now) - input.measured.rtt->base - queue.q;
+      queue.sent_from = queue.sent_to - std::chrono::milliseconds(60);
+      const RateDecision& d = c.step(input, at(now));
+      if (d.rate < before) cuts.push_back(now);
+    }
+    ASSERT_EQ(cuts.size(), 2U) << base_ms << " ms: " << c.decision().reason;
+    EXPECT_NEAR(cuts[1] - cuts[0], base_ms == 100 ? 0.2 : 0.3, 0.01) << base_ms << " ms";
+    EXPECT_LE(c.decision().rate.mbps(), 60);
+  }
+}
+
+// The queue that began it was seen for a tick or two, the one that was drained for longer.
+TEST(ControllerQueue, ADrainLearnsFromWhatCameOutMeanwhile) {
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
+  bool stood = false;
+  double now = 0;
+  int drained = 0;
+  while (!stood || c.decision().state == ControlState::drain) {
+    ASSERT_LT(now += 0.1, 4);
+    const bool drains = c.decision().state == ControlState::drain;
+    stood = stood || drains;
+    // 92 by the first ticks of D, 96 by those that follow.
+    const int q_ms = drains       ? std::max(1, 40 - 12 * drained++)
+                     : now < 0.25 ? 1
+                                  : 15 + 5 * static_cast<int>(now * 10);
+    static_cast<void>(c.step(queued(tick(now, c.decision().rate.mbps(), 700, 0),
+                                    std::chrono::milliseconds(q_ms), drains ? 96 : 92),
+                             at(now)));
+  }
+  EXPECT_GT(c.decision().rate.mbps(), 93.3 * 0.98) << c.decision().reason;
+  EXPECT_LT(c.decision().rate.mbps(), 96.1 * 0.98) << c.decision().reason;
+}
+
+// What was sent between the end of the queue and the rise is no answer to the rise, but what is too much at
+// the lower rate is too much.
+TEST(ControllerQueue, AQueueThatCameBackBeforeTheRiseSpeaksAgainstIt) {
+  double now = 0;
+  SiteController c = drained_at_100(now, std::chrono::milliseconds(30));
+  const double raised = now - 0.1;
+  int ticks = 0;
+  for (; c.decision().state == ControlState::hold && ticks < 8; now += 0.1) {
+    ++ticks;
+    // Not one of these was sent after the rise.
+    ControlInput input =
+        queued(tick(now, c.decision().rate.mbps(), 700, 0), std::chrono::milliseconds(10 + ticks), 80);
+    input.measured.queue->sent_from = at(raised - 0.05);
+    input.measured.queue->sent_to = at(raised - 0.01);
+    static_cast<void>(c.step(input, at(now)));
+  }
+  EXPECT_EQ(ticks, 3) << c.decision().reason;
+  EXPECT_EQ(c.decision().state, ControlState::drain) << c.decision().reason;
+}
+
+// Each cut of a slow path is followed by another within a second; what falls meanwhile is taken ahead, and
+// no drain is gentle.
+TEST(ControllerQueue, ACapacityThatGoesOnFallingIsFollowed) {
+  PathSetup path;
+  path.capacity_mbps = [](double t) { return t < 30 ? 40.0 : std::max(20.0, 40.0 - 1.2 * (t - 30)); };
+  path.buffer_s = 0.3;
+  path.rtt_s = 0.06;
+  PathSimulator sim(path, kUsualLimits, 35);
+  sim.run_for(48);
+  EXPECT_LE(sim.queue_ms_percentile(30, 47, 0.95), 20);
+  EXPECT_GE(sim.utilisation(30, 47), 0.93);
+}
+
+TEST(ControllerQueue, NoProbeBeginsOnAQueueThatGrows) {
+  SiteController c(kUsualLimits, Rate::mbps(60), at(0));
+  for (int i = 1; i <= 40; ++i) {
+    const double now = 0.1 * i;
+    const auto q = std::chrono::microseconds(1700 + 150 * i);
+    const RateDecision& d = c.step(queued(tick(now, 60, 500, 0), q, 60), at(now));
+    if (i <= 4) continue;  // before it could be seen
+    ASSERT_NE(d.state, ControlState::probe) << "at " << now << ": " << d.reason;
+  }
+}
+
+// A drain towards what was known, while a full buffer drops a third of what comes: the senders hold back, and
+// what they send is as far below what was known as it would be beside somebody else's queue.
+TEST(ControllerQueue, AQueueThatDropsWhatWeSendIsOurs) {
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
+  bool known = false;
+  std::optional<double> drained;
+  std::optional<double> answered;
+  for (int i = 1; i <= 80 && !answered; ++i) {
+    const double now = 0.1 * i;
+    const Rate before = c.decision().rate;
+    const bool drains = c.decision().state == ControlState::drain;
+    const double mbps = known ? std::min(before.mbps(), 75.0) : before.mbps();
+    const auto q = std::chrono::milliseconds(known ? 60 : i >= 3 && !drains ? 15 : 1);
+    const RateDecision& d = c.step(queued(tick(now, mbps, 700, 0), q, known ? 50 : mbps), at(now));
+    ASSERT_NE(d.state, ControlState::contend) << "at " << now << ": " << d.reason;
+    if (known && d.rate < before) (drained ? answered : drained) = now;
+    known = known || (drains && d.state == ControlState::hold);
+  }
+  ASSERT_TRUE(answered) << c.decision().reason;
+  EXPECT_LE(*answered - *drained, 0.6);
+  EXPECT_LE(c.decision().rate.mbps(), 55) << "what comes out is 50: " << c.decision().reason;
+}
+
+}  // namespace
+}  // namespace weir::test

@@ -1,0 +1,54 @@
+/// Ticks made by hand, for tests of single decisions of the controller.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "estimator/controller.hpp"
+
+#include "path_simulator.hpp"
+
+namespace weir::test {
+
+/// A tick of 100 ms that ends at `end`; one cohort of it matures at once, its losses evenly spread.
+inline ControlInput tick(double end, double mbps, std::uint32_t segments, std::uint32_t lost) {
+  ControlInput input;
+  SiteMeasurement& m = input.measured;
+  m.at = at(end);
+  m.interval = std::chrono::milliseconds(100);
+  input.sent = Rate::bps(static_cast<std::uint64_t>(mbps * 1e6));
+  m.sent = m.sent_tcp = input.sent.in(m.interval);
+  m.delivered_bytes = m.sent;
+  Cohort c;
+  c.begin = at(end - 0.1);
+  c.segments = segments;
+  c.lost_beyond = lost;
+  c.sent = m.sent;
+  const auto upto = [](std::uint32_t whole, std::size_t slots) {
+    return static_cast<std::uint16_t>(whole * slots / kSlotsPerCohort);
+  };
+  for (std::size_t i = 0; i < kSlotsPerCohort; ++i) {
+    Slot slot{.bytes = static_cast<std::uint32_t>(m.sent.count() / kSlotsPerCohort),
+              .sent = static_cast<std::uint16_t>(upto(segments, i + 1) - upto(segments, i)),
+              .lost = static_cast<std::uint16_t>(upto(lost, i + 1) - upto(lost, i))};
+    slot.delivered = static_cast<std::uint16_t>(slot.sent - slot.lost);
+    c.slots.push_back(slot);
+  }
+  m.mature.push_back(std::move(c));
+  return input;
+}
+
+/// The same tick with a queue, seen by what was sent 130 to 30 ms ago, of which `delivered_mbps` arrive.
+inline ControlInput queued(ControlInput input, Duration q, double delivered_mbps) {
+  SiteMeasurement& m = input.measured;
+  m.rtt = RttSummary{.base = std::chrono::milliseconds(30)};
+  m.queue = QueueDelay{.q = q,
+                       .samples = 50,
+                       .flows = 5,
+                       .sent_from = m.at - std::chrono::milliseconds(130),
+                       .sent_to = m.at - std::chrono::milliseconds(30)};
+  m.delivered_bytes = Rate::bps(static_cast<std::uint64_t>(delivered_mbps * 1e6)).in(m.interval);
+  return input;
+}
+
+}  // namespace weir::test
