@@ -371,6 +371,25 @@ TEST(ControllerGuards, LossThatIsUndecidedForLongDoesNotKeepProbesAway) {
   EXPECT_LE(*probed, 10);
 }
 
+// Just past a policer that is known a step of 2 % has to empty the bucket, which takes longer than a usual
+// round.
+TEST(ControllerGuards, AProbeJustPastAKnownPolicerTakesItsTime) {
+  SiteController c(kUsualLimits, Rate::mbps(60), at(0));
+  std::vector<double> rises;
+  bool cut = false;
+  for (int i = 1; i <= 120 && rises.size() < 2; ++i) {
+    const double now = 0.1 * i;
+    const Rate before = c.decision().rate;
+    const double excess = std::max(0.0, 1.0 - 40.0 / before.mbps());
+    const RateDecision& d =
+        c.step(tick(now, before.mbps(), 400, cut ? 0 : static_cast<std::uint32_t>(400 * excess)), at(now));
+    cut = cut || d.rate < before;
+    if (cut && d.rate > before) rises.push_back(now);
+  }
+  ASSERT_EQ(rises.size(), 2U) << c.decision().reason;
+  EXPECT_GE(rises[1] - rises[0], 1.0);
+}
+
 /// A policer of 40 Mbit/s with a bucket of 50 kB before a site that sends whatever it may, a tick at a time.
 class PolicedSite {
  public:
@@ -497,8 +516,9 @@ TEST(ControllerGuards, ACutStandsWhileTheCaptureLeavesOutWhatWasSentSince) {
 // Each kind of evidence has a door of its own: behind none of them stands anything but HOLD.
 TEST(ControllerGuards, WithoutAdaptingNoEvidenceLeadsAnywhere) {
   constexpr ControlLimits kFixed{.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = false};
-  enum class Evidence { loss, queue, demand };
-  for (const Evidence evidence : {Evidence::loss, Evidence::queue, Evidence::demand}) {
+  enum class Evidence { loss, queue, sudden_queue, demand };
+  for (const Evidence evidence :
+       {Evidence::loss, Evidence::queue, Evidence::sudden_queue, Evidence::demand}) {
     for (const bool adapt : {true, false}) {
       SiteController c(adapt ? kUsualLimits : kFixed, Rate::mbps(100), at(0));
       bool held = true;
@@ -506,11 +526,34 @@ TEST(ControllerGuards, WithoutAdaptingNoEvidenceLeadsAnywhere) {
         const double now = 0.1 * i;
         ControlInput input = tick(now, 99, 700, evidence == Evidence::loss ? 28 : 0);
         if (evidence == Evidence::queue) input = queued(input, std::chrono::milliseconds(i > 4 ? 30 : 0), 70);
+        // One tick, of a path that is known.
+        if (evidence == Evidence::sudden_queue)
+          input = queued(input, std::chrono::milliseconds(i == 25 ? 40 : i > 4 && i < 8 ? 15 : 0), 98);
         const RateDecision& d = c.step(input, at(now));
         held = held && d.state == ControlState::hold && d.rate == Rate::mbps(100);
       }
       EXPECT_EQ(held, !adapt) << static_cast<int>(evidence) << ": " << c.decision().reason;
     }
+  }
+}
+
+// A policy that is reloaded while somebody else's queue is contended with: what has been learnt of it stays.
+TEST(ControllerGuards, WithoutAdaptingAnymoreNothingIsContendedWith) {
+  PathSetup path;
+  path.capacity_mbps = [](double) { return 100.0; };
+  path.demand_mbps = 50;
+  path.foreign_queue_s = [](double t) {
+    return (t > 20 && t < 26) || t > 30 ? 0.05 + 0.01 * std::sin(t * 9) : 0.0;
+  };
+  PathSimulator sim(path, kUsualLimits, 60);
+  sim.run_for(25);
+  ASSERT_EQ(sim.decision().state, ControlState::contend) << sim.decision().reason;
+  sim.run_for(4);
+  ASSERT_EQ(sim.decision().state, ControlState::hold) << sim.decision().reason;
+  sim.set_limits({.floor = Rate::mbps(10), .ceiling = Rate::mbps(500), .adapt = false});
+  for (int i = 0; i < 40; ++i) {
+    sim.run_for(0.1);
+    ASSERT_EQ(sim.decision().state, ControlState::hold) << sim.decision().reason;
   }
 }
 

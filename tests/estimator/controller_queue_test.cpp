@@ -178,6 +178,21 @@ TEST(ControllerQueue, AQueueThatCameBackBeforeTheRiseSpeaksAgainstIt) {
   EXPECT_EQ(c.decision().state, ControlState::drain) << c.decision().reason;
 }
 
+// At the floor no rate that may be set could have done more: that the queue stands there says nothing of C.
+TEST(ControllerQueue, AQueueThatStandsAtTheFloorDoesNotShrinkTheCapacity) {
+  constexpr ControlLimits kFloored{.floor = Rate::mbps(60), .ceiling = Rate::mbps(500), .adapt = true};
+  SiteController c(kFloored, Rate::mbps(100), at(0));
+  for (int i = 1; i <= 300; ++i) {
+    const double now = 0.1 * i;
+    const double mbps = c.decision().rate.mbps();
+    static_cast<void>(
+        c.step(queued(tick(now, mbps, 700, 0), std::chrono::milliseconds(i >= 3 ? 400 : 1), 55), at(now)));
+  }
+  ASSERT_EQ(c.decision().rate, kFloored.floor) << c.decision().reason;
+  ASSERT_TRUE(c.decision().capacity);
+  EXPECT_GE(c.decision().capacity->rate.mbps(), 50) << "what comes out is 55: " << c.decision().reason;
+}
+
 // Each cut of a slow path is followed by another within a second; what falls meanwhile is taken ahead, and
 // no drain is gentle.
 TEST(ControllerQueue, ACapacityThatGoesOnFallingIsFollowed) {

@@ -27,7 +27,7 @@ class Site {
     std::string address;
     std::function<bool()> misses = [] { return false; };
     std::function<bool()> marks = [] { return false; };
-    bool finds_again = false;              ///< after all it says to have had what it missed
+    bool finds_again = false;              ///< says in the end that what was sent again came twice (D-SACK)
     std::uint32_t next = 0;                ///< segment
     std::uint32_t newest = 0;              ///< that has arrived
     std::vector<std::uint32_t> missing{};  ///< in order; those sent again in front
@@ -88,16 +88,19 @@ class Site {
     acknowledge(from);
     if (r.sent_again == r.missing.size() || segment < r.missing.back() + 3) return;
     const std::size_t some = r.missing.size() - r.sent_again;
-    if (!r.finds_again) {
-      for (std::size_t i = r.sent_again; i < r.missing.size(); ++i) data(from, r.missing[i]);
-    }
+    for (std::size_t i = r.sent_again; i < r.missing.size(); ++i) data(from, r.missing[i]);
     r.sent_again = r.missing.size();
     later_.push({now_ + kRtt, [this, from, some] {
                    Remote& to = remotes_[from];
+                   const std::uint32_t twice = to.missing.front();
                    to.missing.erase(to.missing.begin(),
                                     to.missing.begin() + static_cast<std::ptrdiff_t>(some));
                    to.sent_again -= some;
-                   acknowledge(from);
+                   if (to.finds_again && to.missing.empty()) {
+                     ack(from, to.newest + 1, {{twice * kSegment, (twice + 1) * kSegment}});
+                   } else {
+                     acknowledge(from);
+                   }
                  }});
   }
   void acknowledge(std::size_t from) {

@@ -73,6 +73,28 @@ TEST(Cohorts, AFarFlowHoldsOnlyItsOwnCohortsBack) {
   EXPECT_EQ(w.close_tick(at_ms(425), false).mature.size(), 1U);
 }
 
+// A host that says it misses all that it gets would hold every cohort back until it is out.
+TEST(Cohorts, AreNotHeldBackByTheDoubtsOfOneThatIsNotBelieved) {
+  constexpr RemoteKey kLiar = 1;
+  PathWindow w = outbound();
+  w.corroborate();
+  // Twenty in turn.
+  for (RemoteKey i = 0; i < 100; ++i)
+    w.sample_remote(at_ms(static_cast<double>(i)), Bytes(1500), kLiar + i % 20);
+  w.segments_sent(at_ms(50), 100, 20ms);
+  EXPECT_TRUE(w.segments_doubtful(at_ms(50), 1, kLiar)) << "nothing is held against it yet";
+  w.segments_undoubted(at_ms(50), 1);
+  for (int ms = 10; ms < 90; ms += 20)
+    static_cast<void>(w.segments_lost_after_tap(at_ms(ms), 1, at_ms(ms + 20), kLiar));
+  EXPECT_FALSE(w.segments_doubtful(at_ms(50), 10, kLiar));
+  EXPECT_TRUE(w.segments_doubtful(at_ms(50), 1, 5));
+  w.segments_undoubted(at_ms(50), 1);
+  w.segments_delivered(at_ms(50), 96);
+  const auto mature = w.close_tick(at_ms(225), false).mature;
+  ASSERT_EQ(mature.size(), 1U) << "nothing is open any more";
+  EXPECT_LE(mature[0].lost_beyond, 2U);
+}
+
 // It would keep the losses of all others from the control law for ten seconds.
 TEST(Cohorts, AreHeldBackForASecondAtMostByOneThatAnswersLate) {
   PathWindow w = outbound();
