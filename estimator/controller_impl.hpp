@@ -137,7 +137,7 @@ struct Controller {
   [[nodiscard]] bool is_no_standstill(const Drain& s, TimePoint now) const;
   [[nodiscard]] bool fell_short(const Drain& s, double share) const;
   [[nodiscard]] bool can_fall(const Drain& s) const;
-  [[nodiscard]] bool is_stuck(const Drain& s) const;
+  [[nodiscard]] bool is_stuck(const Drain& s, TimePoint now) const;
   [[nodiscard]] std::optional<Rate> capacity_by_growth(const Drain& s) const;
   /// What we send comes through, it is less than what the path carried, and the queue does not fall: our
   /// packets are not what fills it. (Or the path carries just what we send now; so two rates have to show

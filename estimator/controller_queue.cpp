@@ -141,7 +141,7 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;
   // Sent at the new rate and still waiting longer, what was seen of the queue was only its beginning; or as
   // long, what is believed of the capacity is wrong.
-  const bool worse = (fresh_queue() && queue->q > s.queue_before + q_high()) || is_stuck(s);
+  const bool worse = (fresh_queue() && queue->q > s.queue_before + q_high()) || is_stuck(s, now);
   if (!answered && !worse && !overdue) return;
   if (!worse && (!answered || queue->q < q_high())) {
     return end_drain(s, now);
@@ -209,15 +209,17 @@ bool Controller::can_fall(const Drain& s) const {
 }
 
 /// Where it did not, what is believed of C is wrong; far below C the queue may as well be somebody else's
-/// (is_unmoved), unless less comes out than we send: then it overflows with ours.
-bool Controller::is_stuck(const Drain& s) const {
+/// (is_unmoved), unless less comes out than we send and it drops what we send: then it overflows with ours.
+/// (What comes out reads low as well while ACKs wait on the way back.)
+bool Controller::is_stuck(const Drain& s, TimePoint now) const {
   if (!can_fall(s)) return false;
   const Rate sent = window.sent(fresh_from, queue->sent_to);
   const double share = sent / s.capacity.rate;
   if (!fell_short(s, share)) return false;
   if (share > kContrast) return true;
   const auto delivered = window.delivered(fresh_from + base + queue->q);
-  return delivered && *delivered < sent * kMostDelivered;
+  return delivered && *delivered < sent * kMostDelivered &&
+         window.loss(s.since - base - s.queue_before, now).ratio() > kMostHarmless;
 }
 
 /// The same equation, solved for C. Of an overflowing queue that is too much still. How fast a queue grows is
