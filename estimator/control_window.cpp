@@ -22,16 +22,15 @@ Capacity pool(const std::vector<double>& rates, double mean, double packets, Tim
   return {Rate::bps(static_cast<std::uint64_t>(mean)), mean > 0 ? error / mean : 1.0, measured};
 }
 
-/// Of two figures for the same.
-Capacity weighed_mean(const Capacity& a, const Capacity& b) {
-  const double wa = 1.0 / (a.relative_error * a.relative_error);
-  const double wb = 1.0 / (b.relative_error * b.relative_error);
-  return {.rate = a.rate * (wa / (wa + wb)) + b.rate * (wb / (wa + wb)),
-          .relative_error = 1.0 / std::sqrt(wa + wb),
-          .measured = a.measured};
-}
-
 }  // namespace
+
+Capacity weighed_mean(const Capacity& a, Capacity b) {
+  const double square = a.relative_error * a.relative_error;
+  const double weight = square / (square + b.relative_error * b.relative_error);
+  b.rate = a.rate * (1.0 + weight * (b.rate / a.rate - 1.0));
+  b.relative_error *= std::sqrt(weight);
+  return b;
+}
 
 void ControlWindow::add(const ControlInput& input, const std::optional<QueueDelay>& queue, TimePoint now) {
   const SiteMeasurement& m = input.measured;
@@ -216,7 +215,7 @@ std::optional<Capacity> ControlWindow::buffered_capacity(TimePoint from, Duratio
   if (!stretched || std::abs(stretched->rate / counted.rate - 1.0) >
                         2 * std::hypot(stretched->relative_error, counted.relative_error))
     return counted;
-  return weighed_mean(counted, *stretched);
+  return weighed_mean(*stretched, counted);
 }
 
 std::optional<Capacity> ControlWindow::stretched_capacity(const std::vector<const Tick*>& busy) const {

@@ -30,6 +30,9 @@ struct Capacity {
   TimePoint measured;
 };
 
+/// Of two figures for the same, weighed by their errors; measured when `b` was.
+[[nodiscard]] Capacity weighed_mean(const Capacity& a, Capacity b);
+
 class ControlWindow {
   friend struct StateFields;
 

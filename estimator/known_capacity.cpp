@@ -29,11 +29,9 @@ bool KnownCapacity::agrees(const Capacity& measured, TimePoint now) const {
 
 Capacity KnownCapacity::refined(Capacity measured, TimePoint now) const {
   if (!agrees(measured, now)) return measured;
-  const double error = error_at(now);
-  const double weight = error * error / (error * error + measured.relative_error * measured.relative_error);
-  measured.rate = known_->rate * (1.0 + weight * (measured.rate / known_->rate - 1.0));
-  measured.relative_error *= std::sqrt(weight);
-  return measured;
+  Capacity known = *known_;
+  known.relative_error = error_at(now);
+  return weighed_mean(known, measured);
 }
 
 void KnownCapacity::learn(const Capacity& capacity) {
