@@ -83,11 +83,14 @@ class Run:
         proving = SOURCE / "tests/proving"
         if self.where != SIM and needs_peer(self.law):
             program = digest(lab_tool("lab_path"), Path(os.environ.get(PEER, "")) / "cake-autorate.sh")
-        elif self.where != SIM:
-            program = digest(weir_binary(), lab_tool("lab_path"))
-        elif self.law in ("weir", "weir-apart"):
+        elif self.where == SIM and self.law in ("weir", "weir-apart"):
             program = digest(built("proving/sim/weir_sim"))
-        else:  # what tunes Weir's controller leaves the others' runs as they are
+        elif self.where != SIM and self.law == "weir":
+            program = digest(weir_binary(), lab_tool("lab_path"))
+        # What tunes Weir's controller leaves the others' runs as they are.
+        elif self.where != SIM:
+            program = digest(SOURCE / "shaper", lab_tool("lab_path"))
+        else:
             program = digest(proving / "laws", proving / "path", proving / "sim")
         parts = [digest(self.scenario.path), self.law, str(self.seed), repr(self.scale), self.where, program]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
