@@ -111,6 +111,10 @@ inline constexpr double kMostLoss = 0.99;  ///< that a ratio is compared with: i
 /// Twice +4 %: a token bucket of 10 ms hides the first step, and the second still stays within 6 % of the
 /// capacity.
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
+/// After a round that went clean just past the known limit of a policer, which takes a second: it is gone.
+inline constexpr std::size_t kProbeStepPast = 2;
+/// The first one where no limit was seen, or a run ended clean above the one that was.
+inline constexpr std::size_t kProbeStepUnknown = 3;
 inline constexpr double kProbePast = 1.01;  ///< of the known capacity and its error: where a run slows down
 inline constexpr double kLeastStep = 1.01;
 inline constexpr double kProbeMostFirst = 1.16;  ///< towards a capacity that is known badly:
@@ -126,7 +130,7 @@ inline constexpr double kDemand = 0.95;         ///< S / r from which the site w
 inline constexpr double kProbeUsed = 0.97;      ///< S / r from which a round has tried its rate
 inline constexpr Duration kDemandWindow = 500ms;
 inline constexpr Duration kProbeWaitFirst = 500ms;  ///< after a cut, or a run that gained or found no demand
-inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; then the most
+inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; then twice as long, up to
 inline constexpr Duration kProbeWaitBuffer = 4s;    ///< where a probe costs a few ms of queue
 inline constexpr Duration kProbeWaitMost = 8s;      ///< where it costs packets
 inline constexpr double kProbeJitter = 0.2;
@@ -138,6 +142,7 @@ inline constexpr Duration kLatencyPatience = 60s;
 inline constexpr double kFallen = 0.9;
 inline constexpr double kFallenLoss = 0.05;
 inline constexpr double kSettleError = 0.12;    ///< what a probe measured worse than that is not used
+inline constexpr double kChanceError = 0.03;    ///< what tells that no limit was met, at the most
 inline constexpr double kProbeLossOdds = 0.02;  ///< chance of that many losses at the usual ratio that aborts
 
 // --- outage, blindness ---

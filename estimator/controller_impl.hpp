@@ -161,6 +161,10 @@ struct Controller {
   // ---- probing ----
 
   void start_probe(TimePoint now);
+  /// Where a run slows down: the known capacity, its error, and a little.
+  [[nodiscard]] std::optional<Rate> just_past_known() const;
+  /// Nothing is known of a limit, or this rate went through clean above it.
+  [[nodiscard]] bool has_outgrown_known(Rate clean) const;
   void raise(Probe& s, TimePoint now);
   void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);
   /// A little more than a policer was seen to pass: its bucket hides that for a while.
@@ -169,10 +173,11 @@ struct Controller {
   void end_probe_on_queue(Probe& s, TimePoint now);
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
   void in_settle(Settle& s, TimePoint now);
+  [[nodiscard]] bool met_no_limit(const Settle& s, const Capacity& measured) const;
   /// A bucket of a few packets drops some of each burst while the limit is not yet reached: what followed the
   /// first of the losses and passed, the path carries at the least.
   [[nodiscard]] Rate passed_since_first_loss(const Settle& s) const;
-  /// 2, then 8 s while probes find nothing; from the beginning once one gained something.
+  /// 2, 4, 8 s while probes find nothing; from the beginning once one gained something.
   Duration wait_after_run(Rate start, Rate end);
 
   // ---- bounds of the queueing delay ----
@@ -199,6 +204,7 @@ struct Controller {
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
   Duration probe_wait = kProbeWaitLeast;
+  bool outgrown = false;     ///< a run ended above the known capacity without having met a limit
   int high_ticks = 0;
   Rate contended;  ///< the rate at which somebody else's queue was stood
   Duration contended_pause{};

@@ -30,8 +30,8 @@ SiteMemory Controller::memory(TimePoint now) const {
   m.mode = mode;
   if (const auto& known = capacity.value()) {
     // Probes found more, and clean: what was measured before them is no longer what the path carries.
-    const Rate outgrown = known->rate * (1.0 + std::max(kCapacitySpread, 2 * known->relative_error));
-    if (settled_rate() <= std::max(outgrown, limits.floor) && known->rate > Rate() &&
+    const Rate agreeing = known->rate * (1.0 + std::max(kCapacitySpread, 2 * known->relative_error));
+    if (settled_rate() <= std::max(agreeing, limits.floor) && known->rate > Rate() &&
         known->rate <= SiteMemory::kMostCapacity)
       m.capacity = {.rate = known->rate,
                     .error_ppm = ppm(known->relative_error),

@@ -17,8 +17,19 @@ Rate within(Rate rate, Rate least, Rate most) {
 
 void Controller::start_probe(TimePoint now) {
   if (late_since) late_since = now;
-  state = Probe{decision.rate, decision.rate, 0};
+  state = Probe{decision.rate, decision.rate, capacity.value() && !outgrown ? 0 : kProbeStepUnknown};
   raise(std::get<Probe>(state), now);
+}
+
+std::optional<Rate> Controller::just_past_known() const {
+  const auto& known = capacity.value();
+  if (!known) return std::nullopt;
+  return known->rate * ((1.0 + known->relative_error) * kProbePast);
+}
+
+bool Controller::has_outgrown_known(Rate clean) const {
+  const auto past = just_past_known();
+  return !past || clean > *past;
 }
 
 void Controller::raise(Probe& s, TimePoint now) {
@@ -30,12 +41,12 @@ void Controller::raise(Probe& s, TimePoint now) {
     // A capacity that is not known well is as likely a little more: there at once.
     if (first && known->relative_error >= kKnownBadly && now - known->measured < kKnownLately)
       next = std::max(next, std::min(known->rate * (1.0 + known->relative_error), s.clean * kProbeMostFirst));
-    const Rate past = known->rate * ((1.0 + known->relative_error) * kProbePast);
+    const Rate past = *just_past_known();
     // A policer takes packets for a step that is a little too large, a buffer a moment.
     const double nearly = mode == PathMode::buffer ? kLeastStep : 1.0;
     if (s.clean < past && next * nearly > past) {
       next = std::max(past, s.clean * kLeastStep);
-      s.step = 1;
+      s.step = mode == PathMode::buffer ? 1 : kProbeStepPast;
     }
   }
   change_rate(
@@ -84,6 +95,7 @@ bool Controller::near_known_limit() const {
 
 void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) {
   const Rate clean = s.clean;
+  if (clean > s.run_start && has_outgrown_known(clean)) outgrown = true;
   change_rate(clean, why, now);
   probe_wait = kProbeWaitLeast;
   hold(now + kProbeWaitFirst);
@@ -146,17 +158,35 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   // flattered it.
   Rate target = std::max(s.run_start, s.clean * kGain);
   if (measured && measured->relative_error > kSettleError) measured.reset();
+  const bool far = capacity.value() && has_outgrown_known(s.clean);
+  const bool chance = measured && met_no_limit(s, *measured);
   if (measured) {
+    if (!far) measured = capacity.refined(*measured, now);
     measured->rate = std::max(measured->rate, std::min(s.clean, passed_since_first_loss(s)));
-    learn_capacity(*measured, PathMode::policer);
     target = within(measured->rate * kGain, s.run_start, s.tried);
+    if (far && chance) {
+      outgrown = true;  // the path carries this at the least
+    } else {
+      learn_capacity(*measured, PathMode::policer);
+    }
   }
-  const Duration wait = wait_after_run(s.run_start, target);
-  change_rate(target,
-              measured ? fmt::format("the path dropped what exceeded {:.1f} Mbit/s", measured->rate.mbps())
-                       : std::string("the probe met loss"),
-              now);
+  Duration wait = far ? kProbeWaitFirst : jittered(kProbeWaitLeast);
+  if (!chance) wait = wait_after_run(s.run_start, target);
+  std::string why = "the probe met loss";
+  if (measured)
+    why = fmt::format("the path {} {:.1f} Mbit/s",
+                      chance ? "lost some by chance: it carried" : "dropped what exceeded",
+                      measured->rate.mbps());
+  change_rate(target, why, now);
   hold(now + wait);
+}
+
+/// No less passed after the first loss than was tried. Just past the known limit only a figure that is good
+/// tells that; far above it a limit would show plainly.
+bool Controller::met_no_limit(const Settle& s, const Capacity& measured) const {
+  if (!capacity.value()) return false;
+  if (has_outgrown_known(s.clean)) return measured.rate * (1.0 + measured.relative_error) >= s.tried;
+  return measured.rate >= s.tried && measured.relative_error <= kChanceError;
 }
 
 Rate Controller::passed_since_first_loss(const Settle& s) const {
@@ -174,7 +204,7 @@ Duration Controller::wait_after_run(Rate start, Rate end) {
     return kProbeWaitFirst;
   }
   const Duration wait = jittered(probe_wait);
-  probe_wait = mode == PathMode::buffer ? kProbeWaitBuffer : kProbeWaitMost;
+  probe_wait = std::min<Duration>(2 * probe_wait, mode == PathMode::buffer ? kProbeWaitBuffer : kProbeWaitMost);
   return wait;
 }
 

@@ -233,9 +233,13 @@ std::optional<Rate> Controller::capacity_by_growth(const Drain& s) const {
 
 bool Controller::is_unmoved(const Drain& s) const {
   if (!can_fall(s)) return false;
+  // The floor is what the path owes us: what does not fall there, at the second rate, is not ours, even if it
+  // drops what we send.
+  const bool owed = s.unmoved > 0 && decision.rate <= limits.floor;
   const Rate sent = window.sent(fresh_from, queue->sent_to);
-  const double share = sent / s.capacity.rate;
+  const double share = sent / (owed ? std::max(s.capacity.rate, limits.floor * (1.0 / kContrast)) : s.capacity.rate);
   if (share > kContrast || !fell_short(s, share)) return false;
+  if (owed) return true;
   // Of a queue of ours more comes out than we send. (Somebody else's may still grow, and drop some of ours.)
   const auto delivered = window.delivered(fresh_from + base + queue->q);
   return delivered && *delivered <= sent * kAllDelivered && *delivered >= sent * kMostDelivered;

@@ -14,7 +14,7 @@ namespace control {
 constexpr const char* kLate = "late";
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 5;
+constexpr std::uint32_t kStateVersion = 6;
 
 template <class A>
 void list(A& archive, Hold& hold) {
@@ -63,12 +63,12 @@ void list(A& archive, Controller& controller) {
   // all else, where there is a goal that is missed: states without one are as they were before there were
   // goals.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from,
-                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, high_ticks,
+                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, outgrown, high_ticks,
                           contended, contended_pause, contended_until, queue, route, short_ticks,
                           latency_room, late_since, noise_mean, noise_variance, quiet_queue, quiet_segments,
                           quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from, evidence_since,
-          queue_since, doubted, last_tcp, base, probe_wait, high_ticks, contended, contended_pause,
+          queue_since, doubted, last_tcp, base, probe_wait, outgrown, high_ticks, contended, contended_pause,
           contended_until, route, short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments,
           quiet_losses, jitter);
   archive.require(contended_pause >= Duration::zero() && contended_pause <= kForeignPauseMost);

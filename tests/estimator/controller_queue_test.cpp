@@ -248,5 +248,24 @@ TEST(ControllerQueue, AQueueThatDropsWhatWeSendIsOurs) {
   }
 }
 
+// Somebody else's many connections fill a buffer, and it drops of ours as well: less comes out than we send, at
+// each rate. At the floor that is not our queue any more.
+TEST(ControllerQueue, AQueueThatStandsAtTheFloorIsSomebodyElsesEvenIfItDropsWhatWeSend) {
+  double now = 0;
+  SiteController c = drained_at_100(now, std::chrono::milliseconds(30));
+  bool lowered = false;
+  bool contended = false;
+  for (const double until = now + 15; now < until && !contended;) {
+    now += 0.1;
+    const double mbps = c.decision().rate.mbps();
+    lowered = lowered || c.decision().reason.find("once more, lower") != std::string::npos;
+    static_cast<void>(c.step(
+        queued(tick(now, mbps, 700, 70), std::chrono::milliseconds(200), mbps * (lowered ? 0.7 : 0.9)), at(now)));
+    contended = c.decision().state == ControlState::contend;
+  }
+  ASSERT_TRUE(lowered) << "never at a second rate: this proves nothing";
+  EXPECT_TRUE(contended) << c.decision().reason;
+}
+
 }  // namespace
 }  // namespace weir::test

@@ -1,6 +1,7 @@
 /// Ticks made by hand, for tests of single decisions of the controller.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -50,5 +51,31 @@ inline ControlInput queued(ControlInput input, Duration q, double delivered_mbps
   m.delivered_bytes = Rate::bps(static_cast<std::uint64_t>(delivered_mbps * 1e6)).in(m.interval);
   return input;
 }
+
+/// A policer, of 40 Mbit/s at first, with a bucket of 50 kB before a site that sends whatever it may, a tick at a
+/// time.
+class PolicedSite {
+ public:
+  explicit PolicedSite(std::uint64_t start_mbps) : controller(kUsualLimits, Rate::mbps(start_mbps), at(0)) {}
+  const RateDecision& step() {
+    constexpr double kBucket = 50e3 * 8;
+    constexpr double kSegment = 1500 * 8;
+    now += 0.1;
+    const double mbps = std::min(controller.decision().rate.mbps(), demand_mbps);
+    level_ = std::min(kBucket, level_ + (limit_mbps - mbps) * 1e5);
+    std::uint32_t lost = by_chance;
+    for (; level_ < 0; level_ += kSegment) ++lost;
+    const auto segments = static_cast<std::uint32_t>(mbps * 1e5 / kSegment);
+    return controller.step(tick(now, mbps, segments, lost), at(now));
+  }
+  SiteController controller;
+  double now = 0;
+  double limit_mbps = 40;
+  double demand_mbps = 1e4;
+  std::uint32_t by_chance = 0;  ///< lost in each tick beside what the limit drops
+
+ private:
+  double level_ = 50e3 * 8;
+};
 
 }  // namespace weir::test

@@ -1,0 +1,150 @@
+// How a probe goes about it: how large its steps are, and how soon the next one follows.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "controller_ticks.hpp"
+
+namespace weir::test {
+namespace {
+
+struct Change {
+  double at;
+  double ratio;  ///< new rate to the one before
+  std::string why;
+};
+
+std::vector<Change> changes(PolicedSite& site, double seconds) {
+  std::vector<Change> found;
+  for (const double until = site.now + seconds; site.now < until;) {
+    const Rate before = site.controller.decision().rate;
+    const RateDecision& d = site.step();
+    if (d.changed) found.push_back({site.now, d.rate / before, d.reason});
+  }
+  return found;
+}
+
+/// Knows the limit of 40 Mbit/s well, and probes it now and then.
+PolicedSite settled_at_40() {
+  PolicedSite site(39);
+  while (site.now < 25) static_cast<void>(site.step());
+  return site;
+}
+
+TEST(ControllerProbe, WhereNoLimitWasEverSeenTheFirstStepIsLarge) {
+  PolicedSite site(10);
+  const auto found = changes(site, 3);
+  ASSERT_FALSE(found.empty());
+  EXPECT_NEAR(found[0].ratio, 1.16, 0.001) << found[0].why;
+}
+
+TEST(ControllerProbe, AKnownLimitIsNotOverrunByALargeStep) {
+  PolicedSite site = settled_at_40();
+  ASSERT_TRUE(site.controller.decision().capacity);
+  for (const Change& c : changes(site, 30)) EXPECT_LE(c.ratio, 1.045) << "at " << c.at << ": " << c.why;
+}
+
+// A round of a second just above it went through clean: the bucket would be empty, so the limit is gone.
+TEST(ControllerProbe, OncePastTheKnownLimitTheStepsGrowAtOnce) {
+  PolicedSite site = settled_at_40();
+  site.limit_mbps = 400;
+  bool just_past = false;  // a step of less than 4 %
+  for (const Change& c : changes(site, 20)) {
+    if (just_past) {
+      EXPECT_NEAR(c.ratio, 1.08, 0.001) << c.why;
+      return;
+    }
+    just_past = c.ratio > 1.0 && c.ratio < 1.035;
+  }
+  FAIL() << "never just past the limit that was known: " << site.controller.decision().reason;
+}
+
+TEST(ControllerProbe, ARunThatEndedForWantOfDemandAboveTheKnownLimitIsGoneOnWith) {
+  PolicedSite site = settled_at_40();
+  site.limit_mbps = 400;
+  site.demand_mbps = 60;
+  bool ended = false;
+  for (int i = 0; i < 300 && !ended; ++i) ended = site.step().reason.find("does not send more") != std::string::npos;
+  ASSERT_TRUE(ended) << site.controller.decision().reason;
+  ASSERT_GT(site.controller.decision().rate.mbps(), 45);
+  site.demand_mbps = 1e4;
+  const auto found = changes(site, 3);
+  ASSERT_FALSE(found.empty());
+  EXPECT_NEAR(found[0].ratio, 1.16, 0.001) << found[0].why;
+}
+
+// Far above the known limit all that was tried came through: it is no measure of a limit, and no reason to wait.
+TEST(ControllerProbe, ALossByChanceFarAboveTheKnownLimitStopsNoClimb) {
+  PolicedSite site = settled_at_40();
+  const double known = site.controller.decision().capacity->rate.mbps();
+  site.limit_mbps = 400;
+  for (int i = 0; i < 300 && site.controller.decision().rate.mbps() < 60; ++i) site.step();
+  ASSERT_GE(site.controller.decision().rate.mbps(), 60);
+  site.by_chance = 3;
+  for (int i = 0; i < 10 && site.step().reason.find("met loss") == std::string::npos; ++i) {
+  }
+  site.by_chance = 0;
+  ASSERT_NE(site.controller.decision().reason.find("met loss"), std::string::npos) << site.controller.decision().reason;
+  const auto found = changes(site, 1.5);
+  ASSERT_GE(found.size(), 2U);
+  EXPECT_NE(found[0].why.find("by chance"), std::string::npos) << found[0].why;
+  EXPECT_NEAR(found[1].ratio, 1.16, 0.001) << found[1].why;
+  EXPECT_NEAR(site.controller.decision().capacity->rate.mbps(), known, 0.1);
+}
+
+// Just past the known limit one is lost at once, and for a fifth of a second all the rest comes through.
+TEST(ControllerProbe, ALossByChanceJustPastTheKnownLimitIsTriedAgainSoon) {
+  PolicedSite site = settled_at_40();
+  site.limit_mbps = 400;
+  while (site.now < 60 && site.controller.decision().state != ControlState::probe) site.step();
+  ASSERT_EQ(site.controller.decision().state, ControlState::probe);
+  const double mbps = 1.001 * site.controller.decision().rate.mbps();
+  ASSERT_LT(mbps, 42);
+  ControlInput first = tick(site.now + 0.1, mbps, 340, 0);
+  ControlInput second = tick(site.now + 0.2, mbps, 340, 0);
+  Cohort& lossy = first.measured.mature[0];
+  lossy.lost_beyond = 1;
+  lossy.slots[0].lost = 1;
+  lossy.slots[0].delivered = static_cast<std::uint16_t>(lossy.slots[0].sent - 1);
+  std::swap(first.measured.mature, second.measured.mature);
+  second.measured.mature.push_back(first.measured.mature[0]);
+  first.measured.mature.clear();
+  static_cast<void>(site.controller.step(first, at(site.now + 0.1)));
+  const RateDecision aborted = site.controller.step(second, at(site.now + 0.2));
+  site.now += 0.2;
+  ASSERT_NE(aborted.reason.find("met loss"), std::string::npos) << aborted.reason;
+  const auto found = changes(site, 3);
+  ASSERT_GE(found.size(), 2U) << site.controller.decision().reason;
+  EXPECT_NE(found[0].why.find("by chance"), std::string::npos) << found[0].why;
+  EXPECT_NE(found[1].why.find("probing"), std::string::npos) << found[1].why;
+}
+
+// The bucket is empty for a moment only until the probe ends: what that tells is known better already.
+TEST(ControllerProbe, AShortMeasureDoesNotTakeThePlaceOfABetterOne) {
+  PolicedSite site = settled_at_40();
+  ASSERT_NE(site.controller.decision().reason.find("what exceeded"), std::string::npos);
+  const CapacityEstimate known = *site.controller.decision().capacity;
+  EXPECT_LT((known.high - known.low) / known.rate, 0.1);
+}
+
+TEST(ControllerProbe, AfterProbesThatFindNothingTheWaitsDouble) {
+  PolicedSite site(39);
+  std::vector<double> waits;
+  double settled = 0;
+  for (const Change& c : changes(site, 90)) {
+    if (c.why.find("probing") != std::string::npos && settled > 0 && c.at - settled > 1.5) waits.push_back(c.at - settled);
+    settled = c.at;
+  }
+  // A cut, and a capacity that falls slowly, have waits of their own.
+  const auto first = std::find_if(waits.begin(), waits.end(), [](double wait) { return wait < 2.6; });
+  waits.erase(waits.begin(), first);
+  ASSERT_GE(waits.size(), 4U);
+  EXPECT_NEAR(waits[0], 2, 0.5);
+  EXPECT_NEAR(waits[1], 4, 0.9);
+  for (std::size_t i = 2; i < waits.size(); ++i) EXPECT_NEAR(waits[i], 8, 1.7) << "wait " << i;
+}
+
+}  // namespace
+}  // namespace weir::test
