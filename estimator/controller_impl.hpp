@@ -204,7 +204,7 @@ struct Controller {
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
   Duration probe_wait = kProbeWaitLeast;
-  bool outgrown = false;     ///< a run ended above the known capacity without having met a limit
+  bool outgrown = false;  ///< a run ended above the known capacity without having met a limit
   int high_ticks = 0;
   Rate contended;  ///< the rate at which somebody else's queue was stood
   Duration contended_pause{};

@@ -204,7 +204,8 @@ Duration Controller::wait_after_run(Rate start, Rate end) {
     return kProbeWaitFirst;
   }
   const Duration wait = jittered(probe_wait);
-  probe_wait = std::min<Duration>(2 * probe_wait, mode == PathMode::buffer ? kProbeWaitBuffer : kProbeWaitMost);
+  probe_wait =
+      std::min<Duration>(2 * probe_wait, mode == PathMode::buffer ? kProbeWaitBuffer : kProbeWaitMost);
   return wait;
 }
 

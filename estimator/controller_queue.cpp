@@ -237,7 +237,8 @@ bool Controller::is_unmoved(const Drain& s) const {
   // drops what we send.
   const bool owed = s.unmoved > 0 && decision.rate <= limits.floor;
   const Rate sent = window.sent(fresh_from, queue->sent_to);
-  const double share = sent / (owed ? std::max(s.capacity.rate, limits.floor * (1.0 / kContrast)) : s.capacity.rate);
+  const double share =
+      sent / (owed ? std::max(s.capacity.rate, limits.floor * (1.0 / kContrast)) : s.capacity.rate);
   if (share > kContrast || !fell_short(s, share)) return false;
   if (owed) return true;
   // Of a queue of ours more comes out than we send. (Somebody else's may still grow, and drop some of ours.)

@@ -63,8 +63,8 @@ void list(A& archive, Controller& controller) {
   // all else, where there is a goal that is missed: states without one are as they were before there were
   // goals.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from,
-                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, outgrown, high_ticks,
-                          contended, contended_pause, contended_until, queue, route, short_ticks,
+                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, outgrown,
+                          high_ticks, contended, contended_pause, contended_until, queue, route, short_ticks,
                           latency_room, late_since, noise_mean, noise_variance, quiet_queue, quiet_segments,
                           quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from, evidence_since,

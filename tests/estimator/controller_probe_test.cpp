@@ -66,7 +66,8 @@ TEST(ControllerProbe, ARunThatEndedForWantOfDemandAboveTheKnownLimitIsGoneOnWith
   site.limit_mbps = 400;
   site.demand_mbps = 60;
   bool ended = false;
-  for (int i = 0; i < 300 && !ended; ++i) ended = site.step().reason.find("does not send more") != std::string::npos;
+  for (int i = 0; i < 300 && !ended; ++i)
+    ended = site.step().reason.find("does not send more") != std::string::npos;
   ASSERT_TRUE(ended) << site.controller.decision().reason;
   ASSERT_GT(site.controller.decision().rate.mbps(), 45);
   site.demand_mbps = 1e4;
@@ -75,7 +76,8 @@ TEST(ControllerProbe, ARunThatEndedForWantOfDemandAboveTheKnownLimitIsGoneOnWith
   EXPECT_NEAR(found[0].ratio, 1.16, 0.001) << found[0].why;
 }
 
-// Far above the known limit all that was tried came through: it is no measure of a limit, and no reason to wait.
+// Far above the known limit all that was tried came through: it is no measure of a limit, and no reason to
+// wait.
 TEST(ControllerProbe, ALossByChanceFarAboveTheKnownLimitStopsNoClimb) {
   PolicedSite site = settled_at_40();
   const double known = site.controller.decision().capacity->rate.mbps();
@@ -86,7 +88,8 @@ TEST(ControllerProbe, ALossByChanceFarAboveTheKnownLimitStopsNoClimb) {
   for (int i = 0; i < 10 && site.step().reason.find("met loss") == std::string::npos; ++i) {
   }
   site.by_chance = 0;
-  ASSERT_NE(site.controller.decision().reason.find("met loss"), std::string::npos) << site.controller.decision().reason;
+  ASSERT_NE(site.controller.decision().reason.find("met loss"), std::string::npos)
+      << site.controller.decision().reason;
   const auto found = changes(site, 1.5);
   ASSERT_GE(found.size(), 2U);
   EXPECT_NE(found[0].why.find("by chance"), std::string::npos) << found[0].why;
@@ -134,7 +137,8 @@ TEST(ControllerProbe, AfterProbesThatFindNothingTheWaitsDouble) {
   std::vector<double> waits;
   double settled = 0;
   for (const Change& c : changes(site, 90)) {
-    if (c.why.find("probing") != std::string::npos && settled > 0 && c.at - settled > 1.5) waits.push_back(c.at - settled);
+    if (c.why.find("probing") != std::string::npos && settled > 0 && c.at - settled > 1.5)
+      waits.push_back(c.at - settled);
     settled = c.at;
   }
   // A cut, and a capacity that falls slowly, have waits of their own.
@@ -144,6 +148,16 @@ TEST(ControllerProbe, AfterProbesThatFindNothingTheWaitsDouble) {
   EXPECT_NEAR(waits[0], 2, 0.5);
   EXPECT_NEAR(waits[1], 4, 0.9);
   for (std::size_t i = 2; i < waits.size(); ++i) EXPECT_NEAR(waits[i], 8, 1.7) << "wait " << i;
+}
+
+// What has fallen by more than a slow decline does may rise again: the waits begin anew.
+TEST(ControllerProbe, AfterACapacityThatJumpedDownTheWaitsBeginAnew) {
+  PolicedSite site = settled_at_40();
+  site.limit_mbps = 20;
+  int probes = 0;
+  for (const Change& c : changes(site, 5)) probes += c.why.find("probing") != std::string::npos ? 1 : 0;
+  ASSERT_LE(site.controller.decision().rate.mbps(), 21) << site.controller.decision().reason;
+  EXPECT_GE(probes, 2);
 }
 
 }  // namespace

@@ -248,8 +248,8 @@ TEST(ControllerQueue, AQueueThatDropsWhatWeSendIsOurs) {
   }
 }
 
-// Somebody else's many connections fill a buffer, and it drops of ours as well: less comes out than we send, at
-// each rate. At the floor that is not our queue any more.
+// Somebody else's many connections fill a buffer, and it drops of ours as well: less comes out than we send,
+// at each rate. At the floor that is not our queue any more.
 TEST(ControllerQueue, AQueueThatStandsAtTheFloorIsSomebodyElsesEvenIfItDropsWhatWeSend) {
   double now = 0;
   SiteController c = drained_at_100(now, std::chrono::milliseconds(30));
@@ -259,8 +259,9 @@ TEST(ControllerQueue, AQueueThatStandsAtTheFloorIsSomebodyElsesEvenIfItDropsWhat
     now += 0.1;
     const double mbps = c.decision().rate.mbps();
     lowered = lowered || c.decision().reason.find("once more, lower") != std::string::npos;
-    static_cast<void>(c.step(
-        queued(tick(now, mbps, 700, 70), std::chrono::milliseconds(200), mbps * (lowered ? 0.7 : 0.9)), at(now)));
+    static_cast<void>(
+        c.step(queued(tick(now, mbps, 700, 70), std::chrono::milliseconds(200), mbps * (lowered ? 0.7 : 0.9)),
+               at(now)));
     contended = c.decision().state == ControlState::contend;
   }
   ASSERT_TRUE(lowered) << "never at a second rate: this proves nothing";

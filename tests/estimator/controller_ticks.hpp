@@ -52,8 +52,8 @@ inline ControlInput queued(ControlInput input, Duration q, double delivered_mbps
   return input;
 }
 
-/// A policer, of 40 Mbit/s at first, with a bucket of 50 kB before a site that sends whatever it may, a tick at a
-/// time.
+/// A policer, of 40 Mbit/s at first, with a bucket of 50 kB before a site that sends whatever it may, a tick
+/// at a time.
 class PolicedSite {
  public:
   explicit PolicedSite(std::uint64_t start_mbps) : controller(kUsualLimits, Rate::mbps(start_mbps), at(0)) {}
