@@ -32,12 +32,27 @@ Capacity weighed_mean(const Capacity& a, Capacity b) {
   return b;
 }
 
+/// ACKs that meet a queue on the way back which grows by 10 ms come 10 ms late: those of a tick tell of that
+/// much less time at the far end, and of more where it shrinks. As long as there is such a queue.
+Duration ControlWindow::delivery_time(const SiteMeasurement& m) const {
+  const auto& split = m.queue_by_way;
+  if (!m.valid || !split || split->samples < kSplitSamples || ticks_.empty()) return m.interval;
+  const Tick& before = ticks_.back();
+  if (!before.reverse || before.end != m.at - m.interval) return m.interval;
+  if (std::max(split->reverse, *before.reverse) < kQueueHigh) return m.interval;
+  return std::clamp<Duration>(m.interval - (split->reverse - *before.reverse), m.interval / 4,
+                              4 * m.interval);
+}
+
 void ControlWindow::add(const ControlInput& input, const std::optional<QueueDelay>& queue, TimePoint now) {
   const SiteMeasurement& m = input.measured;
+  const bool split = m.valid && m.queue_by_way && m.queue_by_way->samples >= kSplitSamples;
   ticks_.push_back({.begin = m.at - m.interval,
                     .end = m.at,
                     .sent = input.sent.in(m.interval),
                     .delivered = m.valid ? m.delivered_bytes : std::nullopt,
+                    .delivered_in = delivery_time(m),
+                    .reverse = split ? std::optional(m.queue_by_way->reverse) : std::nullopt,
                     .queue = m.valid && queue ? std::optional(queue->q) : std::nullopt,
                     .middle = std::nullopt,
                     .middle_sent = TimePoint(),
@@ -177,7 +192,7 @@ std::optional<Rate> ControlWindow::delivered(TimePoint from) const {
   for (const Tick& t : ticks_) {
     if (t.begin < from || !t.delivered) continue;
     bytes += *t.delivered;
-    time += t.end - t.begin;
+    time += t.delivered_in;
   }
   if (time == Duration::zero()) return std::nullopt;
   return Rate::of(bytes, time);
@@ -207,9 +222,9 @@ std::optional<Capacity> ControlWindow::buffered_capacity(TimePoint from, Duratio
   double bits = 0.0;
   Duration time{};
   for (const Tick* t : busy) {
-    rates.push_back(t->delivered->bits() / seconds(t->end - t->begin));
+    rates.push_back(t->delivered->bits() / seconds(t->delivered_in));
     bits += t->delivered->bits();
-    time += t->end - t->begin;
+    time += t->delivered_in;
   }
   const Capacity counted = pool(rates, bits / seconds(time), bits / kPacketBits, busy.back()->begin);
   if (!stretched || std::abs(stretched->rate / counted.rate - 1.0) >

@@ -54,7 +54,7 @@ class ControlWindow {
   /// End of the newest mature cohort; nullopt if none is remembered.
   [[nodiscard]] std::optional<TimePoint> mature_until() const;
 
-  /// D over the ticks that began at `from` or later; nullopt when unknown.
+  /// D over the ticks that began at `from` or later, in the far end's time; nullopt when unknown.
   [[nodiscard]] std::optional<Rate> delivered(TimePoint from) const;
 
   /// Policer: the most that got through after a loss, over the time since, for what was sent in [from, to).
@@ -77,6 +77,7 @@ class ControlWindow {
 
  private:
   struct Tick;
+  [[nodiscard]] Duration delivery_time(const SiteMeasurement& m) const;
   /// The rate at which what was sent arrived: the straight line through these ticks' bytes sent and times of
   /// arrival. nullopt: too few.
   [[nodiscard]] std::optional<Capacity> stretched_capacity(const std::vector<const Tick*>& busy) const;
@@ -88,6 +89,8 @@ class ControlWindow {
     TimePoint end;
     Bytes sent;
     std::optional<Bytes> delivered;
+    Duration delivered_in{};          ///< at the far end
+    std::optional<Duration> reverse;  ///< what waited on the way back
     std::optional<Duration> queue;
     std::optional<Duration> middle;  ///< of the queue, which the data met that was sent at
     TimePoint middle_sent;

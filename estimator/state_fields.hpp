@@ -17,12 +17,13 @@ struct StateFields {
   static void of(A& archive, ControlWindow& window) {
     auto& [ticks, cohorts] = window;
     archive(ticks, cohorts);
-    for (const auto& tick : ticks) archive.require(tick.end - tick.begin >= kLeastTick);
+    for (const auto& tick : ticks)
+      archive.require(tick.end - tick.begin >= kLeastTick && tick.delivered_in >= kLeastTick / 4);
   }
   template <class A>
   static void of(A& archive, ControlWindow::Tick& tick) {
-    auto& [begin, end, sent, delivered, queue, middle, middle_sent, backlogged] = tick;
-    archive(begin, end, sent, delivered, queue, middle, middle_sent, backlogged);
+    auto& [begin, end, sent, delivered, delivered_in, reverse, queue, middle, middle_sent, backlogged] = tick;
+    archive(begin, end, sent, delivered, delivered_in, reverse, queue, middle, middle_sent, backlogged);
   }
   template <class A>
   static void of(A& archive, LossTest& test) {

@@ -80,6 +80,29 @@ TEST(Buffered, ATickInWhichTheQueueEmptiedIsNoMeasure) {
   EXPECT_NEAR(found->rate.mbps(), 20, 0.1);
 }
 
+// ACKs that wait less and less come faster than what they tell of was handed over, and slower where they wait
+// longer.
+TEST(Buffered, WhatAcksWaitOnTheWayBackIsNoRate) {
+  const auto measured = [](double reverse_ms_a_tick, double delivered_mbps) {
+    control::ControlWindow window;
+    double reverse_ms = 150;
+    for (int i = 1; i <= 6; ++i) {
+      reverse_ms += reverse_ms_a_tick;
+      ControlInput input = queued(tick(0.1 * i, 40, 0, 0), std::chrono::milliseconds(20), delivered_mbps);
+      input.measured.queue_by_way = QueueByWay{.forward = std::chrono::milliseconds(20),
+                                               .reverse = from_seconds(reverse_ms / 1e3),
+                                               .within = std::chrono::milliseconds(1),
+                                               .samples = 50};
+      add(window, input);
+    }
+    const auto found = window.buffered_capacity(at(0), kTarget);
+    return found ? found->rate.mbps() : 0.0;
+  };
+  EXPECT_NEAR(measured(-15, 46), 40, 0.1);
+  EXPECT_NEAR(measured(20, 32), 40, 0.1);
+  EXPECT_NEAR(measured(0, 40), 40, 0.1);
+}
+
 TEST(Buffered, AQueueRisesWhenEachTickShowsMore) {
   const auto rises = [](const std::vector<int>& queues_ms) {
     control::ControlWindow window;
