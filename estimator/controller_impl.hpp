@@ -174,9 +174,6 @@ struct Controller {
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
   void in_settle(Settle& s, TimePoint now);
   [[nodiscard]] bool met_no_limit(const Settle& s, const Capacity& measured) const;
-  /// A bucket of a few packets drops some of each burst while the limit is not yet reached: what followed the
-  /// first of the losses and passed, the path carries at the least.
-  [[nodiscard]] Rate passed_since_first_loss(const Settle& s) const;
   /// 2, 4, 8 s while probes find nothing; from the beginning once one gained something.
   Duration wait_after_run(Rate start, Rate end);
 

@@ -162,8 +162,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   const bool chance = measured && met_no_limit(s, *measured);
   if (measured) {
     if (!far) measured = capacity.refined(*measured, now);
-    measured->rate = std::max(measured->rate, std::min(s.clean, passed_since_first_loss(s)));
-    target = within(measured->rate * kGain, s.run_start, s.tried);
+    target = within(measured->rate * kGain, s.run_start * kGain, s.tried);
     if (far && chance) {
       outgrown = true;  // the path carries this at the least
     } else {
@@ -187,15 +186,6 @@ bool Controller::met_no_limit(const Settle& s, const Capacity& measured) const {
   if (!capacity.value()) return false;
   if (has_outgrown_known(s.clean)) return measured.rate * (1.0 + measured.relative_error) >= s.tried;
   return measured.rate >= s.tried && measured.relative_error <= kChanceError;
-}
-
-Rate Controller::passed_since_first_loss(const Settle& s) const {
-  const auto first = window.first_loss(s.from);
-  if (!first) return Rate();
-  const TimePoint from = *first + kCohortLength;
-  const LossCount count = window.loss(from, s.until);
-  if (count.segments < kVerifySegments) return Rate();
-  return window.sent(from, s.until) * (1.0 - count.ratio());
 }
 
 Duration Controller::wait_after_run(Rate start, Rate end) {

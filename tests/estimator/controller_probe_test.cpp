@@ -150,6 +150,17 @@ TEST(ControllerProbe, AfterProbesThatFindNothingTheWaitsDouble) {
   for (std::size_t i = 2; i < waits.size(); ++i) EXPECT_NEAR(waits[i], 8, 1.7) << "wait " << i;
 }
 
+// At the limit itself a bucket never fills again, and each probe loses from its first packet on.
+TEST(ControllerProbe, AProbeThatMeetsTheLimitLeavesTheRateUnderIt) {
+  PolicedSite site = settled_at_40();
+  site.limit_mbps = site.controller.decision().rate.mbps();
+  static_cast<void>(changes(site, 30));
+  while (site.controller.decision().state != ControlState::hold) site.step();
+  const RateDecision& d = site.controller.decision();
+  EXPECT_LT(d.rate.mbps(), site.limit_mbps) << d.reason;
+  EXPECT_GE(d.rate.mbps(), 0.96 * site.limit_mbps) << d.reason;
+}
+
 // What has fallen by more than a slow decline does may rise again: the waits begin anew.
 TEST(ControllerProbe, AfterACapacityThatJumpedDownTheWaitsBeginAnew) {
   PolicedSite site = settled_at_40();
