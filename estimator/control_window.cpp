@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "estimator/control_constants.hpp"
+#include "estimator/way_out.hpp"
 
 namespace weir::control {
 namespace {
@@ -35,8 +36,8 @@ Capacity weighed_mean(const Capacity& a, Capacity b) {
 /// ACKs that meet a queue on the way back which grows by 10 ms come 10 ms late: those of a tick tell of that
 /// much less time at the far end, and of more where it shrinks. As long as there is such a queue.
 Duration ControlWindow::delivery_time(const SiteMeasurement& m) const {
-  const auto& split = m.queue_by_way;
-  if (!m.valid || !split || split->samples < kSplitSamples || ticks_.empty()) return m.interval;
+  const auto split = queue_told_apart(m);
+  if (!m.valid || !split || ticks_.empty()) return m.interval;
   const Tick& before = ticks_.back();
   if (!before.reverse || before.end != m.at - m.interval) return m.interval;
   if (std::max(split->reverse, *before.reverse) < kQueueHigh) return m.interval;
@@ -46,13 +47,13 @@ Duration ControlWindow::delivery_time(const SiteMeasurement& m) const {
 
 void ControlWindow::add(const ControlInput& input, const std::optional<QueueDelay>& queue, TimePoint now) {
   const SiteMeasurement& m = input.measured;
-  const bool split = m.valid && m.queue_by_way && m.queue_by_way->samples >= kSplitSamples;
+  const auto split = m.valid ? queue_told_apart(m) : std::nullopt;
   ticks_.push_back({.begin = m.at - m.interval,
                     .end = m.at,
                     .sent = input.sent.in(m.interval),
                     .delivered = m.valid ? m.delivered_bytes : std::nullopt,
                     .delivered_in = delivery_time(m),
-                    .reverse = split ? std::optional(m.queue_by_way->reverse) : std::nullopt,
+                    .reverse = split ? std::optional(split->reverse) : std::nullopt,
                     .queue = m.valid && queue ? std::optional(queue->q) : std::nullopt,
                     .middle = std::nullopt,
                     .middle_sent = TimePoint(),

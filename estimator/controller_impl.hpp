@@ -163,7 +163,7 @@ struct Controller {
   void start_probe(TimePoint now);
   /// Where a run slows down: the known capacity, its error, and a little.
   [[nodiscard]] std::optional<Rate> just_past_known() const;
-  /// Nothing is known of a limit, or this rate went through clean above it.
+  /// A limit is known, and this rate went through clean above it.
   [[nodiscard]] bool has_outgrown_known(Rate clean) const;
   void raise(Probe& s, TimePoint now);
   void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);

@@ -29,7 +29,7 @@ std::optional<Rate> Controller::just_past_known() const {
 
 bool Controller::has_outgrown_known(Rate clean) const {
   const auto past = just_past_known();
-  return !past || clean > *past;
+  return past && clean > *past;
 }
 
 void Controller::raise(Probe& s, TimePoint now) {
@@ -158,7 +158,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   // flattered it.
   Rate target = std::max(s.run_start, s.clean * kGain);
   if (measured && measured->relative_error > kSettleError) measured.reset();
-  const bool far = capacity.value() && has_outgrown_known(s.clean);
+  const bool far = has_outgrown_known(s.clean);
   const bool chance = measured && met_no_limit(s, *measured);
   if (measured) {
     if (!far) measured = capacity.refined(*measured, now);

@@ -81,17 +81,14 @@ class Run:
 
     def key(self) -> str:
         proving = SOURCE / "tests/proving"
-        if self.where != SIM and needs_peer(self.law):
-            program = digest(lab_tool("lab_path"), Path(os.environ.get(PEER, "")) / "cake-autorate.sh")
-        elif self.where == SIM and self.law in ("weir", "weir-apart"):
-            program = digest(built("proving/sim/weir_sim"))
-        elif self.where != SIM and self.law == "weir":
-            program = digest(weir_binary(), lab_tool("lab_path"))
+        weirs = self.law in ("weir", "weir-apart")
         # What tunes Weir's controller leaves the others' runs as they are.
-        elif self.where != SIM:
-            program = digest(SOURCE / "shaper", lab_tool("lab_path"))
+        if self.where == SIM:
+            program = digest(built("proving/sim/weir_sim")) if weirs else digest(proving / "laws", proving / "path", proving / "sim")
+        elif needs_peer(self.law):
+            program = digest(lab_tool("lab_path"), Path(os.environ.get(PEER, "")) / "cake-autorate.sh")
         else:
-            program = digest(proving / "laws", proving / "path", proving / "sim")
+            program = digest(weir_binary() if weirs else SOURCE / "shaper", lab_tool("lab_path"))
         parts = [digest(self.scenario.path), self.law, str(self.seed), repr(self.scale), self.where, program]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
