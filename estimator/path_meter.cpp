@@ -21,10 +21,10 @@ constexpr double kLeastFollowedShare = 0.5;
 
 constexpr std::size_t kMostSamples = 4096;
 constexpr Duration kSamplesKept = 500ms;
-constexpr std::size_t kSamplesWanted = 20;
+/// Of a tick that has fewer, samples of those before it count as well; fewer are no percentile. (With 20 a
+/// slow path's queue was seen half a second late.)
+constexpr std::size_t kSamplesWanted = 8;
 constexpr std::size_t kFlowsWanted = 3;
-/// On a slow path half a second may hold no more than this; fewer are no percentile.
-constexpr std::size_t kSamplesLeast = 8;
 
 }  // namespace
 
@@ -190,7 +190,7 @@ std::optional<QueueDelay> PathMeter::queue_of_tick() {
   std::sort(flows.begin(), flows.end());
   queue.flows = static_cast<std::uint32_t>(std::unique(flows.begin(), flows.end()) - flows.begin());
   queue.samples = static_cast<std::uint32_t>(wanted);
-  if (queue.flows < kFlowsWanted && wanted < kSamplesLeast) return std::nullopt;
+  if (queue.flows < kFlowsWanted && wanted < kSamplesWanted) return std::nullopt;
 
   sort_by_value(order);
   queue.q = percentile(order, 0.20);

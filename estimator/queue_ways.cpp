@@ -16,10 +16,9 @@ constexpr std::uint32_t kMostAsked = 1024;  ///< a tick, before fewer are
 constexpr std::uint32_t kStrideStep = 3;
 constexpr std::uint32_t kLongestStride = 59'049;
 
-// As for the queue itself (path_window).
+// As for the queue itself (path_meter).
 constexpr Duration kKept = 500ms;
-constexpr std::size_t kWanted = 20;
-constexpr std::size_t kLeast = 8;
+constexpr std::size_t kWanted = 8;
 constexpr double kPercentile = 0.20;
 
 }  // namespace
@@ -40,7 +39,7 @@ std::optional<QueueByWay> QueueWays::close_tick(TimePoint now) {
   samples_.erase(samples_.begin(), stale);
   const std::uint32_t fresh = std::exchange(fresh_, 0);
   const std::size_t wanted = std::min(samples_.size(), std::max<std::size_t>(fresh, kWanted));
-  if (fresh == 0 || wanted < kLeast) return std::nullopt;
+  if (fresh == 0 || wanted < kWanted) return std::nullopt;
 
   std::vector<Weighted> forward;
   std::vector<Weighted> reverse;

@@ -179,7 +179,7 @@ TEST(QueueWays, ATickWithoutSamplesTellsNothing) {
   EXPECT_EQ(*first, (QueueByWay{.forward = 3ms, .reverse = 5ms, .within = 1ms, .samples = 30}));
   EXPECT_FALSE(ways.close_tick(at_ms(200)));
   for (int i = 0; i < 3; ++i) ways.add(at_ms(210.0 + i), split, Bytes(1000));
-  EXPECT_EQ(ways.close_tick(at_ms(300))->samples, 20U) << "with those of the last half second";
+  EXPECT_EQ(ways.close_tick(at_ms(300))->samples, 8U) << "with those of the last half second";
   for (int i = 0; i < 3; ++i) ways.add(at_ms(910.0 + i), split, Bytes(1000));
   EXPECT_FALSE(ways.close_tick(at_ms(1000))) << "three are too few";
 }
