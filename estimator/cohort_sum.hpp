@@ -1,9 +1,11 @@
-/// The sum of two cohorts of one interval. Pure.
+/// The sum of cohorts of one interval, and of what waits for one. Pure.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <map>
+#include <vector>
 
 #include "estimator/measurement.hpp"
 
@@ -26,6 +28,14 @@ inline void add_cohort(const Cohort& part, Cohort& into) {
     add_up_to_its_end(into.slots[i].sent, part.slots[i].sent);
     add_up_to_its_end(into.slots[i].delivered, part.slots[i].delivered);
     add_up_to_its_end(into.slots[i].lost, part.slots[i].lost);
+  }
+}
+
+/// What is mature where it was seen, and still waits for others to tell theirs.
+inline void tell_young(const std::map<TimePoint, Cohort>& waiting, std::vector<YoungCohort>& into) {
+  for (const auto& [begin, cohort] : waiting) {
+    if (cohort.lost_beyond > 0)
+      into.push_back({.begin = begin, .segments = cohort.segments, .lost_beyond = cohort.lost_beyond});
   }
 }
 

@@ -60,6 +60,8 @@ inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as
 // --- drain ---
 inline constexpr Duration kDrainTime = 300ms;  ///< T: the queue is to be gone after about that, or 2 base
 inline constexpr double kDrainLeast = 0.5;
+inline constexpr double kSlowed = 0.8;  ///< of the known capacity: what comes out in each of
+inline constexpr int kSlowedTicks = 2;  ///< on end, while a sudden queue begins: the path has changed
 /// Where the capacity is known and the queue no surprise there is no haste: the rate stays within a tenth.
 inline constexpr double kDrainGently = 0.945;
 inline constexpr double kDrainShrink = 0.97;  ///< C when a drain did less than half of what it should
@@ -125,14 +127,16 @@ inline constexpr double kProbeNear = 1.08;           ///< of the known capacity:
 inline constexpr Duration kProbeRound = 400ms;       ///< of sending, or 3 RTT
 inline constexpr Duration kProbeRoundNear =
     1s;  ///< just past a known policer: 2 % of it empty 20 ms of bucket
-inline constexpr Duration kProbePatience = 2s;  ///< for the senders to fill the raised rate
-inline constexpr double kDemand = 0.95;         ///< S / r from which the site wants more
-inline constexpr double kProbeUsed = 0.97;      ///< S / r from which a round has tried its rate
+inline constexpr Duration kProbeRoundMost = 8s;  ///< where a bucket of that size hid the limit before
+inline constexpr double kProbePastMost = 1.05;   ///< and the rate for it, as kProbePast
+inline constexpr Duration kProbePatience = 2s;   ///< for the senders to fill the raised rate
+inline constexpr double kDemand = 0.95;          ///< S / r from which the site wants more
+inline constexpr double kProbeUsed = 0.97;       ///< S / r from which a round has tried its rate
 inline constexpr Duration kDemandWindow = 500ms;
 inline constexpr Duration kProbeWaitFirst = 500ms;  ///< after a cut, or a run that gained or found no demand
 inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; then twice as long, up to
-inline constexpr Duration kProbeWaitBuffer = 4s;    ///< where a probe costs a few ms of queue
-inline constexpr Duration kProbeWaitMost = 8s;      ///< where it costs packets
+inline constexpr Duration kProbeWaitMost = 4s;
+inline constexpr Duration kProbeWaitHeld = 8s;  ///< where a class would suffer, or the capture cannot keep up
 inline constexpr double kProbeJitter = 0.2;
 inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so far starts the waits anew
 /// A latency goal that is missed at the provider holds a probe back for so long at the most.

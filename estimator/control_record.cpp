@@ -50,6 +50,12 @@ void write_measurement(LineWriter& w, const SiteMeasurement& m) {
     for (const Cohort& c : m.mature) write_cohort(w, c);
     w.close(']');
   }
+  if (!m.young.empty()) {
+    w.key("young").open('[');
+    for (const YoungCohort& c : m.young)
+      w.open('[').value(c.begin).value(c.segments).value(c.lost_beyond).close(']');
+    w.close(']');
+  }
   if (m.delivered) w.array("delivered", m.delivered->rate, m.delivered->over);
   if (m.delivered_bytes) w.member("delivered_bytes", *m.delivered_bytes);
   if (const auto& q = m.queue)

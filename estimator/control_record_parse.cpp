@@ -103,6 +103,16 @@ void read_measurement(LineReader& r, const json::object& from, SiteMeasurement& 
     if (cohorts.size() > control::kMostRemembered) r.blame("'mature' has too many cohorts");
     for (std::size_t i = 0; i < cohorts.size() && r.ok(); ++i) m.mature.push_back(read_cohort(r, cohorts[i]));
   }
+  if (const json::value* young = from.if_contains("young")) {
+    const json::array& cohorts = r.array(*young, "young");
+    if (cohorts.size() > control::kMostRemembered) r.blame("'young' has too many cohorts");
+    for (std::size_t i = 0; i < cohorts.size() && r.ok(); ++i) {
+      YoungCohort& c = m.young.emplace_back();
+      r.get_all(cohorts[i], "young", c.begin, c.segments, c.lost_beyond);
+      if (std::max(c.segments, c.lost_beyond) > kMostSegments)
+        r.blame("a cohort has more segments than a path can carry");
+    }
+  }
   if (const json::value* found = from.if_contains("delivered")) {
     Delivery& d = m.delivered.emplace();
     r.get_all(*found, "delivered", d.rate, d.over);

@@ -199,6 +199,13 @@ std::optional<Rate> ControlWindow::delivered(TimePoint from) const {
   return Rate::of(bytes, time);
 }
 
+bool ControlWindow::delivers_at_most(Rate rate, int ticks) const {
+  if (ticks < 1 || ticks_.size() < static_cast<std::size_t>(ticks)) return false;
+  return std::all_of(ticks_.end() - ticks, ticks_.end(), [rate](const Tick& t) {
+    return t.delivered && t.delivered_in > Duration::zero() && Rate::of(*t.delivered, t.delivered_in) <= rate;
+  });
+}
+
 bool ControlWindow::queue_rises(TimePoint from, int ticks) const {
   if (ticks < 1 || ticks_.size() < static_cast<std::size_t>(ticks)) return false;
   const auto first = ticks_.end() - ticks;

@@ -54,6 +54,8 @@ class ControlWindow {
   /// End of the newest mature cohort; nullopt if none is remembered.
   [[nodiscard]] std::optional<TimePoint> mature_until() const;
 
+  /// Each of the last `ticks` had a D of no more than that.
+  [[nodiscard]] bool delivers_at_most(Rate rate, int ticks) const;
   /// D over the ticks that began at `from` or later, in the far end's time; nullopt when unknown.
   [[nodiscard]] std::optional<Rate> delivered(TimePoint from) const;
 

@@ -135,10 +135,6 @@ void Controller::change_rate(Rate target, std::string_view why, TimePoint now) {
 }
 
 void Controller::learn_capacity(const Capacity& c, PathMode how) {
-  const auto& known = capacity.value();
-  // It jumped: it may again. (Under a buffer the waits are short as they are.)
-  if (how == PathMode::policer && known && c.rate < known->rate * (1.0 - kDriftMost))
-    probe_wait = kProbeWaitLeast;
   mode = how;
   outgrown = false;
   capacity.learn(c);

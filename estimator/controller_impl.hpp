@@ -59,13 +59,15 @@ struct Probe {
   Rate run_start;
   Rate clean;        ///< rate of the last round without evidence
   std::size_t step;  ///< of kProbeSteps, the next one
+  TimePoint since;   ///< of the run
 };
 /// A probe met loss: back at a clean rate, waiting for the rest of what it sent, which measures the capacity.
 struct Settle {
   Rate run_start;
-  Rate clean;      ///< rate of the last round without evidence
-  Rate tried;      ///< rate of the lossy round
-  TimePoint from;  ///< send times of the lossy round
+  Rate clean;       ///< rate of the last round without evidence
+  Rate tried;       ///< rate of the lossy round
+  TimePoint since;  ///< of the run
+  TimePoint from;   ///< send times of the lossy round
   TimePoint until;
 };
 /// No ACK from any remote: nothing is evidence until one comes.
@@ -131,6 +133,9 @@ struct Controller {
   [[nodiscard]] bool queue_is_sudden() const;
   /// Which of the two it was, this one tick cannot tell, and the drain will. A gentle one is right for both.
   void drain_sudden_queue(Rate before, Duration next_probe, TimePoint now);
+  /// A path that stood still for a moment lost the whole of it in one tick, or hands it over in the next:
+  /// less in each of two is the path's new capacity.
+  [[nodiscard]] bool has_slowed() const;
   void drain(Drain s, TimePoint now);
   void in_drain(Drain& s, TimePoint now);
   void end_drain(Drain& s, TimePoint now);
@@ -167,8 +172,15 @@ struct Controller {
   [[nodiscard]] bool has_outgrown_known(Rate clean) const;
   void raise(Probe& s, TimePoint now);
   void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);
+  /// More than the usual ratio explains.
+  [[nodiscard]] bool is_unusual(const LossCount& count) const;
+  /// With what is told of cohorts that are not mature.
+  [[nodiscard]] LossCount told_losses(const SiteMeasurement& m, LossCount count) const;
   /// A little more than a policer was seen to pass: its bucket hides that for a while.
   [[nodiscard]] bool near_known_limit() const;
+  [[nodiscard]] Duration round_near_limit() const;
+  [[nodiscard]] bool stands(const Capacity& limit, Rate run_start) const;
+  void learn_bucket(const Settle& s, const Capacity& limit, TimePoint now);
   void end_probe_clean(Probe& s, std::string_view why, TimePoint now);
   void end_probe_on_queue(Probe& s, TimePoint now);
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
@@ -201,6 +213,8 @@ struct Controller {
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
   Duration probe_wait = kProbeWaitLeast;
+  bool young_misled = false;  ///< the last probe that losses ended had none when its cohorts were mature
+  Duration bucket{};      ///< what a policer let pass beyond its limit and hid it by, in time at the limit
   bool outgrown = false;  ///< a run ended above the known capacity without having met a limit
   int high_ticks = 0;
   Rate contended;  ///< the rate at which somebody else's queue was stood

@@ -101,7 +101,7 @@ void Controller::in_verify(Verify& s, const SiteMeasurement& m, TimePoint now) {
   const double odds = k * std::log(p1 / p0) + rest * std::log((1 - p1) / (1 - p0));
   const bool late = now - fresh_from > kVerifyTime;
   if (late && count.segments < kVerifySegments) {
-    if (m.one_in > 1) return hold(now + kProbeWaitMost);  // the capture looked away
+    if (m.one_in > 1) return hold(now + kProbeWaitHeld);  // the capture looked away
     change_rate(s.before, "too little was sent since the cut to tell whether it helped", now);
     return hold(now + kProbeWaitLeast);
   }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -17,14 +18,15 @@ Rate within(Rate rate, Rate least, Rate most) {
 
 void Controller::start_probe(TimePoint now) {
   if (late_since) late_since = now;
-  state = Probe{decision.rate, decision.rate, capacity.value() && !outgrown ? 0 : kProbeStepUnknown};
+  state = Probe{decision.rate, decision.rate, capacity.value() && !outgrown ? 0 : kProbeStepUnknown, now};
   raise(std::get<Probe>(state), now);
 }
 
 std::optional<Rate> Controller::just_past_known() const {
   const auto& known = capacity.value();
   if (!known) return std::nullopt;
-  return known->rate * ((1.0 + known->relative_error) * kProbePast);
+  const double hidden = mode == PathMode::policer ? seconds(bucket) / seconds(kProbeRoundMost) : 0.0;
+  return known->rate * ((1.0 + known->relative_error) * std::clamp(1.0 + hidden, kProbePast, kProbePastMost));
 }
 
 bool Controller::has_outgrown_known(Rate clean) const {
@@ -58,15 +60,14 @@ void Controller::raise(Probe& s, TimePoint now) {
 void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
   if (fresh_queue() && (queue->q > q_probe() || is_late())) return end_probe_on_queue(s, now);
   const LossCount count = window.loss(fresh_from, now);
-  if (count.beyond > 0 &&
-      poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds) {
-    return end_probe_on_loss(s, count, now);
-  }
+  if (is_unusual(count)) return end_probe_on_loss(s, count, now);
+  if (const LossCount told = told_losses(m, count); told.beyond > 1 && is_unusual(told))
+    return end_probe_on_loss(s, told, now);
   if (m.one_in > 1) {
     change_rate(s.run_start, "the capture cannot keep up: what it does not see says nothing", now);
-    return hold(now + kProbeWaitMost);
+    return hold(now + kProbeWaitHeld);
   }
-  const Duration round = std::max<Duration>(near_known_limit() ? kProbeRoundNear : kProbeRound, 3 * base);
+  const Duration round = std::max<Duration>(near_known_limit() ? round_near_limit() : kProbeRound, 3 * base);
   const auto mature = window.mature_until();
   // Where nothing sent at this rate was acknowledged or missed (QUIC, ESP), nothing is known of it.
   const bool judged = mature && *mature >= fresh_from + round && count.segments > 0;
@@ -78,7 +79,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
     if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
     return raise(s, now);
   }
-  if (now - fresh_from > std::max<Duration>(kProbePatience, 6 * base)) {
+  if (now - fresh_from > std::max<Duration>(kProbePatience, 2 * round)) {
     if (used) return end_probe_clean(s, "a little queue stays, without growing or going away", now);
     if (count.segments == 0) return end_probe_clean(s, "nothing came back that tells what became of it", now);
     s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
@@ -86,11 +87,51 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
   }
 }
 
+bool Controller::is_unusual(const LossCount& count) const {
+  return count.beyond > 0 &&
+         poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds;
+}
+
+/// Each moment that a round goes on past the limit costs packets, so what is told of cohorts that are not
+/// mature counts as well; unless that was untrue the last time (the path reorders). Where no limit is known
+/// the round is to measure it, and takes its time.
+LossCount Controller::told_losses(const SiteMeasurement& m, LossCount count) const {
+  if (young_misled || !capacity.value()) return count;
+  for (const YoungCohort& c : m.young) {
+    if (c.begin < fresh_from) continue;
+    count.segments += c.segments;
+    count.beyond += c.lost_beyond;
+  }
+  return count;
+}
+
 bool Controller::near_known_limit() const {
   if (mode != PathMode::policer || !capacity.value() || capacity.value()->relative_error > kCapacitySpread)
     return false;
   const double share = decision.rate / capacity.value()->rate;
   return share > 1.0 && share <= kProbeNear;
+}
+
+/// What the bucket may hold has to be sent beyond the limit before it shows.
+Duration Controller::round_near_limit() const {
+  const double beyond = decision.rate / capacity.value()->rate - 1.0;
+  return from_seconds(
+      std::clamp(seconds(bucket) / beyond, seconds(kProbeRoundNear), seconds(kProbeRoundMost)));
+}
+
+/// A limit that is where it was: past which only a bucket lets a round go clean.
+bool Controller::stands(const Capacity& limit, Rate run_start) const {
+  const auto& known = capacity.value();
+  return known && std::max(known->relative_error, limit.relative_error) <= kCapacitySpread &&
+         std::abs(limit.rate / known->rate - 1.0) <= kCapacitySpread && run_start <= limit.rate;
+}
+
+/// How much the run got through beyond the limit, in time at its rate. (By what was delivered: senders that a
+/// small bucket made collapse leave losses untold.)
+void Controller::learn_bucket(const Settle& s, const Capacity& limit, TimePoint now) {
+  const auto delivered = window.delivered(s.since);
+  const double beyond = delivered ? (*delivered / limit.rate - 1.0) * seconds(now - s.since) : 0.0;
+  bucket = std::max(bucket / 2, from_seconds(std::clamp(beyond, 0.0, seconds(kProbeRoundMost))));
 }
 
 void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) {
@@ -104,7 +145,7 @@ void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) 
 void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
   const bool late = is_late();
   if (queue_is_sudden())
-    return drain_sudden_queue(s.run_start, late ? jittered(kProbeWaitMost) : kProbeWaitLeast, now);
+    return drain_sudden_queue(s.run_start, late ? jittered(kProbeWaitHeld) : kProbeWaitLeast, now);
   const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
   auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), queue->q / 2));
   if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
@@ -115,7 +156,7 @@ void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
   // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
   learn_capacity(*measured, PathMode::buffer);
   Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
-  if (late) wait = std::max(wait, jittered(kProbeWaitMost));
+  if (late) wait = std::max(wait, jittered(kProbeWaitHeld));
   drain(Drain{.capacity = *measured,
               .before = s.run_start,
               .least = near ? kDrainGently : kDrainLeast,
@@ -126,7 +167,7 @@ void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
 }
 
 void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
-  const Settle settle{s.run_start, s.clean, decision.rate, fresh_from, now};
+  const Settle settle{s.run_start, s.clean, decision.rate, s.since, fresh_from, now};
   // The last round that looked clean may have emptied the bucket that now drops.
   change_rate(
       std::max(s.run_start, s.clean * kGain),
@@ -159,8 +200,11 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   Rate target = std::max(s.run_start, s.clean * kGain);
   if (measured && measured->relative_error > kSettleError) measured.reset();
   const bool far = has_outgrown_known(s.clean);
-  const bool chance = measured && met_no_limit(s, *measured);
+  young_misled = count.beyond == 0;
+  const bool chance = young_misled || (measured && met_no_limit(s, *measured));
   if (measured) {
+    if (!chance && stands(*measured, s.run_start) && (far || bucket > Duration::zero()))
+      learn_bucket(s, *measured, now);
     if (!far) measured = capacity.refined(*measured, now);
     target = within(measured->rate * kGain, s.run_start * kGain, s.tried);
     if (far && chance) {
@@ -194,8 +238,7 @@ Duration Controller::wait_after_run(Rate start, Rate end) {
     return kProbeWaitFirst;
   }
   const Duration wait = jittered(probe_wait);
-  probe_wait =
-      std::min<Duration>(2 * probe_wait, mode == PathMode::buffer ? kProbeWaitBuffer : kProbeWaitMost);
+  probe_wait = std::min<Duration>(2 * probe_wait, kProbeWaitMost);
   return wait;
 }
 

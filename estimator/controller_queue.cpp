@@ -95,7 +95,12 @@ bool Controller::queue_is_sudden() const {
   return share >= kHeld && share <= kProbeNear && queue->q > std::max(kQueueOfSmallStep, q_high());
 }
 
+bool Controller::has_slowed() const {
+  return window.delivers_at_most(capacity.value()->rate * kSlowed, kSlowedTicks);
+}
+
 void Controller::drain_sudden_queue(Rate before, Duration next_probe, TimePoint now) {
+  if (high_ticks > 0 && has_slowed()) return start_drain(before, now);
   high_ticks = 0;
   drain(Drain{.capacity = *capacity.value(),
               .known = true,

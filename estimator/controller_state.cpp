@@ -14,7 +14,7 @@ namespace control {
 constexpr const char* kLate = "late";
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 6;
+constexpr std::uint32_t kStateVersion = 7;
 
 template <class A>
 void list(A& archive, Hold& hold) {
@@ -37,14 +37,14 @@ void list(A& archive, Verify& verify) {
 }
 template <class A>
 void list(A& archive, Probe& probe) {
-  auto& [run_start, clean, step] = probe;
-  archive(run_start, clean, step);
+  auto& [run_start, clean, step, since] = probe;
+  archive(run_start, clean, step, since);
   archive.require(step < kProbeSteps.size());
 }
 template <class A>
 void list(A& archive, Settle& settle) {
-  auto& [run_start, clean, tried, from, until] = settle;
-  archive(run_start, clean, tried, from, until);
+  auto& [run_start, clean, tried, since, from, until] = settle;
+  archive(run_start, clean, tried, since, from, until);
 }
 template <class A>
 void list(A& archive, Outage& outage) {
@@ -63,14 +63,15 @@ void list(A& archive, Controller& controller) {
   // all else, where there is a goal that is missed: states without one are as they were before there were
   // goals.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from,
-                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, outgrown,
-                          high_ticks, contended, contended_pause, contended_until, queue, route, short_ticks,
-                          latency_room, late_since, noise_mean, noise_variance, quiet_queue, quiet_segments,
-                          quiet_losses, jitter] = controller;
+                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, young_misled,
+                          bucket, outgrown, high_ticks, contended, contended_pause, contended_until, queue,
+                          route, short_ticks, latency_room, late_since, noise_mean, noise_variance,
+                          quiet_queue, quiet_segments, quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from, evidence_since,
-          queue_since, doubted, last_tcp, base, probe_wait, outgrown, high_ticks, contended, contended_pause,
-          contended_until, route, short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments,
-          quiet_losses, jitter);
+          queue_since, doubted, last_tcp, base, probe_wait, young_misled, bucket, outgrown, high_ticks,
+          contended, contended_pause, contended_until, route, short_ticks, noise_mean, noise_variance,
+          quiet_queue, quiet_segments, quiet_losses, jitter);
+  archive.require(bucket >= Duration::zero() && bucket <= kProbeRoundMost);
   archive.require(contended_pause >= Duration::zero() && contended_pause <= kForeignPauseMost);
   // In milliseconds, and made into durations.
   constexpr double kMostNoise = 1e9;

@@ -69,6 +69,7 @@ ControlInput GroupMeasurement::add(std::span<const ControlInput* const> members,
     if (one.delivered) delivered_over = std::max(delivered_over, one.delivered->over);
     if (const auto queue = queue_on_the_way_out(one)) queues.push_back(*queue);
     if (one.rtt && (!m.rtt || one.rtt->base > m.rtt->base)) m.rtt = one.rtt;
+    m.young.insert(m.young.end(), one.young.begin(), one.young.end());
     m.ece_echoes += one.ece_echoes;
     m.flows += one.flows;
     take(m.last_ack, one.last_ack, std::greater<>());
@@ -80,6 +81,7 @@ ControlInput GroupMeasurement::add(std::span<const ControlInput* const> members,
   }
   if (!queues.empty()) m.queue = lower_median(std::move(queues));
   collect(members, now, m.mature);
+  tell_young(waiting_, m.young);
   return sum;
 }
 

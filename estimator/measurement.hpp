@@ -43,6 +43,15 @@ struct Cohort {
   bool operator==(const Cohort&) const = default;
 };
 
+/// What is known so far of a cohort that is not mature. Losses may turn out to be spurious, and more may
+/// follow.
+struct YoungCohort {
+  TimePoint begin;
+  std::uint32_t segments = 0;     ///< sent, whether or not their fate is known
+  std::uint32_t lost_beyond = 0;  ///< retransmissions have passed for
+  bool operator==(const YoungCohort&) const = default;
+};
+
 /// The provider's queue as the tap sees it: RTT over each flow's own base, over the ticks's fresh samples.
 struct QueueDelay {
   Duration q{};    ///< weighted 20th percentile of RTT - base(flow)
@@ -91,6 +100,8 @@ struct SiteMeasurement {
   Bytes sent_tcp;              ///< of these, TCP
   std::uint32_t one_in = 1;    ///< of so many connections one is followed: nothing seen may mean nothing then
   std::vector<Cohort> mature;  ///< cohorts that became mature in this tick, oldest first
+  std::vector<YoungCohort> young;  ///< all that are not, while any of them is known to have lost; several of
+                                   ///< one interval where workers or sites were put together
   std::optional<Delivery> delivered;  ///< nullopt: unknown (TCP under 5 % of the bytes, or no ACKs)
   std::optional<Bytes>
       delivered_bytes;              ///< the same scaled bytes, newly ACKed or SACKed within this tick alone

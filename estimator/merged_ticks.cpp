@@ -87,12 +87,15 @@ void MergedTicks::merge_cohorts(Path& path, std::span<const Share> shares, SiteM
       const auto [at, is_first] = path.waiting.try_emplace(cohort.begin, cohort);
       if (!is_first) add_cohort(cohort, at->second);
     }
+    for (const YoungCohort& cohort : share.measured.young)
+      if (cohort.begin > void_until_) into.young.push_back(cohort);
   }
   while (!path.waiting.empty() && path.waiting.begin()->first < open_since) {
     Cohort& oldest = path.waiting.begin()->second;
     if (oldest.segments > 0 || oldest.lost_before > 0) into.mature.push_back(std::move(oldest));
     path.waiting.erase(path.waiting.begin());
   }
+  tell_young(path.waiting, into.young);
 }
 
 /// What a worker sent before another one saw an ACK was answered by that, as far as the path goes; whether it

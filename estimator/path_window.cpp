@@ -258,6 +258,18 @@ void PathWindow::collect_mature(TimePoint now, bool whole, std::vector<Cohort>& 
   }
 }
 
+void PathWindow::tell_young(std::vector<YoungCohort>& into) {
+  bool any = false;
+  for (CohortId id = first_cohort_; id != first_cohort_ + open_cohorts_; ++id) {
+    const OpenCohort& c = cohort(id);
+    const std::uint32_t lost = direction_ == Direction::outbound ? c.lost_after : c.lost_before_tap;
+    if (c.voided || c.sent == 0) continue;
+    into.push_back({.begin = begin_of(id), .segments = c.sent, .lost_beyond = lost});
+    any = any || lost > 0;
+  }
+  if (!any) into.clear();
+}
+
 /// A lost frame may have been data (a hole that is none), a retransmission (a loss unseen) or an ACK: nothing
 /// that was in flight at the time can be believed.
 void PathWindow::void_open_cohorts(TimePoint now) {
@@ -294,6 +306,7 @@ SiteMeasurement PathWindow::close_tick(TimePoint now, bool capture_lost, PathPar
 
   if (capture_lost) void_open_cohorts(now);
   collect_mature(now, part != nullptr, m.mature);
+  tell_young(m.young);
   if (part != nullptr && open_cohorts_ > 0) part->open_since = begin_of(first_cohort_);
 
   m.queue_by_way = queue_ways_.close_tick(now);

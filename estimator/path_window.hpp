@@ -238,6 +238,7 @@ class PathWindow {
   [[nodiscard]] bool is_mature(const OpenCohort& cohort, CohortId id, TimePoint now) const;
   [[nodiscard]] Cohort finish(const OpenCohort& cohort, CohortId id) const;
   void collect_mature(TimePoint now, bool whole, std::vector<Cohort>& into);
+  void tell_young(std::vector<YoungCohort>& into);
   void void_open_cohorts(TimePoint now);
 
   /// What others have to bear out, and by how much they can.

@@ -66,6 +66,8 @@ class Any {
     m.sent_tcp = bytes();
     m.one_in = one_in(2) ? 1 : count();
     for (int n = up_to(3); n > 0; --n) m.mature.push_back(cohort());
+    for (int n = one_in(2) ? 0 : up_to(3); n > 0; --n)
+      m.young.push_back({.begin = time(), .segments = up_to(1U << 24U), .lost_beyond = up_to(1U << 24U)});
     if (one_in(2)) m.delivered = {.rate = rate(), .over = duration()};
     if (one_in(2)) m.delivered_bytes = bytes();
     if (one_in(2))

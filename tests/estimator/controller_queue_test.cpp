@@ -144,8 +144,8 @@ TEST(ControllerQueue, AFallIsTakenForAStallNoLongerThanItLooksLikeOne) {
     std::vector<double> cuts;
     for (int i = 1; i <= 12 && cuts.size() < 2; ++i, now += 0.1) {
       const Rate before = c.decision().rate;
-      ControlInput input =
-          queued(tick(now, before.mbps(), 700, 0), std::chrono::milliseconds(i < 3 ? 1 : 30 * (i - 2)), 60);
+      ControlInput input = queued(tick(now, before.mbps(), 700, 0),
+                                  std::chrono::milliseconds(i < 3 ? 1 : 30 * (i - 2)), i < 3 ? 100 : 60);
       QueueDelay& queue = *input.measured.queue;
       input.measured.rtt->base = std::chrono::milliseconds(base_ms);
       queue.sent_to = at(now) - input.measured.rtt->base - queue.q;
@@ -157,6 +157,28 @@ TEST(ControllerQueue, AFallIsTakenForAStallNoLongerThanItLooksLikeOne) {
     EXPECT_NEAR(cuts[1] - cuts[0], base_ms == 100 ? 0.2 : 0.3, 0.01) << base_ms << " ms";
     EXPECT_LE(c.decision().rate.mbps(), 60);
   }
+}
+
+// Where a tick and the one before it both carried a third less, no moment of standstill did that: the drain
+// goes by what comes out at once.
+TEST(ControllerQueue, WhatComesOutLessForTwoTicksIsAFallAtOnce) {
+  const auto first_cut = [](double before_it, double with_it) {
+    double now = 0;
+    SiteController c = drained_at_100(now, std::chrono::milliseconds(30));
+    const auto step = [&](double delivered, int q_ms) {
+      now += 0.1;
+      static_cast<void>(c.step(
+          queued(tick(now, c.decision().rate.mbps(), 700, 0), std::chrono::milliseconds(q_ms), delivered),
+          at(now)));
+    };
+    step(100, 1);
+    step(100, 1);
+    step(before_it, 1);
+    step(with_it, 40);
+    return c.decision().rate.mbps();
+  };
+  EXPECT_LT(first_cut(61, 60), 60);
+  EXPECT_GT(first_cut(99, 60), 90) << "it may have stood still";
 }
 
 // The queue that began it was seen for a tick or two, the one that was drained for longer.

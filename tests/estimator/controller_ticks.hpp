@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <utility>
 
 #include "estimator/controller.hpp"
 
@@ -52,30 +55,65 @@ inline ControlInput queued(ControlInput input, Duration q, double delivered_mbps
   return input;
 }
 
-/// A policer, of 40 Mbit/s at first, with a bucket of 50 kB before a site that sends whatever it may, a tick
-/// at a time.
+/// A policer, of 40 Mbit/s at first, before a site that sends whatever it may, a tick at a time.
 class PolicedSite {
  public:
-  explicit PolicedSite(std::uint64_t start_mbps) : controller(kUsualLimits, Rate::mbps(start_mbps), at(0)) {}
+  explicit PolicedSite(std::uint64_t start_mbps, double bucket_bytes = 50e3)
+      : controller(kUsualLimits, Rate::mbps(start_mbps), at(0)),
+        bucket_(bucket_bytes * 8),
+        level_(bucket_bytes * 8) {}
   const RateDecision& step() {
-    constexpr double kBucket = 50e3 * 8;
     constexpr double kSegment = 1500 * 8;
     now += 0.1;
     const double mbps = std::min(controller.decision().rate.mbps(), demand_mbps);
-    level_ = std::min(kBucket, level_ + (limit_mbps - mbps) * 1e5);
+    level_ = std::min(bucket_, level_ + (limit_mbps - mbps) * 1e5);
     std::uint32_t lost = by_chance;
     for (; level_ < 0; level_ += kSegment) ++lost;
+    lost_in_all += lost;
     const auto segments = static_cast<std::uint32_t>(mbps * 1e5 / kSegment);
-    return controller.step(tick(now, mbps, segments, lost), at(now));
+    ControlInput input = tick(now, mbps, segments, lost);
+    if (exact && lost > 0) drop_from_when_it_is_empty(input.measured.mature.front(), mbps);
+    young_.push_back(std::move(input.measured.mature.front()));
+    input.measured.mature.clear();
+    if (young_.size() > mature_after) {
+      input.measured.mature.push_back(std::move(young_.front()));
+      young_.pop_front();
+    }
+    for (const Cohort& c : young_) {
+      const std::uint32_t told = c.lost_beyond + spurious;
+      if (told > 0)
+        input.measured.young.push_back({.begin = c.begin, .segments = c.segments, .lost_beyond = told});
+    }
+    return controller.step(input, at(now));
   }
   SiteController controller;
   double now = 0;
   double limit_mbps = 40;
   double demand_mbps = 1e4;
-  std::uint32_t by_chance = 0;  ///< lost in each tick beside what the limit drops
+  std::uint32_t by_chance = 0;   ///< lost in each tick beside what the limit drops
+  std::uint32_t spurious = 0;    ///< of each cohort, told to be lost until it is mature
+  std::size_t mature_after = 0;  ///< ticks; losses are told at once
+  bool exact = false;            ///< losses are where the bucket is empty, not all through their tick
+  std::uint64_t lost_in_all = 0;
 
  private:
-  double level_ = 50e3 * 8;
+  /// Its losses are of the last part of the tick: as long as the limit takes to drop so many.
+  void drop_from_when_it_is_empty(Cohort& c, double mbps) const {
+    const double share = std::max(1.0 - limit_mbps / mbps, 1e-3);
+    double due = 0;
+    std::uint32_t left = c.lost_beyond;
+    for (auto slot = c.slots.rbegin(); slot != c.slots.rend(); ++slot) {
+      due += share * slot->sent;
+      slot->lost = static_cast<std::uint16_t>(std::min<std::uint32_t>(left, static_cast<std::uint32_t>(due)));
+      slot->lost = std::min(slot->lost, slot->sent);
+      due -= slot->lost;
+      left -= slot->lost;
+      slot->delivered = static_cast<std::uint16_t>(slot->sent - slot->lost);
+    }
+  }
+  double bucket_;
+  double level_;
+  std::deque<Cohort> young_;
 };
 
 }  // namespace weir::test

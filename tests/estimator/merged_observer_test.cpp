@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
 #include <random>
 #include <set>
@@ -182,6 +183,21 @@ std::vector<Cohort> cohorts(const std::vector<TickResult>& ticks, const Path& pa
   return all;
 }
 
+/// By cohort, what is known to be lost of it at the end of each tick, mature or not.
+std::vector<std::map<TimePoint, std::uint32_t>> losses_told(const std::vector<TickResult>& ticks,
+                                                            const Path& path) {
+  std::vector<std::map<TimePoint, std::uint32_t>> told;
+  std::map<TimePoint, std::uint32_t> mature;
+  for (const TickResult& tick : ticks) {
+    for (const Cohort& c : path.of(tick).mature)
+      if (c.lost_beyond > 0) mature[c.begin] += c.lost_beyond;
+    told.push_back(mature);
+    for (const YoungCohort& c : path.of(tick).young)
+      if (c.lost_beyond > 0) told.back()[c.begin] += c.lost_beyond;
+  }
+  return told;
+}
+
 /// A path that nothing had passed yet is not void in one estimator, though its first cohort began in that
 /// tick.
 std::vector<Cohort> sent_after(TimePoint void_until, std::vector<Cohort> all) {
@@ -218,6 +234,7 @@ TEST_P(Shares, TellTheSameTicksAndCohortsTogether) {
     EXPECT_EQ(all, cohorts(single.ticks, path)) << "site " << path.site;
     EXPECT_FALSE(path.direction == Direction::outbound && all.empty()) << "there is nothing to compare";
     for (std::size_t i = 1; i < all.size(); ++i) EXPECT_LT(all[i - 1].begin, all[i].begin);
+    EXPECT_EQ(losses_told(together.ticks, path), losses_told(single.ticks, path)) << "site " << path.site;
   }
 }
 

@@ -45,6 +45,26 @@ TEST(Cohorts, WaitForSegmentsInSuspense) {
   EXPECT_EQ(mature[0].segments, 100U);
 }
 
+// Whoever cannot wait is told what is known so far.
+TEST(Cohorts, LossesAreToldBeforeTheirCohortIsMature) {
+  PathWindow w = outbound();
+  w.segments_sent(at_ms(50), 100, 40ms);
+  w.segments_delivered(at_ms(50), 60);
+  EXPECT_TRUE(w.close_tick(at_ms(100), false).young.empty()) << "none is lost";
+  w.segments_lost_after_tap(at_ms(50), 3, at_ms(120));
+  w.segments_sent(at_ms(120), 100, 40ms);
+  const auto young = w.close_tick(at_ms(130), false).young;
+  ASSERT_EQ(young.size(), 2U);
+  EXPECT_EQ(young[0], (YoungCohort{.begin = at_ms(0), .segments = 100, .lost_beyond = 3}));
+  EXPECT_EQ(young[1], (YoungCohort{.begin = at_ms(100), .segments = 100, .lost_beyond = 0}));
+  w.loss_undone(at_ms(50), 3);
+  EXPECT_TRUE(w.close_tick(at_ms(140), false).young.empty()) << "they were spurious";
+  w.segments_delivered(at_ms(50), 37);
+  w.segments_lost_after_tap(at_ms(120), 1, at_ms(170));
+  static_cast<void>(w.close_tick(at_ms(200), true));
+  EXPECT_TRUE(w.close_tick(at_ms(210), false).young.empty()) << "of a capture that lost frames";
+}
+
 TEST(Cohorts, TwoRttAndATenthLaterWhatIsInSuspenseWasLost) {
   PathWindow w = outbound();
   const TimePoint c = at_ms(50);

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "any_record.hpp"
+#include "controller_ticks.hpp"
 
 namespace weir::test {
 namespace {
@@ -198,6 +199,23 @@ TEST(PortCoordinator, BuffersThatAreAlikeAreToldApartByTheTrial) {
   EXPECT_GT(port.shares_told, 0U) << "the test shows nothing: no group was tried";
   EXPECT_LT(port.shares_told, 4U * 300U) << "and it lasted";
   for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(port.mbps(i), 19.6, 1.5) << i;
+}
+
+// A cohort waits until the last member has told its own; what one of them lost of it is known before.
+TEST(GroupMeasurement, LossesAreToldBeforeAllMembersHaveToldTheirs) {
+  GroupMeasurement group;
+  std::vector<ControlInput> inputs = {tick(0.1, 20, 100, 4), tick(0.1, 20, 100, 0)};
+  inputs[1].measured.mature.clear();
+  inputs[1].measured.young = {{.begin = at(0), .segments = 100, .lost_beyond = 2}};
+  const SiteMeasurement m =
+      group.add(std::vector<const ControlInput*>{&inputs[0], &inputs[1]}, at(0.1)).measured;
+  EXPECT_TRUE(m.mature.empty());
+  std::uint32_t lost = 0;
+  for (const YoungCohort& c : m.young) {
+    EXPECT_EQ(c.begin, at(0));
+    lost += c.lost_beyond;
+  }
+  EXPECT_EQ(lost, 6U);
 }
 
 /// Whatever is measured, a share is within the site's limits, and shares of sites that are held back add up
