@@ -4,9 +4,8 @@
 One run: idle, an unshaped load for comparison, then Weir and 8 cubic flows against a hidden rate; it must converge,
 hold, follow a doubling and a halving. Prints a table, writes samples (CSV) and results (JSON) into --out.
 
-A run in which one of the machine's processors stood still for more than STALL_LIMIT_MS after the rate was found, and that
-missed anything, is void: no provider stops serving its queue for so long. It is told, counted and run again. One that met
-everything all the same counts: a standstill makes no figure better.
+A run in which one of the machine's processors stood still for more than STALL_LIMIT_MS after the rate was found is void,
+whatever it showed: no provider stops serving its queue for so long. It is told, counted and run again.
 """
 
 from __future__ import annotations
@@ -74,18 +73,14 @@ class Result:
         self.expectations.append((name, ok, detail))
 
     @property
-    def met(self) -> bool:
-        return all(ok for _, ok, _ in self.expectations)
-
-    @property
     def void(self) -> bool:
-        return self.stall_ms is not None and self.stall_ms > STALL_LIMIT_MS and not self.met
+        return self.stall_ms is not None and self.stall_ms > STALL_LIMIT_MS
 
     @property
     def verdict(self) -> str:
         if self.void:
             return "void"
-        return "ok" if self.met else "FAIL"
+        return "ok" if all(ok for _, ok, _ in self.expectations) else "FAIL"
 
     def row(self) -> list[object]:
         c = self.case
@@ -390,8 +385,7 @@ def judge_all(results: list[Result]) -> Checks:
         if result.void:
             print(f"  void  this machine stood still for {result.stall_ms:.0f} ms", flush=True)
             if id(result.case) not in measured:
-                checks.check("a run without a standstill of this machine, or that met everything in spite of one", False,
-                             f"none in {MOST_TRIES}")
+                checks.check("a run without a standstill of this machine", False, f"none in {MOST_TRIES}")
                 measured.add(id(result.case))
             continue
         for name, ok, detail in result.expectations:
