@@ -104,12 +104,12 @@ TEST(SiteMemory, ALossFloorExpiresAfterItsTenMinutesWhicheverSideOfTheRestart) {
 
 TEST(SiteMemory, TheNextProbeComesWhenItWasDue) {
   SiteMemory m;
-  m.probe = {.wait = control::kProbeWaitMost, .due_in = 5s};
+  m.probe = {.wait = 4s, .due_in = 5s};
   EXPECT_EQ(aged(m, 2s).probe->due_in, 3s);
   EXPECT_EQ(aged(m, 1h).probe->due_in, 0s);
   const SiteController controller(kUsualLimits, {Rate::mbps(20), StartedFrom::kernel, m}, at(7));
   EXPECT_EQ(controller.memory(at(8)).probe->due_in, 4s);
-  EXPECT_EQ(controller.memory(at(8)).probe->wait, control::kProbeWaitMost);
+  EXPECT_EQ(controller.memory(at(8)).probe->wait, 4s);
 }
 
 TEST(SiteMemory, AnotherControllerKnowsTheSame) {
@@ -117,7 +117,7 @@ TEST(SiteMemory, AnotherControllerKnowsTheSame) {
   for (int i = 0; i < 2000; ++i) {
     SiteMemory m = any.memory();
     m.base = 20ms;  // (one is always known: 50 ms until an RTT is)
-    m.probe = {.wait = control::kProbeWaitMost, .due_in = 1s};
+    m.probe = {.wait = 4s, .due_in = 1s};
     m = aged(m, Duration::zero());
     if (m.capacity) m.capacity->error_ppm = std::max(m.capacity->error_ppm, 5000U);
     const TimePoint now = at(i);
