@@ -6,6 +6,9 @@ hold, follow a doubling and a halving. Prints a table, writes samples (CSV) and 
 
 A run in which one of the machine's processors stood still for more than STALL_LIMIT_MS after the rate was found is void,
 whatever it showed: no provider stops serving its queue for so long. It is told, counted and run again.
+
+Exit code 75: nothing failed, but of some case each run was void. Nothing is proven then; tests/vm/closed_loop.py, whose time
+is virtual, proves it on any machine.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ SETTLED_FOR = 2.0     # seconds inside the tolerance that count as having arrive
 FROM_ABOVE, FROM_BELOW, DOUBLED, HALVED = 10.0, 20.0, 30.0, 3.0  # seconds allowed
 LOSS_LIMIT, UTILISATION_LIMIT, EF_ALLOWANCE_MS, EF_UNSHAPED_MS = 0.005, 0.90, 10.0, 80.0
 STALL_LIMIT_MS, MOST_TRIES = 20.0, 3
+NOT_MEASURED = 75     # the exit code, EX_TEMPFAIL of sysexits.h
 UNTIL_WEIR = 20.0  # seconds from the start of a run to that of Weir; what comes before takes less
 
 
@@ -373,24 +377,25 @@ def main() -> int:
             work.add(run_case(work.waiting.pop(0), arguments))
     print(table(HEADER, [r.row() for r in work.results]))
     write_csv(arguments.out / "results.csv", [dict(zip(HEADER, r.row())) for r in work.results])
-    return judge_all(work.results).exit_code()
+    return judge_all(work.results)
 
 
-def judge_all(results: list[Result]) -> Checks:
-    """Void runs are told but count neither way; a case that had nothing else has not been run."""
+def judge_all(results: list[Result]) -> int:
+    """The exit code. Void runs are told but count neither way; a case that had nothing else is not measured."""
     checks = Checks()
-    measured = {id(r.case) for r in results if not r.void}
     for result in results:
         print(result.case.name)
         if result.void:
             print(f"  void  this machine stood still for {result.stall_ms:.0f} ms", flush=True)
-            if id(result.case) not in measured:
-                checks.check("a run without a standstill of this machine", False, f"none in {MOST_TRIES}")
-                measured.add(id(result.case))
-            continue
-        for name, ok, detail in result.expectations:
-            checks.check(name, ok, detail)
-    return checks
+        else:
+            for name, ok, detail in result.expectations:
+                checks.check(name, ok, detail)
+    measured = {id(result.case) for result in results if not result.void}
+    unmeasured = {id(r.case): r.case.name for r in results if id(r.case) not in measured}
+    for name in unmeasured.values():
+        print(f"not measured: {name}: this machine stood still in each of {MOST_TRIES} runs", flush=True)
+    code = checks.exit_code()
+    return NOT_MEASURED if unmeasured and not checks.failures else code
 
 
 if __name__ == "__main__":
