@@ -121,6 +121,8 @@ inline constexpr double kProbePast = 1.01;  ///< of the known capacity and its e
 inline constexpr double kLeastStep = 1.01;
 inline constexpr double kProbeMostFirst = 1.16;  ///< towards a capacity that is known badly:
 inline constexpr Duration kKnownLately = 3s;     ///< and only then: later a probe has shown it to be no more
+inline constexpr double kResponseLeast = 0.25;   ///< of the queue to a step; steps grow by its inverse
+inline constexpr double kResponseSurely = 0.08;  ///< what one run was too much by, to tell it alone
 inline constexpr double kKnownBadly = 0.08;      ///< its error from there on
 inline constexpr Duration kQueueOfSmallStep = 25ms;  ///< the first two make 8 ms a tick, seen within two
 inline constexpr double kProbeNear = 1.08;           ///< of the known capacity: the first two steps
@@ -137,7 +139,7 @@ inline constexpr Duration kProbeWaitFirst = 500ms;  ///< after a cut, or a run t
 inline constexpr Duration kProbeWaitLeast = 2s;     ///< after an aborted run; then twice as long, up to
 inline constexpr Duration kProbeWaitMost = 4s;
 inline constexpr Duration kProbeWaitHeld = 8s;  ///< where a class would suffer, or the capture cannot keep up
-inline constexpr double kProbeJitter = 0.2;
+inline constexpr double kProbeJitter = 0.4;
 inline constexpr double kProbeGained = 1.05;  ///< a run that raised the rate so far starts the waits anew
 /// A latency goal that is missed at the provider holds a probe back for so long at the most.
 inline constexpr Duration kLatencyPatience = 60s;

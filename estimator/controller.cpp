@@ -37,6 +37,7 @@ void Controller::step(const ControlInput& input, TimePoint now) {
   take_queue(m);
   window.add(input, queue, now);
   loss_test.expire(now);
+  jitter += m.sent.count();  // boxes that share a path have not sent the same
   if (m.rtt) base = m.rtt->base;
   if (m.sent_tcp.count() > 0 || m.sent.count() == 0) last_tcp = now;
   if (m.valid) judge_silence(m, now);

@@ -183,6 +183,15 @@ struct Controller {
   void learn_bucket(const Settle& s, const Capacity& limit, TimePoint now);
   void end_probe_clean(Probe& s, std::string_view why, TimePoint now);
   void end_probe_on_queue(Probe& s, TimePoint now);
+  /// Of the provider's queue in a probe's last round: dq/dt = (all that arrives - C)/C.
+  struct QueueGrowth {
+    Rate sent;
+    double share;  ///< dq/dt: what arrives beyond C, as a share of C
+    double over;   ///< s
+  };
+  [[nodiscard]] std::optional<QueueGrowth> growth_in_round() const;
+  /// The same excess of ours makes less of a queue where less of the path is ours.
+  void learn_response(const Probe& s, const QueueGrowth& growth);
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
   void in_settle(Settle& s, TimePoint now);
   [[nodiscard]] bool met_no_limit(const Settle& s, const Capacity& measured) const;
@@ -215,6 +224,7 @@ struct Controller {
   Duration probe_wait = kProbeWaitLeast;
   bool young_misled = false;  ///< the last probe that losses ended had none when its cohorts were mature
   Duration bucket{};      ///< what a policer let pass beyond its limit and hid it by, in time at the limit
+  double response = 1.0;  ///< of the queue to a step of ours, over that on a path which is all ours
   bool outgrown = false;  ///< a run ended above the known capacity without having met a limit
   int high_ticks = 0;
   Rate contended;  ///< the rate at which somebody else's queue was stood

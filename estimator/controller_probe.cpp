@@ -25,7 +25,8 @@ void Controller::start_probe(TimePoint now) {
 std::optional<Rate> Controller::just_past_known() const {
   const auto& known = capacity.value();
   if (!known) return std::nullopt;
-  const double hidden = mode == PathMode::policer ? seconds(bucket) / seconds(kProbeRoundMost) : 0.0;
+  const double hidden =
+      mode == PathMode::policer ? seconds(bucket) / seconds(kProbeRoundMost) : (kProbePast - 1.0) / response;
   return known->rate * ((1.0 + known->relative_error) * std::clamp(1.0 + hidden, kProbePast, kProbePastMost));
 }
 
@@ -35,7 +36,7 @@ bool Controller::has_outgrown_known(Rate clean) const {
 }
 
 void Controller::raise(Probe& s, TimePoint now) {
-  Rate next = s.clean * (1.0 + kProbeSteps[s.step]);
+  Rate next = s.clean * (1.0 + std::max(kProbeSteps[s.step], kProbeSteps.front() / response));
   const bool first = s.clean == s.run_start;
   s.step = std::min(s.step + 1, kProbeSteps.size() - 1);
   // The last capacity measured may still hold: go just past it first, and on in small steps.
@@ -146,13 +147,20 @@ void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
   const bool late = is_late();
   if (queue_is_sudden())
     return drain_sudden_queue(s.run_start, late ? jittered(kProbeWaitHeld) : kProbeWaitLeast, now);
+  const auto growth = growth_in_round();
+  if (growth) learn_response(s, *growth);
   const bool near = capacity.value() && decision.rate <= capacity.value()->rate * kProbeNear;
   auto measured = window.buffered_capacity(fresh_from, std::min(q_target(), queue->q / 2));
   if (!measured) measured = Capacity{s.clean, kCapacitySpread, now};
-  // What went through clean before the run is the least, the probe's own rate the most: one tick alone is
-  // noisy.
+  // A path that stood still for a moment is not slower.
+  if (growth && growth->share >= 0.0 && growth->share <= 1.0 - kContrast) {
+    measured = weighed_mean(*measured, Capacity{.rate = growth->sent * (1.0 / (1.0 + growth->share)),
+                                                .relative_error = kStretchNoise / growth->over,
+                                                .measured = queue->sent_from});
+  }
+  // What went through clean is the least, the probe's own rate the most: one tick alone is noisy.
   measured = capacity.refined(*measured, now);
-  measured->rate = within(measured->rate, s.run_start, decision.rate);
+  measured->rate = within(measured->rate, s.clean, decision.rate);
   // Just past what is known a probe makes no more queue than a gentle drain takes away soon.
   learn_capacity(*measured, PathMode::buffer);
   Duration wait = wait_after_run(s.run_start, measured->rate * kGain);
@@ -166,7 +174,25 @@ void Controller::end_probe_on_queue(Probe& s, TimePoint now) {
     decision.reason += fmt::format("; a latency goal leaves {:.0f} ms to it", milliseconds(*latency_room));
 }
 
+std::optional<Controller::QueueGrowth> Controller::growth_in_round() const {
+  const TimePoint seen_at = queue->sent_from + (queue->sent_to - queue->sent_from) / 2;
+  if (seen_at <= fresh_from) return std::nullopt;
+  const double over = seconds(seen_at - fresh_from);
+  return QueueGrowth{.sent = window.sent(fresh_from, queue->sent_to),
+                     .share = (seconds(queue->q) - noise_mean / 1e3) / over,
+                     .over = over};
+}
+
+void Controller::learn_response(const Probe& s, const QueueGrowth& growth) {
+  const auto& known = capacity.value();
+  const double excess = growth.sent / (known ? std::max(s.clean, known->rate) : s.clean) - 1.0;
+  if (excess <= 0.0) return;
+  const double seen = std::clamp(growth.share / excess, kResponseLeast, 1.0);
+  response += std::min(excess / kResponseSurely, 1.0) * (seen - response);
+}
+
 void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
+  response = (1.0 + response) / 2;  // only a queue tells it, and this may be none
   const Settle settle{s.run_start, s.clean, decision.rate, s.since, fresh_from, now};
   // The last round that looked clean may have emptied the bucket that now drops.
   change_rate(
