@@ -25,6 +25,19 @@ Capacity pool(const std::vector<double>& rates, double mean, double packets, Tim
 
 }  // namespace
 
+std::uint64_t loss_events(const Cohort& cohort) {
+  if (cohort.slots.empty()) return cohort.lost_beyond > 0 ? 1 : 0;
+  const auto apart = static_cast<std::size_t>(kLossEvent / kSlotLength);
+  std::uint64_t events = 0;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < cohort.slots.size(); ++i) {
+    if (cohort.slots[i].lost == 0 || i < next) continue;
+    ++events;
+    next = i + apart;
+  }
+  return std::max<std::uint64_t>(events, cohort.lost_beyond > 0 ? 1 : 0);
+}
+
 Capacity weighed_mean(const Capacity& a, Capacity b) {
   const double square = a.relative_error * a.relative_error;
   const double weight = square / (square + b.relative_error * b.relative_error);
@@ -98,6 +111,7 @@ LossCount ControlWindow::loss(TimePoint from, TimePoint to) const {
     sum.segments += c.segments;
     sum.beyond += c.lost_beyond;
     sum.before += c.lost_before;
+    sum.events += loss_events(c);
   }
   return sum;
 }

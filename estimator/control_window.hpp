@@ -18,10 +18,14 @@ struct LossCount {
   std::uint64_t segments = 0;
   std::uint64_t beyond = 0;
   std::uint64_t before = 0;
+  std::uint64_t events = 0;  ///< of the losses beyond
   [[nodiscard]] double ratio() const {
     return segments == 0 ? 0.0 : static_cast<double>(beyond) / static_cast<double>(segments);
   }
 };
+
+/// Losses beyond the box that come within kLossEvent of one another are one event.
+[[nodiscard]] std::uint64_t loss_events(const Cohort& cohort);
 
 /// A capacity with the spread of the samples behind it.
 struct Capacity {

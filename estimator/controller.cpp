@@ -138,6 +138,7 @@ void Controller::change_rate(Rate target, std::string_view why, TimePoint now) {
 void Controller::learn_capacity(const Capacity& c, PathMode how) {
   mode = how;
   outgrown = false;
+  bounded = false;
   capacity.learn(c);
 }
 

@@ -226,6 +226,7 @@ struct Controller {
   Duration bucket{};      ///< what a policer let pass beyond its limit and hid it by, in time at the limit
   double response = 1.0;  ///< of the queue to a step of ours, over that on a path which is all ours
   bool outgrown = false;  ///< a run ended above the known capacity without having met a limit
+  bool bounded = false;   ///< a run met loss at once that measured nothing: the limit is near
   int high_ticks = 0;
   Rate contended;  ///< the rate at which somebody else's queue was stood
   Duration contended_pause{};

@@ -7,24 +7,6 @@
 
 namespace weir::control {
 
-namespace {
-
-/// Losses that come within kLossEvent of one another are one event.
-std::uint64_t loss_events(const Cohort& cohort) {
-  if (cohort.slots.empty()) return cohort.lost_beyond > 0 ? 1 : 0;
-  const auto apart = static_cast<std::size_t>(kLossEvent / kSlotLength);
-  std::uint64_t events = 0;
-  std::size_t next = 0;
-  for (std::size_t i = 0; i < cohort.slots.size(); ++i) {
-    if (cohort.slots[i].lost == 0 || i < next) continue;
-    ++events;
-    next = i + apart;
-  }
-  return std::max<std::uint64_t>(events, cohort.lost_beyond > 0 ? 1 : 0);
-}
-
-}  // namespace
-
 void Controller::weigh_losses(const SiteMeasurement& m) {
   for (const Cohort& c : m.mature) {
     if (c.begin < fresh_from || c.segments == 0) continue;

@@ -18,7 +18,8 @@ Rate within(Rate rate, Rate least, Rate most) {
 
 void Controller::start_probe(TimePoint now) {
   if (late_since) late_since = now;
-  state = Probe{decision.rate, decision.rate, capacity.value() && !outgrown ? 0 : kProbeStepUnknown, now};
+  const bool known = (capacity.value() && !outgrown) || bounded;
+  state = Probe{decision.rate, decision.rate, known ? 0 : kProbeStepUnknown, now};
   raise(std::get<Probe>(state), now);
 }
 
@@ -90,7 +91,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
 
 bool Controller::is_unusual(const LossCount& count) const {
   return count.beyond > 0 &&
-         poisson_tail(count.beyond, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds;
+         poisson_tail(count.events, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds;
 }
 
 /// Each moment that a round goes on past the limit costs packets, so what is told of cohorts that are not
@@ -102,6 +103,7 @@ LossCount Controller::told_losses(const SiteMeasurement& m, LossCount count) con
     if (c.begin < fresh_from) continue;
     count.segments += c.segments;
     count.beyond += c.lost_beyond;
+    count.events += c.lost_beyond > 0 ? 1 : 0;
   }
   return count;
 }
@@ -138,6 +140,7 @@ void Controller::learn_bucket(const Settle& s, const Capacity& limit, TimePoint 
 void Controller::end_probe_clean(Probe& s, std::string_view why, TimePoint now) {
   const Rate clean = s.clean;
   if (clean > s.run_start && has_outgrown_known(clean)) outgrown = true;
+  if (clean >= s.run_start * kProbeGained) bounded = false;
   change_rate(clean, why, now);
   probe_wait = kProbeWaitLeast;
   hold(now + kProbeWaitFirst);
@@ -228,6 +231,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   const bool far = has_outgrown_known(s.clean);
   young_misled = count.beyond == 0;
   const bool chance = young_misled || (measured && met_no_limit(s, *measured));
+  if (!measured) bounded = !chance && s.clean < s.run_start * kProbeGained;
   if (measured) {
     if (!chance && stands(*measured, s.run_start) && (far || bucket > Duration::zero()))
       learn_bucket(s, *measured, now);

@@ -64,11 +64,11 @@ void list(A& archive, Controller& controller) {
   // goals.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from,
                           evidence_since, queue_since, doubted, last_tcp, base, probe_wait, young_misled,
-                          bucket, response, outgrown, high_ticks, contended, contended_pause, contended_until,
-                          queue, route, short_ticks, latency_room, late_since, noise_mean, noise_variance,
-                          quiet_queue, quiet_segments, quiet_losses, jitter] = controller;
+                          bucket, response, outgrown, bounded, high_ticks, contended, contended_pause,
+                          contended_until, queue, route, short_ticks, latency_room, late_since, noise_mean,
+                          noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from, evidence_since,
-          queue_since, doubted, last_tcp, base, probe_wait, young_misled, bucket, response, outgrown,
+          queue_since, doubted, last_tcp, base, probe_wait, young_misled, bucket, response, outgrown, bounded,
           high_ticks, contended, contended_pause, contended_until, route, short_ticks, noise_mean,
           noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter);
   archive.require(response >= kResponseLeast && response <= 1.0);

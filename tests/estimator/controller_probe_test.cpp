@@ -126,6 +126,49 @@ TEST(ControllerProbe, ALossByChanceJustPastTheKnownLimitIsTriedAgainSoon) {
 }
 
 // The bucket is empty for a moment only until the probe ends: what that tells is known better already.
+// Random losses come in bursts on most paths: a burst is as likely as one loss.
+TEST(ControllerProbe, APairLostByChanceIsNoMoreThanOneLoss) {
+  PolicedSite site = settled_at_40();
+  site.in_one_burst = true;
+  for (int i = 0; i < 600; ++i) {
+    site.by_chance = i % 20 == 0 ? 2 : 0;  // 0.03 %
+    static_cast<void>(site.step());
+  }
+  site.limit_mbps = 400;
+  // One such pair in every round: the first tick after each step.
+  const double since = site.now;
+  bool raised = false;
+  while (site.now < since + 20 && site.controller.decision().rate < Rate::mbps(100)) {
+    site.by_chance = raised ? 2 : 0;
+    const Rate before = site.controller.decision().rate;
+    const RateDecision& d = site.step();
+    raised = d.rate > before;
+    EXPECT_GE(d.rate, before) << d.reason;
+  }
+  EXPECT_GE(site.controller.decision().rate, Rate::mbps(100));
+}
+
+// Somewhere between the last clean round and this one there is a limit, if only one loss told it.
+TEST(ControllerProbe, AfterALossThatMeasuredNothingTheStepsAreSmall) {
+  PolicedSite site(30);
+  site.limit_mbps = 400;
+  bool lost = false;
+  for (int i = 0; i < 100; ++i) {
+    const Rate before = site.controller.decision().rate;
+    const RateDecision& d = site.step();
+    site.by_chance = 0;
+    if (!d.changed || d.rate < before) continue;
+    if (lost) {
+      EXPECT_NEAR(d.rate / before, 1.04, 0.001) << d.reason;
+      return;
+    }
+    EXPECT_NEAR(d.rate / before, 1.16, 0.001) << d.reason;
+    site.by_chance = 1;
+    lost = true;
+  }
+  FAIL() << "no second probe";
+}
+
 TEST(ControllerProbe, AShortMeasureDoesNotTakeThePlaceOfABetterOne) {
   PolicedSite site = settled_at_40();
   ASSERT_NE(site.controller.decision().reason.find("what exceeded"), std::string::npos);

@@ -72,6 +72,7 @@ class PolicedSite {
     lost_in_all += lost;
     const auto segments = static_cast<std::uint32_t>(mbps * 1e5 / kSegment);
     ControlInput input = tick(now, mbps, segments, lost);
+    if (in_one_burst) gather(input.measured.mature.front());
     if (exact && lost > 0) drop_from_when_it_is_empty(input.measured.mature.front(), mbps);
     young_.push_back(std::move(input.measured.mature.front()));
     input.measured.mature.clear();
@@ -91,12 +92,22 @@ class PolicedSite {
   double limit_mbps = 40;
   double demand_mbps = 1e4;
   std::uint32_t by_chance = 0;   ///< lost in each tick beside what the limit drops
+  bool in_one_burst = false;     ///< the losses of a tick: within 2 ms
   std::uint32_t spurious = 0;    ///< of each cohort, told to be lost until it is mature
   std::size_t mature_after = 0;  ///< ticks; losses are told at once
   bool exact = false;            ///< losses are where the bucket is empty, not all through their tick
   std::uint64_t lost_in_all = 0;
 
  private:
+  static void gather(Cohort& c) {
+    Slot& one = c.slots[c.slots.size() / 2];
+    for (Slot& slot : c.slots) {
+      slot.delivered = static_cast<std::uint16_t>(slot.delivered + slot.lost);
+      slot.lost = 0;
+    }
+    one.lost = static_cast<std::uint16_t>(std::min<std::uint32_t>(c.lost_beyond, one.sent));
+    one.delivered = static_cast<std::uint16_t>(one.sent - one.lost);
+  }
   /// Its losses are of the last part of the tick: as long as the limit takes to drop so many.
   void drop_from_when_it_is_empty(Cohort& c, double mbps) const {
     const double share = std::max(1.0 - limit_mbps / mbps, 1e-3);
