@@ -172,6 +172,8 @@ struct Controller {
   [[nodiscard]] bool has_outgrown_known(Rate clean) const;
   void raise(Probe& s, TimePoint now);
   void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);
+  /// The senders are on their way to the rate that they were given.
+  [[nodiscard]] bool demand_grows(TimePoint now) const;
   /// More than the usual ratio explains.
   [[nodiscard]] bool is_unusual(const LossCount& count) const;
   /// With what is told of cohorts that are not mature.

@@ -81,12 +81,21 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
     if (s.clean >= limits.ceiling) return end_probe_clean(s, "the ceiling is reached", now);
     return raise(s, now);
   }
-  if (now - fresh_from > std::max<Duration>(kProbePatience, 2 * round)) {
+  const Duration patience = demand_grows(now) ? kProbePatienceMost : kProbePatience;
+  if (now - fresh_from > std::max<Duration>(patience, 2 * round)) {
     if (used) return end_probe_clean(s, "a little queue stays, without growing or going away", now);
     if (count.segments == 0) return end_probe_clean(s, "nothing came back that tells what became of it", now);
     s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
+    // What is not known to be limited need not be taken back: the senders would run into our own queue.
+    if (!capacity.value()) s.clean = decision.rate;
     return end_probe_clean(s, "the site does not send more", now);
   }
+}
+
+/// One connection over a long RTT takes seconds to fill what it was given.
+bool Controller::demand_grows(TimePoint now) const {
+  const Rate before = window.sent(now - 3 * kDemandWindow, now - 2 * kDemandWindow);
+  return window.sent(now - kDemandWindow, now) >= before * kDemandGrows;
 }
 
 bool Controller::is_unusual(const LossCount& count) const {

@@ -79,6 +79,31 @@ TEST(ControllerProbe, ARunThatEndedForWantOfDemandAboveTheKnownLimitIsGoneOnWith
 
 // Far above the known limit all that was tried came through: it is no measure of a limit, and no reason to
 // wait.
+// One connection over a long RTT: it would run into our own queue again and again.
+TEST(ControllerProbe, WhereNoLimitIsKnownARateThatIsNotUsedYetStays) {
+  PolicedSite site(10);
+  site.demand_mbps = 10.2;
+  const auto found = changes(site, 6);
+  ASSERT_FALSE(found.empty());
+  for (const Change& c : found) EXPECT_GE(c.ratio, 1.0) << c.why;
+  EXPECT_NEAR(site.controller.decision().rate.mbps(), 11.6, 0.01);
+}
+
+TEST(ControllerProbe, IsPatientWhileTheSendersSendMoreAndMore) {
+  PolicedSite site = settled_at_40();
+  site.demand_mbps = 39.5;
+  site.limit_mbps = 400;
+  bool probing = false;
+  for (const double until = site.now + 20; site.now < until; site.demand_mbps *= 1.008) {
+    const RateDecision& d = site.step();
+    probing = probing || d.rate > Rate::mbps(60);
+    if (d.changed) {
+      EXPECT_EQ(d.reason.find("does not send more"), std::string::npos) << d.reason;
+    }
+  }
+  EXPECT_TRUE(probing);
+}
+
 TEST(ControllerProbe, ALossByChanceFarAboveTheKnownLimitStopsNoClimb) {
   PolicedSite site = settled_at_40();
   const double known = site.controller.decision().capacity->rate.mbps();
