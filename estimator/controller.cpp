@@ -107,6 +107,8 @@ void Controller::follow(const GroupShare& share, TimePoint now) {
   high_ticks = 0;
   late_since.reset();
   capacity.forget();
+  response = 1.0;
+  bounded = false;
   hold(now + kProbeWaitLeast);
 }
 

@@ -92,7 +92,7 @@ struct Controller {
   /// Sets the rate within the limits, says why, and starts the evidence afresh.
   void change_rate(Rate target, std::string_view why, TimePoint now);
   void learn_capacity(const Capacity& c, PathMode how);
-  /// +-20 %, so that the boxes of a path do not probe in step. A fixed linear congruence: replay gives the
+  /// +-40 %, so that the boxes of a path do not probe in step. A fixed linear congruence: replay gives the
   /// same waits.
   Duration jittered(Duration d);
   void show(TimePoint now);
@@ -197,7 +197,8 @@ struct Controller {
   void end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now);
   void in_settle(Settle& s, TimePoint now);
   [[nodiscard]] bool met_no_limit(const Settle& s, const Capacity& measured) const;
-  /// 2, 4, 8 s while probes find nothing; from the beginning once one gained something.
+  /// 2, then 4 s (3 s under a buffer) while probes find nothing; from the beginning once one gained
+  /// something.
   Duration wait_after_run(Rate start, Rate end);
 
   // ---- bounds of the queueing delay ----

@@ -87,7 +87,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
     if (count.segments == 0) return end_probe_clean(s, "nothing came back that tells what became of it", now);
     s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
     // What is not known to be limited need not be taken back: the senders would run into our own queue.
-    if (!capacity.value()) s.clean = decision.rate;
+    if (!capacity.value() && !bounded) s.clean = decision.rate;
     return end_probe_clean(s, "the site does not send more", now);
   }
 }
@@ -95,12 +95,18 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
 /// One connection over a long RTT takes seconds to fill what it was given.
 bool Controller::demand_grows(TimePoint now) const {
   const Rate before = window.sent(now - 3 * kDemandWindow, now - 2 * kDemandWindow);
-  return window.sent(now - kDemandWindow, now) >= before * kDemandGrows;
+  return window.sent(now - kDemandWindow, now) > before * kDemandGrows;
 }
 
+/// A burst is as likely as one loss, so events count; but of these there are no more than so many in a
+/// cohort, and where losses are usual only their number tells that a limit is overrun.
 bool Controller::is_unusual(const LossCount& count) const {
-  return count.beyond > 0 &&
-         poisson_tail(count.events, static_cast<double>(count.segments) * usual_loss()) < kProbeLossOdds;
+  if (count.beyond == 0) return false;
+  const double usual = static_cast<double>(count.segments) * usual_loss();
+  const double phi = loss_test.dispersion();
+  const auto in_bursts = static_cast<std::uint64_t>(static_cast<double>(count.beyond) / phi);
+  return poisson_tail(count.events, usual) < kProbeLossOdds ||
+         poisson_tail(in_bursts, usual / phi) < kProbeLossOdds;
 }
 
 /// Each moment that a round goes on past the limit costs packets, so what is told of cohorts that are not
@@ -190,21 +196,21 @@ std::optional<Controller::QueueGrowth> Controller::growth_in_round() const {
   const TimePoint seen_at = queue->sent_from + (queue->sent_to - queue->sent_from) / 2;
   if (seen_at <= fresh_from) return std::nullopt;
   const double over = seconds(seen_at - fresh_from);
-  return QueueGrowth{.sent = window.sent(fresh_from, queue->sent_to),
-                     .share = (seconds(queue->q) - noise_mean / 1e3) / over,
+  const Duration then = window.queue_at_middle().value_or(queue->q);
+  return QueueGrowth{.sent = window.sent(fresh_from, seen_at),
+                     .share = (seconds(then) - noise_mean / 1e3) / over,
                      .over = over};
 }
 
 void Controller::learn_response(const Probe& s, const QueueGrowth& growth) {
   const auto& known = capacity.value();
   const double excess = growth.sent / (known ? std::max(s.clean, known->rate) : s.clean) - 1.0;
-  if (excess <= 0.0) return;
+  if (excess <= 0.0 || !known || has_outgrown_known(s.clean)) return;
   const double seen = std::clamp(growth.share / excess, kResponseLeast, 1.0);
   response += std::min(excess / kResponseSurely, 1.0) * (seen - response);
 }
 
 void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
-  response = (1.0 + response) / 2;  // only a queue tells it, and this may be none
   const Settle settle{s.run_start, s.clean, decision.rate, s.since, fresh_from, now};
   // The last round that looked clean may have emptied the bucket that now drops.
   change_rate(
@@ -240,7 +246,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   const bool far = has_outgrown_known(s.clean);
   young_misled = count.beyond == 0;
   const bool chance = young_misled || (measured && met_no_limit(s, *measured));
-  if (!measured) bounded = !chance && s.clean < s.run_start * kProbeGained;
+  bounded = !measured && !chance && s.clean < s.run_start * kProbeGained;
   if (measured) {
     if (!chance && stands(*measured, s.run_start) && (far || bucket > Duration::zero()))
       learn_bucket(s, *measured, now);
@@ -259,6 +265,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
     why = fmt::format("the path {} {:.1f} Mbit/s",
                       chance ? "lost some by chance: it carried" : "dropped what exceeded",
                       measured->rate.mbps());
+  response = (1.0 + response) / 2;  // only a queue tells it, and this may be none
   change_rate(target, why, now);
   hold(now + wait);
 }
@@ -277,7 +284,8 @@ Duration Controller::wait_after_run(Rate start, Rate end) {
     return kProbeWaitFirst;
   }
   const Duration wait = jittered(probe_wait);
-  probe_wait = std::min<Duration>(2 * probe_wait, kProbeWaitMost);
+  probe_wait =
+      std::min<Duration>(2 * probe_wait, mode == PathMode::buffer ? kProbeWaitOfBuffer : kProbeWaitMost);
   return wait;
 }
 

@@ -140,7 +140,11 @@ void Controller::in_drain(Drain& s, TimePoint now) {
     s.first_queue = queue->q;
     s.first_sent = queue->sent_to;
   }
-  if (is_unmoved(s)) return answer_unmoved(s, now);
+  if (is_unmoved(s)) {
+    // Another box like this one sees the queue as late as we do, and has yielded by then.
+    if (now - s.since >= kForeignLeast) answer_unmoved(s, now);
+    return;
+  }
   if (is_no_standstill(s, now)) return start_drain(s.before, now);
   const bool answered = queue && queue->sent_from >= s.empty_at;
   const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;

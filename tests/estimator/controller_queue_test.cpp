@@ -313,5 +313,22 @@ TEST(ControllerQueue, AQueueThatStandsAtTheFloorIsSomebodyElsesEvenIfItDropsWhat
   EXPECT_TRUE(contended) << c.decision().reason;
 }
 
+// Another box sees the queue as late as we do, and lowers its rate then. If both took it for somebody else's
+// before, neither would.
+TEST(ControllerQueue, AQueueThatIsGoneWithinASecondIsNobodyElses) {
+  double now = 0;
+  SiteController c = drained_at_100(now, std::chrono::milliseconds(30));
+  bool lowered = false;
+  for (int tenths = 1; tenths <= 25; ++tenths) {
+    now += 0.1;
+    const double mbps = c.decision().rate.mbps();
+    const auto q = std::chrono::milliseconds(tenths <= 9 ? 80 : 0);
+    static_cast<void>(c.step(queued(tick(now, mbps, 700, 0), q, std::min(mbps, 15.0)), at(now)));
+    EXPECT_NE(c.decision().state, ControlState::contend) << tenths << ": " << c.decision().reason;
+    lowered = lowered || c.decision().rate < Rate::mbps(20);
+  }
+  EXPECT_TRUE(lowered) << "this proves nothing";
+}
+
 }  // namespace
 }  // namespace weir::test
