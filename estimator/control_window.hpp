@@ -79,6 +79,7 @@ class ControlWindow {
   /// sent at t arrives at t + q, so that from three such ticks on the queue tells D as well, and better than
   /// counted packets where these are few: the mean of both, weighed by their errors. Where they differ, what
   /// was counted: of an overflowing queue not all arrives.
+  /// That the data met which were sent in the middle of the last tick's samples; nullopt: not known.
   [[nodiscard]] std::optional<Duration> queue_at_middle() const {
     return ticks_.empty() ? std::nullopt : ticks_.back().middle;
   }

@@ -204,8 +204,10 @@ std::optional<Controller::QueueGrowth> Controller::growth_in_round() const {
 
 void Controller::learn_response(const Probe& s, const QueueGrowth& growth) {
   const auto& known = capacity.value();
-  const double excess = growth.sent / (known ? std::max(s.clean, known->rate) : s.clean) - 1.0;
-  if (excess <= 0.0 || !known || has_outgrown_known(s.clean)) return;
+  // Above what is known there is no telling how much of the step was too much.
+  if (!known || has_outgrown_known(s.clean)) return;
+  const double excess = growth.sent / std::max(s.clean, known->rate) - 1.0;
+  if (excess <= 0.0) return;
   const double seen = std::clamp(growth.share / excess, kResponseLeast, 1.0);
   response += std::min(excess / kResponseSurely, 1.0) * (seen - response);
 }
