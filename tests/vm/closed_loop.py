@@ -78,6 +78,9 @@ CASES = {
     "doubled": Case(90, [Step(0, 20 * MBIT, 10), Step(20, 40 * MBIT, 30)], start=30 * MBIT),
     "policer": Case(90, [Step(0, 20 * MBIT, 10), Step(20, 40 * MBIT, 30), Step(75, 20 * MBIT, 3)], start=80 * MBIT,
                     policer=True),
+    # As long as the quick case of the namespace lab, which it stands for where the machine cannot measure: 15 s held.
+    "policer-quick": Case(65, [Step(0, 20 * MBIT, 10), Step(25, 40 * MBIT, 30), Step(58, 20 * MBIT, 3)], start=80 * MBIT,
+                          policer=True),
 }
 
 
