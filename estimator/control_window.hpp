@@ -74,15 +74,16 @@ class ControlWindow {
   /// before.
   [[nodiscard]] bool queue_rises(TimePoint from, int ticks) const;
 
+  /// The queue that the data met which were sent in the middle of the last tick's samples; nullopt: not
+  /// known.
+  [[nodiscard]] std::optional<Duration> queue_at_middle() const {
+    return ticks_.empty() ? std::nullopt : ticks_.back().middle;
+  }
   /// Buffer: D over the ticks since `from` whose queue stood above `target` to their end, the first of them
   /// left out when there are others: an emptied bottleneck delivers what we send, not what it can. What was
   /// sent at t arrives at t + q, so that from three such ticks on the queue tells D as well, and better than
   /// counted packets where these are few: the mean of both, weighed by their errors. Where they differ, what
   /// was counted: of an overflowing queue not all arrives.
-  /// That the data met which were sent in the middle of the last tick's samples; nullopt: not known.
-  [[nodiscard]] std::optional<Duration> queue_at_middle() const {
-    return ticks_.empty() ? std::nullopt : ticks_.back().middle;
-  }
   [[nodiscard]] std::optional<Capacity> buffered_capacity(TimePoint from, Duration target) const;
 
  private:
