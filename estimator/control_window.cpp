@@ -26,7 +26,7 @@ Capacity pool(const std::vector<double>& rates, double mean, double packets, Tim
 }  // namespace
 
 std::uint64_t loss_events(const Cohort& cohort) {
-  if (cohort.lost_beyond == 0) return 0;  // most, and each tick sums a hundred of them
+  if (cohort.lost_beyond == 0) return 0;
   if (cohort.slots.empty()) return 1;
   const auto apart = static_cast<std::size_t>(kLossEvent / kSlotLength);
   std::uint64_t events = 0;
@@ -77,7 +77,11 @@ void ControlWindow::add(const ControlInput& input, const std::optional<QueueDela
     ticks_.back().middle = (queue->p10 + queue->p90) / 2 - (m.queue->q - queue->q);
     ticks_.back().middle_sent = queue->sent_from + (queue->sent_to - queue->sent_from) / 2;
   }
-  if (m.valid) cohorts_.insert(cohorts_.end(), m.mature.begin(), m.mature.end());
+  if (m.valid) {
+    const auto later = [](TimePoint at, const Cohort& c) { return at < c.begin; };
+    for (const Cohort& c : m.mature)
+      cohorts_.insert(std::upper_bound(cohorts_.begin(), cohorts_.end(), c.begin, later), c);
+  }
   while (!ticks_.empty() && ticks_.front().end < now - kMemory) ticks_.pop_front();
   while (!cohorts_.empty() && cohorts_.front().begin < now - kMemory) cohorts_.pop_front();
   for (auto c = cohorts_.rbegin();
@@ -89,7 +93,10 @@ void ControlWindow::add(const ControlInput& input, const std::optional<QueueDela
 Rate ControlWindow::sent(TimePoint from, TimePoint to) const {
   double bits = 0.0;
   Duration covered{};
-  for (const Tick& t : ticks_) {
+  const auto first = std::partition_point(ticks_.begin(), ticks_.end(),
+                                          [from](const Tick& t) { return t.end <= from; });
+  for (const Tick& t : std::ranges::subrange(first, ticks_.end())) {
+    if (t.begin >= to) break;
     const Duration overlap = std::min(t.end, to) - std::max(t.begin, from);
     if (overlap <= Duration::zero() || t.end <= t.begin) continue;
     bits += t.sent.bits() * (seconds(overlap) / seconds(t.end - t.begin));
@@ -107,14 +114,18 @@ bool ControlWindow::demand(Rate rate, double share, Duration span, TimePoint now
 
 LossCount ControlWindow::loss(TimePoint from, TimePoint to) const {
   LossCount sum;
-  for (const Cohort& c : cohorts_) {
-    if (c.begin < from || c.begin >= to) continue;
+  for (const Cohort& c : cohorts_in(from, to)) {
     sum.segments += c.segments;
     sum.beyond += c.lost_beyond;
     sum.before += c.lost_before;
-    sum.events += loss_events(c);
   }
   return sum;
+}
+
+LossesInEvents ControlWindow::losses_in_events(TimePoint from, TimePoint to) const {
+  LossesInEvents losses{.count = loss(from, to)};
+  for (const Cohort& c : cohorts_in(from, to)) losses.events += loss_events(c);
+  return losses;
 }
 
 std::optional<TimePoint> ControlWindow::first_loss(TimePoint from) const {
@@ -135,7 +146,8 @@ struct ControlWindow::SlotEnd {
   bool lossy = false;
   std::size_t silences = 0;  ///< that were longer than kSilence
   Duration lulls{};          ///< their sum, of those longer than kLull
-  std::uint64_t bytes = 0;
+  double since_s = 0.0;  ///< s, since the search begins
+  double bits = 0.0;
   std::uint64_t sent = 0;
   std::uint64_t delivered = 0;
 };
@@ -144,13 +156,13 @@ std::vector<ControlWindow::SlotEnd> ControlWindow::slot_ends(TimePoint from, Tim
   std::vector<SlotEnd> ends;
   SlotEnd sum;
   TimePoint busy = from;
-  for (const Cohort& c : cohorts_) {
-    if (c.begin < from || c.begin >= to) continue;
+  for (const Cohort& c : cohorts_in(from, to)) {
     sum.at = c.begin;
     for (const Slot& slot : c.slots) {
       sum.at += kSlotLength;
       sum.lossy = slot.lost > 0;
-      sum.bytes += slot.bytes;
+      sum.since_s = seconds(sum.at - from);
+      sum.bits += 8.0 * slot.bytes;
       sum.sent += slot.sent;
       sum.delivered += slot.delivered;
       if (slot.bytes > 0) {
@@ -175,19 +187,23 @@ std::optional<Capacity> ControlWindow::policed_capacity(TimePoint from, TimePoin
   for (std::size_t i = 0; i < ends.size(); ++i) {
     if (!ends[i].lossy) continue;
     for (std::size_t j = i + 1; j < ends.size(); j += stride) {
+      // Otherwise the senders' timers ran out in between: the limit lay idle, whatever its bucket.
+      const bool busy = ends[j].silences == ends[i].silences;
+      // Most are no better if all of it had passed: of the work this is the bulk, and needs no division.
+      const double most = ends[j].bits - ends[i].bits;
+      if (busy == best_is_busy ? most <= best_surely * (ends[j].since_s - ends[i].since_s) : best_is_busy)
+        continue;
       const Duration over = ends[j].at - ends[i].at;
       const std::uint64_t sent = ends[j].sent - ends[i].sent;
       const std::uint64_t passed = ends[j].delivered - ends[i].delivered;
       if (over < kLeastAfterLoss || sent == 0 || passed < kLeastPassed) continue;
       const double arrived = static_cast<double>(passed) / static_cast<double>(sent);
-      const double bits = 8 * static_cast<double>(ends[j].bytes - ends[i].bytes) * std::min(arrived, 1.0);
+      const double bits = most * std::min(arrived, 1.0);
       // At a loss there was no packet's worth of tokens, but nearly one there may have been.
       const double one = 1.0 / static_cast<double>(passed);
       const double surely = bits * (1.0 - one) / seconds(over + kLossTiming);
-      // The senders' timers ran out in between: the limit lay idle, whatever its bucket.
-      const bool busy = ends[j].silences == ends[i].silences;
+      if (busy == best_is_busy && surely <= best_surely) continue;
       const double idle = seconds(ends[j].lulls - ends[i].lulls) / seconds(over);
-      if (busy == best_is_busy ? surely <= best_surely : best_is_busy) continue;
       best_surely = surely;
       best_is_busy = busy;
       best = Capacity{

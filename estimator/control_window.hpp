@@ -4,8 +4,10 @@
 /// Pure; bounded by kMemory / tick; not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <optional>
+#include <ranges>
 #include <vector>
 
 #include "estimator/controller.hpp"
@@ -18,7 +20,6 @@ struct LossCount {
   std::uint64_t segments = 0;
   std::uint64_t beyond = 0;
   std::uint64_t before = 0;
-  std::uint64_t events = 0;  ///< of the losses beyond
   [[nodiscard]] double ratio() const {
     return segments == 0 ? 0.0 : static_cast<double>(beyond) / static_cast<double>(segments);
   }
@@ -26,6 +27,12 @@ struct LossCount {
 
 /// Losses beyond the box that come within kLossEvent of one another are one event.
 [[nodiscard]] std::uint64_t loss_events(const Cohort& cohort);
+
+/// The same with the events that the losses beyond came in.
+struct LossesInEvents {
+  LossCount count;
+  std::uint64_t events = 0;
+};
 
 /// A capacity with the spread of the samples behind it.
 struct Capacity {
@@ -53,6 +60,8 @@ class ControlWindow {
   [[nodiscard]] bool demand(Rate rate, double share, Duration span, TimePoint now) const;
   /// Mature cohorts that were sent in [from, to).
   [[nodiscard]] LossCount loss(TimePoint from, TimePoint to) const;
+  /// As loss(), for the few who need the events: it reads every slot of the cohorts that lost something.
+  [[nodiscard]] LossesInEvents losses_in_events(TimePoint from, TimePoint to) const;
   /// Begin of the first cohort since `from` that lost anything beyond the box; nullopt: none.
   [[nodiscard]] std::optional<TimePoint> first_loss(TimePoint from) const;
   /// End of the newest mature cohort; nullopt if none is remembered.
@@ -107,8 +116,15 @@ class ControlWindow {
     TimePoint middle_sent;
     bool backlogged = false;
   };
+  /// The cohorts that were sent in [from, to).
+  [[nodiscard]] auto cohorts_in(TimePoint from, TimePoint to) const {
+    const auto before = [](const Cohort& c, TimePoint at) { return c.begin < at; };
+    const auto first = std::lower_bound(cohorts_.begin(), cohorts_.end(), from, before);
+    return std::ranges::subrange(first, std::lower_bound(first, cohorts_.end(), std::max(from, to), before));
+  }
+
   std::deque<Tick> ticks_;
-  std::deque<Cohort> cohorts_;
+  std::deque<Cohort> cohorts_;  ///< oldest first
 };
 
 }  // namespace weir::control

@@ -175,9 +175,9 @@ struct Controller {
   /// The senders are on their way to the rate that they were given.
   [[nodiscard]] bool demand_grows(TimePoint now) const;
   /// More than the usual ratio explains.
-  [[nodiscard]] bool is_unusual(const LossCount& count) const;
+  [[nodiscard]] bool is_unusual(const LossesInEvents& losses) const;
   /// With what is told of cohorts that are not mature.
-  [[nodiscard]] LossCount told_losses(const SiteMeasurement& m, LossCount count) const;
+  [[nodiscard]] LossesInEvents told_losses(const SiteMeasurement& m, LossesInEvents losses) const;
   /// A little more than a policer was seen to pass: its bucket hides that for a while.
   [[nodiscard]] bool near_known_limit() const;
   [[nodiscard]] Duration round_near_limit() const;

@@ -61,10 +61,11 @@ void Controller::raise(Probe& s, TimePoint now) {
 
 void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
   if (fresh_queue() && (queue->q > q_probe() || is_late())) return end_probe_on_queue(s, now);
-  const LossCount count = window.loss(fresh_from, now);
-  if (is_unusual(count)) return end_probe_on_loss(s, count, now);
-  if (const LossCount told = told_losses(m, count); told.beyond > 1 && is_unusual(told))
-    return end_probe_on_loss(s, told, now);
+  const LossesInEvents losses = window.losses_in_events(fresh_from, now);
+  const LossCount& count = losses.count;
+  if (is_unusual(losses)) return end_probe_on_loss(s, count, now);
+  if (const LossesInEvents told = told_losses(m, losses); told.count.beyond > 1 && is_unusual(told))
+    return end_probe_on_loss(s, told.count, now);
   if (m.one_in > 1) {
     change_rate(s.run_start, "the capture cannot keep up: what it does not see says nothing", now);
     return hold(now + kProbeWaitHeld);
@@ -100,27 +101,28 @@ bool Controller::demand_grows(TimePoint now) const {
 
 /// A burst is as likely as one loss, so events count; but of these there are no more than so many in a
 /// cohort, and where losses are usual only their number tells that a limit is overrun.
-bool Controller::is_unusual(const LossCount& count) const {
+bool Controller::is_unusual(const LossesInEvents& losses) const {
+  const LossCount& count = losses.count;
   if (count.beyond == 0) return false;
   const double usual = static_cast<double>(count.segments) * usual_loss();
   const double phi = loss_test.dispersion();
   const auto in_bursts = static_cast<std::uint64_t>(static_cast<double>(count.beyond) / phi);
-  return poisson_tail(count.events, usual) < kProbeLossOdds ||
+  return poisson_tail(losses.events, usual) < kProbeLossOdds ||
          poisson_tail(in_bursts, usual / phi) < kProbeLossOdds;
 }
 
 /// Each moment that a round goes on past the limit costs packets, so what is told of cohorts that are not
 /// mature counts as well; unless that was untrue the last time (the path reorders). Where no limit is known
 /// the round is to measure it, and takes its time.
-LossCount Controller::told_losses(const SiteMeasurement& m, LossCount count) const {
-  if (young_misled || !capacity.value()) return count;
+LossesInEvents Controller::told_losses(const SiteMeasurement& m, LossesInEvents losses) const {
+  if (young_misled || !capacity.value()) return losses;
   for (const YoungCohort& c : m.young) {
     if (c.begin < fresh_from) continue;
-    count.segments += c.segments;
-    count.beyond += c.lost_beyond;
-    count.events += c.lost_beyond > 0 ? 1 : 0;
+    losses.count.segments += c.segments;
+    losses.count.beyond += c.lost_beyond;
+    losses.events += c.lost_beyond > 0 ? 1 : 0;
   }
-  return count;
+  return losses;
 }
 
 bool Controller::near_known_limit() const {
