@@ -54,6 +54,8 @@ inline constexpr double kQueueTargetOfBase = 0.03;
 inline constexpr double kQueueProbeOfBase = 0.04;
 inline constexpr double kQueueCleanOfBase = 0.02;
 inline constexpr double kNoiseMemory = 0.05;  ///< weight of a quiet tick
+inline constexpr Duration kQueueRemembered = 5s;  ///< by the average that an AQM (RED) drops by,
+inline constexpr double kRememberedLoss = 0.12;   ///< of no more than that
 inline constexpr int kQueueTicks = 3;         ///< consecutive fresh ticks above q_hi before it is evidence
 inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as much as a tick above q_hi
 
@@ -124,7 +126,7 @@ inline constexpr double kProbeMostFirst = 1.16;  ///< towards a capacity that is
 inline constexpr Duration kKnownLately = 3s;     ///< and only then: later a probe has shown it to be no more
 inline constexpr double kKnownBadly = 0.08;      ///< its error from there on
 inline constexpr double kResponseLeast = 0.25;   ///< of the queue to a step; steps grow by its inverse
-inline constexpr double kResponseSurely = 0.08;  ///< what one run was too much by, to tell it alone
+inline constexpr double kResponseSurely = 0.055;  ///< what one run was too much by, to tell it alone
 inline constexpr Duration kQueueOfSmallStep = 25ms;  ///< the first two make 8 ms a tick, seen within two
 inline constexpr double kProbeNear = 1.08;           ///< of the known capacity: the first two steps
 inline constexpr Duration kProbeRound = 400ms;       ///< of sending, or 3 RTT

@@ -76,7 +76,11 @@ void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
   if (queue_stands()) return start_drain(decision.rate, now);
   if (high_ticks > 0 && limits.adapt && queue_is_sudden())
     return drain_sudden_queue(decision.rate, kProbeWaitFirst, now);
-  if (loss_test.fires()) return cut_for_loss(decision.rate, 0, now);
+  if (loss_test.fires()) {
+    if (!is_of_drained_queue(now)) return cut_for_loss(decision.rate, 0, now);
+    s.next_probe = std::max(s.next_probe, now + kProbeWaitFirst);
+    return loss_test.restart();
+  }
   if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe || m.one_in > 1) return;
   if (now - fresh_from < kDemandWindow || loss_is_suspicious(now) || high_ticks > 0) return;
   // One that has begun to grow decides by itself soon.

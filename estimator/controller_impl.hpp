@@ -111,6 +111,8 @@ struct Controller {
   /// The test is on its way to a cut. One that is undecided for long would have been decided by a limit that
   /// we overrun: a probe will tell more.
   [[nodiscard]] bool loss_is_suspicious(TimePoint now) const;
+  /// An AQM that drops by a queue's average (RED) goes on for a while once the queue is gone.
+  [[nodiscard]] bool is_of_drained_queue(TimePoint now) const;
   void cut_for_loss(Rate before, int cuts, TimePoint now);
   /// A path that stood still for a moment drops the burst that follows, and a burst of somebody else's may
   /// hit a site that sends little: once that is no news, unless it contradicts what is known while our rate
@@ -221,6 +223,7 @@ struct Controller {
   TimePoint queue_from;      ///< the same of the queue: earlier, where the rate was raised since
   TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
   TimePoint queue_since;     ///< first tick of the delay evidence that stands
+  std::optional<TimePoint> drained;  ///< a queue was, last
   TimePoint doubted;         ///< loss evidence that did not contradict the known capacity came last
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known

@@ -24,6 +24,11 @@ bool Controller::loss_is_suspicious(TimePoint now) const {
   return loss_test.evidence() > kLossThreshold / 2 && now - evidence_since < kSuspicion;
 }
 
+bool Controller::is_of_drained_queue(TimePoint now) const {
+  return drained && now - *drained < kQueueRemembered &&
+         window.loss(evidence_since, now).ratio() <= kRememberedLoss;
+}
+
 void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
   const LossCount count = window.loss(evidence_since, now);
   // The cohort in which the losses began was only partly at the limit: wait for the next one.

@@ -50,7 +50,7 @@ void Controller::raise(Probe& s, TimePoint now) {
     const double nearly = mode == PathMode::buffer ? kLeastStep : 1.0;
     if (s.clean < past && next * nearly > past) {
       next = std::max(past, s.clean * kLeastStep);
-      s.step = mode == PathMode::buffer ? 1 : kProbeStepPast;
+      s.step = kProbeStepPast;
     }
   }
   change_rate(

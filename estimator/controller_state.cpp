@@ -14,7 +14,7 @@ namespace control {
 constexpr const char* kLate = "late";
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 8;
+constexpr std::uint32_t kStateVersion = 9;
 
 template <class A>
 void list(A& archive, Hold& hold) {
@@ -63,13 +63,14 @@ void list(A& archive, Controller& controller) {
   // all else, where there is a goal that is missed: states without one are as they were before there were
   // goals.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from,
-                          evidence_since, queue_since, doubted, last_tcp, base, probe_wait, young_misled,
-                          bucket, response, outgrown, bounded, high_ticks, contended, contended_pause,
-                          contended_until, queue, route, short_ticks, latency_room, late_since, noise_mean,
-                          noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter] = controller;
+                          evidence_since, queue_since, drained, doubted, last_tcp, base, probe_wait,
+                          young_misled, bucket, response, outgrown, bounded, high_ticks, contended,
+                          contended_pause, contended_until, queue, route, short_ticks, latency_room,
+                          late_since, noise_mean, noise_variance, quiet_queue, quiet_segments, quiet_losses,
+                          jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from, evidence_since,
-          queue_since, doubted, last_tcp, base, probe_wait, young_misled, bucket, response, outgrown, bounded,
-          high_ticks, contended, contended_pause, contended_until, route, short_ticks, noise_mean,
+          queue_since, drained, doubted, last_tcp, base, probe_wait, young_misled, bucket, response, outgrown,
+          bounded, high_ticks, contended, contended_pause, contended_until, route, short_ticks, noise_mean,
           noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter);
   archive.require(response >= kResponseLeast && response <= 1.0);
   archive.require(bucket >= Duration::zero() && bucket <= kProbeRoundMost);

@@ -330,5 +330,76 @@ TEST(ControllerQueue, AQueueThatIsGoneWithinASecondIsNobodyElses) {
   EXPECT_TRUE(lowered) << "this proves nothing";
 }
 
+/// A site that sends all it may into a buffer behind which 45 Mbit/s are carried, a tick at a time.
+struct BufferedSite {
+  const RateDecision& step(double queue_ms, double lost_share) {
+    now += 0.1;
+    const double mbps = controller.decision().rate.mbps();
+    const auto segments = static_cast<std::uint32_t>(mbps * 1e5 / 12'000);
+    const auto lost = static_cast<std::uint32_t>(segments * lost_share);
+    return controller.step(
+        queued(tick(now, mbps, segments, lost), from_seconds(queue_ms / 1e3), std::min(mbps, 45.0)), at(now));
+  }
+  /// A queue of 30 ms came and went.
+  Rate drain() {
+    for (int i = 0; i < 50 && controller.decision().state != ControlState::drain; ++i) step(30, 0);
+    for (int i = 0; i < 50 && controller.decision().state == ControlState::drain; ++i) step(0, 0);
+    return controller.decision().rate;
+  }
+  SiteController controller{kUsualLimits, Rate::mbps(60), at(0)};
+  double now = 0;
+};
+
+// RED drops by an average that forgets a queue over seconds, and no rate of ours helps meanwhile.
+TEST(ControllerQueue, WhatIsLostSoonAfterADrainIsThatQueues) {
+  BufferedSite site;
+  const Rate drained = site.drain();
+  const double begin = site.now;
+  ASSERT_NEAR(drained.mbps(), 44, 1);
+  while (site.now < begin + 4.5) ASSERT_EQ(site.step(0, 0.06).rate, drained) << site.now - begin;
+  while (site.now < begin + 9) site.step(0, 0.06);
+  EXPECT_LT(site.controller.decision().rate, drained) << "by now it is a limit";
+}
+
+TEST(ControllerQueue, MoreLossAfterADrainThanAnAqmMakesIsALimit) {
+  BufferedSite site;
+  const Rate drained = site.drain();
+  for (int i = 0; i < 15; ++i) site.step(0, 0.3);
+  EXPECT_LT(site.controller.decision().rate, drained * 0.8);
+}
+
+// A path that came to carry much more is not climbed in the smallest steps for long.
+TEST(ControllerQueue, ARunThatWentCleanPastAKnownBufferTakesLargerSteps) {
+  BufferedSite site;
+  site.drain();
+  std::vector<double> steps;  // from the first rate past the limit on
+  Rate was = site.controller.decision().rate;
+  while (site.now < 20 && steps.size() < 3) {
+    const Rate rate = site.step(0, 0).rate;
+    if (rate > was && rate > Rate::mbps(46)) steps.push_back(rate / was);
+    was = rate;
+  }
+  ASSERT_EQ(steps.size(), 3U);
+  EXPECT_LE(steps[0], 1.05) << "the limit may still be there";
+  EXPECT_NEAR(steps[1], 1.08, 0.001);
+  EXPECT_NEAR(steps[2], 1.16, 0.001);
+}
+
+// Few connections tell little: the first sample after the rate was lowered may come late, and the queue have
+// grown all the time.
+TEST(ControllerQueue, ADrainLearnsFromTheFirstSampleThatShowsAQueueThatGrew) {
+  BufferedSite site;
+  while (site.controller.decision().state != ControlState::drain) site.step(12, 0);
+  const Rate rate = site.controller.decision().rate;
+  for (int i = 0; i < 6; ++i) {
+    site.now += 0.1;
+    static_cast<void>(site.controller.step(tick(site.now, rate.mbps(), 350, 0), at(site.now)));
+  }
+  ASSERT_EQ(site.controller.decision().rate, rate) << "nothing was seen of it yet";
+  site.step(45, 0);
+  ASSERT_TRUE(site.controller.decision().capacity);
+  EXPECT_LT(site.controller.decision().capacity->rate, rate) << "it grew at this rate";
+}
+
 }  // namespace
 }  // namespace weir::test

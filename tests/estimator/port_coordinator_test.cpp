@@ -133,10 +133,10 @@ std::function<double(double)> always(double mbps) {
 TEST(PortCoordinator, SitesThatShareABufferComeToEqualParts) {
   const std::vector<Buffer> path{{.mbps = always(60), .sites = {0, 1, 2}}};
   FluidPort alone(path, {40, 10, 10}, false);
-  alone.run_until(60);
+  alone.run_until(30);
   EXPECT_GT(alone.mbps(0), 2 * alone.mbps(1)) << "the test shows nothing: they do so by themselves";
   FluidPort port(path, {40, 10, 10});
-  port.run_until(60);
+  port.run_until(30);
   EXPECT_EQ(port.coordinator().members().size(), 3U);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(port.mbps(i), 19.6, 1.0) << i;
   const auto part = port.part_of_capacity(0);

@@ -11,7 +11,7 @@ the controller says of itself. Each rule gives None, or a Finding with what was 
 |   | under everything of the last 10 s, so that a probe's way back is none |
 | queue | the provider's queue is not over 2 q_hi for longer than 5 s on end |
 | cycle | while nothing changes but the controller: no line of the spectrum holds more than half of the rate's variance at an |
-|   | amplitude of more than 5 % of the rate. Probes are 4 to 8 % but short, with 20 % of jitter between: their lines stay |
+|   | amplitude of more than 5 % of the rate. Probes are 4 to 8 % but short, with 40 % of jitter between: their lines stay |
 |   | under it. 20 s at least, begun 8 s after the last change, Hann window, mean and trend taken off; periods up to a quarter |
 |   | of it, so that four turns are seen. A line is three bins wide, as the window makes it |
 
@@ -63,6 +63,7 @@ class Run:
     sites: list[SiteSeries]
     queue_p95_ms: float
     loss: float
+    base_ms: float  # as measured, median over the run: what q_hi was made of
 
 
 def changes(shaped: list[float]):
@@ -140,8 +141,8 @@ def q_high_ms(base_ms: float) -> float:
     return max(QUEUE_HIGH_MS, QUEUE_HIGH_OF_BASE * base_ms)
 
 
-def queue_bounded(run: Run, base_ms: float) -> Finding | None:
-    bound = 2 * q_high_ms(base_ms)
+def queue_bounded(run: Run) -> Finding | None:
+    bound = 2 * q_high_ms(run.base_ms)
     longest, since, end = 0, 0, 0
     for b, queue in enumerate(run.queue_ms):
         since = since + 1 if queue > bound else 0

@@ -44,14 +44,8 @@ class Scenario:
 
     @property
     def rtts_ms(self) -> list[float]:
-        """Of each long connection."""
-        return [load["rtt"] for load in self.loads if load["kind"] == "tcp" and "bytes" not in load
-                for _ in range(load["flows"])]
-
-    @property
-    def base_ms(self) -> float:
-        rtts = sorted(self.rtts_ms)
-        return rtts[len(rtts) // 2]
+        """Of each connection, the short ones too."""
+        return [load["rtt"] for load in self.loads if load["kind"] == "tcp" for _ in range(load["flows"])]
 
     @property
     def edges_s(self) -> list[float]:

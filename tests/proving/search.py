@@ -120,11 +120,12 @@ def as_run(scenario: random_path.Scenario, out: dict) -> rules.Run:
     link = out["score"]["links"][0]
     return rules.Run(capacity=series["path_capacity_bps"], queue_ms=series["path_queue_ms"],
                      dropped=[a + b for a, b in zip(series["path_over_limit"], series["path_at_random"])], sites=sites,
-                     queue_p95_ms=link["queue_p95_ms"], loss=link["loss"])
+                     queue_p95_ms=link["queue_p95_ms"], loss=link["loss"],
+                     base_ms=statistics.median([b for b in ticks["base_ms"] if b != ""] or [0.0]))
 
 
 def broken_invariants(scenario: random_path.Scenario, run: rules.Run) -> list[rules.Finding]:
-    found = [rules.queue_bounded(run, scenario.base_ms)] if scenario.buffered else []
+    found = [rules.queue_bounded(run)] if scenario.buffered else []
     for site in run.sites:
         found += [rules.floor_holds(site.shaped, random_path.FLOOR * 1e6), rules.ceiling_holds(site.shaped, random_path.CEILING * 1e6),
                   rules.evidence_down(run, site), rules.evidence_up(site), rules.spacing(site, min(scenario.rtts_ms) / 1e3)]
@@ -138,6 +139,7 @@ class Goals:
     of_oracle: float | None = None
     p95_ms: float = 0.0
     oracle_p95_ms: float = 0.0
+    base_ms: float = 0.0
     received: list[float] = field(default_factory=list)
 
     def missed(self, scenario: random_path.Scenario) -> list[rules.Finding]:
@@ -147,7 +149,7 @@ class Goals:
         else:
             found.append(rules.keeps_up(self.of_oracle, 1.0))
         if scenario.buffered and not scenario.shared:
-            found.append(rules.short_queue(self.p95_ms, self.oracle_p95_ms, scenario.base_ms))
+            found.append(rules.short_queue(self.p95_ms, self.oracle_p95_ms, self.base_ms))
         return [f for f in found if f]
 
 
@@ -162,7 +164,7 @@ def goals(scenario: random_path.Scenario, run: rules.Run, simulator: Simulator, 
     first = round(random_path.WARM_UP_S / rules.BIN_S)
     most = sum(oracle.sites[0].received[first:])
     return Goals(of_oracle=sum(run.sites[0].received[first:]) / most if most else 1.0, p95_ms=run.queue_p95_ms,
-                 oracle_p95_ms=oracle.queue_p95_ms)
+                 oracle_p95_ms=oracle.queue_p95_ms, base_ms=run.base_ms)
 
 
 def median_goals(all_goals: list[Goals]) -> Goals:
@@ -172,7 +174,8 @@ def median_goals(all_goals: list[Goals]) -> Goals:
     if all_goals[0].received:
         by_jain = sorted(all_goals, key=lambda g: rules.jain(g.received))
         return by_jain[len(by_jain) // 2]
-    return Goals(of([g.of_oracle for g in all_goals]), of([g.p95_ms for g in all_goals]), of([g.oracle_p95_ms for g in all_goals]))
+    return Goals(of([g.of_oracle for g in all_goals]), of([g.p95_ms for g in all_goals]), of([g.oracle_p95_ms for g in all_goals]),
+                 of([g.base_ms for g in all_goals]))
 
 
 def examine(job: tuple[int, Simulator]) -> Result:
