@@ -53,10 +53,11 @@ inline constexpr double kQueueHighOfBase = 0.08;
 inline constexpr double kQueueTargetOfBase = 0.03;
 inline constexpr double kQueueProbeOfBase = 0.04;
 inline constexpr double kQueueCleanOfBase = 0.02;
-inline constexpr double kNoiseMemory = 0.05;  ///< weight of a quiet tick
-inline constexpr Duration kQueueRemembered = 5s;  ///< by the average that an AQM (RED) drops by,
-inline constexpr double kRememberedLoss = 0.12;   ///< of no more than that
-inline constexpr int kQueueTicks = 3;         ///< consecutive fresh ticks above q_hi before it is evidence
+inline constexpr double kNoiseMemory = 0.05;       ///< weight of a quiet tick
+inline constexpr Duration kQueueRemembered = 5s;   ///< by the average that an AQM (RED) drops by,
+inline constexpr double kRememberedLoss = 0.12;    ///< surely no more than that,
+inline constexpr Duration kRememberedLosses = 1s;  ///< and as long as it goes on no probe can tell anything
+inline constexpr int kQueueTicks = 3;  ///< consecutive fresh ticks above q_hi before it is evidence
 inline constexpr std::uint32_t kMarksPerTick = 3;  ///< ECE echoes that weigh as much as a tick above q_hi
 
 // --- drain ---
@@ -116,20 +117,20 @@ inline constexpr double kMostLoss = 0.99;  ///< that a ratio is compared with: i
 /// Twice +4 %: a token bucket of 10 ms hides the first step, and the second still stays within 6 % of the
 /// capacity.
 inline constexpr std::array<double, 6> kProbeSteps = {0.04, 0.04, 0.08, 0.16, 0.32, 0.50};
-/// After a round that went clean just past the known limit of a policer, which takes a second: it is gone.
+/// After a round that went clean just past the known limit: it is gone.
 inline constexpr std::size_t kProbeStepPast = 2;
 /// The first one where no limit was seen, or a run ended clean above the one that was.
 inline constexpr std::size_t kProbeStepUnknown = 3;
 inline constexpr double kProbePast = 1.01;  ///< of the known capacity and its error: where a run slows down
 inline constexpr double kLeastStep = 1.01;
-inline constexpr double kProbeMostFirst = 1.16;  ///< towards a capacity that is known badly:
-inline constexpr Duration kKnownLately = 3s;     ///< and only then: later a probe has shown it to be no more
-inline constexpr double kKnownBadly = 0.08;      ///< its error from there on
-inline constexpr double kResponseLeast = 0.25;   ///< of the queue to a step; steps grow by its inverse
+inline constexpr double kProbeMostFirst = 1.16;   ///< towards a capacity that is known badly:
+inline constexpr Duration kKnownLately = 3s;      ///< and only then: later a probe has shown it to be no more
+inline constexpr double kKnownBadly = 0.08;       ///< its error from there on
+inline constexpr double kResponseLeast = 0.25;    ///< of the queue to a step; steps grow by its inverse
 inline constexpr double kResponseSurely = 0.055;  ///< what one run was too much by, to tell it alone
-inline constexpr Duration kQueueOfSmallStep = 25ms;  ///< the first two make 8 ms a tick, seen within two
-inline constexpr double kProbeNear = 1.08;           ///< of the known capacity: the first two steps
-inline constexpr Duration kProbeRound = 400ms;       ///< of sending, or 3 RTT
+inline constexpr Duration kQueueOfSmallStep = 25ms;  ///< up to kProbeNear 8 ms a tick, seen within two
+inline constexpr double kProbeNear = 1.08;  ///< of the known capacity: the first step, and a second of 4 %
+inline constexpr Duration kProbeRound = 400ms;  ///< of sending, or 3 RTT
 inline constexpr Duration kProbeRoundNear =
     1s;  ///< just past a known policer: 2 % of it empty 20 ms of bucket
 inline constexpr Duration kProbeRoundMost = 8s;     ///< where a bucket of that size hid the limit before

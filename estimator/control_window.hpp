@@ -28,7 +28,7 @@ struct LossCount {
 /// Losses beyond the box that come within kLossEvent of one another are one event.
 [[nodiscard]] std::uint64_t loss_events(const Cohort& cohort);
 
-/// The same with the events that the losses beyond came in.
+/// A count with the events that its losses beyond the box came in.
 struct LossesInEvents {
   LossCount count;
   std::uint64_t events = 0;

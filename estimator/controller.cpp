@@ -77,12 +77,16 @@ void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
   if (high_ticks > 0 && limits.adapt && queue_is_sudden())
     return drain_sudden_queue(decision.rate, kProbeWaitFirst, now);
   if (loss_test.fires()) {
-    if (!is_of_drained_queue(now)) return cut_for_loss(decision.rate, 0, now);
-    s.next_probe = std::max(s.next_probe, now + kProbeWaitFirst);
+    const LossCount count = window.loss(evidence_since, now);
+    const bool more = wilson_lower(static_cast<double>(count.beyond), static_cast<double>(count.segments),
+                                   2.0) > kRememberedLoss;
+    if (more || !queue_is_remembered(now)) return cut_for_loss(decision.rate, 0, now);
+    forget_as_quiet(count);
     return loss_test.restart();
   }
   if (!limits.adapt || decision.rate >= limits.ceiling || now < s.next_probe || m.one_in > 1) return;
   if (now - fresh_from < kDemandWindow || loss_is_suspicious(now) || high_ticks > 0) return;
+  if (queue_is_remembered(now) && is_unusual(window.losses_in_events(now - kRememberedLosses, now))) return;
   // One that has begun to grow decides by itself soon.
   if (fresh_queue() && queue->q > q_clean()) return;
   // A site of which nothing comes back that could be read (QUIC, ESP) holds its rate.
@@ -95,6 +99,7 @@ void Controller::in_outage(Outage& s, const SiteMeasurement& m, TimePoint now) {
   decision.reason = fmt::format("{:.1f} Mbit/s resumed: ACKs are back after {:.1f} s", decision.rate.mbps(),
                                 seconds(now - s.since));
   window.forget_cohorts();
+  last_high_queue.reset();
   start_afresh(now + 2 * base);
   hold(now + kProbeWaitLeast);
 }
@@ -113,6 +118,7 @@ void Controller::follow(const GroupShare& share, TimePoint now) {
   capacity.forget();
   response = 1.0;
   bounded = false;
+  last_high_queue.reset();
   hold(now + kProbeWaitLeast);
 }
 

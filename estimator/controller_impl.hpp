@@ -112,7 +112,9 @@ struct Controller {
   /// we overrun: a probe will tell more.
   [[nodiscard]] bool loss_is_suspicious(TimePoint now) const;
   /// An AQM that drops by a queue's average (RED) goes on for a while once the queue is gone.
-  [[nodiscard]] bool is_of_drained_queue(TimePoint now) const;
+  [[nodiscard]] bool queue_is_remembered(TimePoint now) const;
+  /// Losses in which something stood out are no measure of quiet times.
+  void forget_as_quiet(const LossCount& count);
   void cut_for_loss(Rate before, int cuts, TimePoint now);
   /// A path that stood still for a moment drops the burst that follows, and a burst of somebody else's may
   /// hit a site that sends little: once that is no news, unless it contradicts what is known while our rate
@@ -223,8 +225,8 @@ struct Controller {
   TimePoint queue_from;      ///< the same of the queue: earlier, where the rate was raised since
   TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
   TimePoint queue_since;     ///< first tick of the delay evidence that stands
-  std::optional<TimePoint> drained;  ///< a queue was, last
-  TimePoint doubted;         ///< loss evidence that did not contradict the known capacity came last
+  std::optional<TimePoint> last_high_queue;
+  TimePoint doubted;  ///< loss evidence that did not contradict the known capacity came last
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known
   Duration probe_wait = kProbeWaitLeast;

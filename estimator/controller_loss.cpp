@@ -24,9 +24,13 @@ bool Controller::loss_is_suspicious(TimePoint now) const {
   return loss_test.evidence() > kLossThreshold / 2 && now - evidence_since < kSuspicion;
 }
 
-bool Controller::is_of_drained_queue(TimePoint now) const {
-  return drained && now - *drained < kQueueRemembered &&
-         window.loss(evidence_since, now).ratio() <= kRememberedLoss;
+bool Controller::queue_is_remembered(TimePoint now) const {
+  return last_high_queue && now - *last_high_queue < kQueueRemembered;
+}
+
+void Controller::forget_as_quiet(const LossCount& count) {
+  quiet_segments = std::max(0.0, quiet_segments - static_cast<double>(count.segments));
+  quiet_losses = std::max(0.0, quiet_losses - static_cast<double>(count.beyond));
 }
 
 void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
@@ -41,9 +45,7 @@ void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
   if (cuts == 0 && is_doubtful(*measured, now)) return loss_test.restart();
   const double drift = drift_towards(*measured, PathMode::policer);
   learn_capacity(*measured, PathMode::policer);
-  // What led here was not quiet, small as it may have begun.
-  quiet_segments = std::max(0.0, quiet_segments - static_cast<double>(count.segments));
-  quiet_losses = std::max(0.0, quiet_losses - static_cast<double>(count.beyond));
+  forget_as_quiet(count);
   const double p = count.ratio();
   const double evidence = loss_test.evidence();
   const Rate target =

@@ -40,7 +40,7 @@ void Controller::raise(Probe& s, TimePoint now) {
   Rate next = s.clean * (1.0 + std::max(kProbeSteps[s.step], kProbeSteps.front() / response));
   const bool first = s.clean == s.run_start;
   s.step = std::min(s.step + 1, kProbeSteps.size() - 1);
-  // The last capacity measured may still hold: go just past it first, and on in small steps.
+  // The last capacity measured may still hold: go just past it first.
   if (const auto& known = capacity.value()) {
     // A capacity that is not known well is as likely a little more: there at once.
     if (first && known->relative_error >= kKnownBadly && now - known->measured < kKnownLately)

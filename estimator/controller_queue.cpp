@@ -26,6 +26,7 @@ void Controller::weigh_queue(const ControlInput& input, TimePoint now) {
   const bool high = marked || queue->q > q_high();
   // Below the floor the queue cannot be ours to drain: no rate we may set would shorten it.
   const bool ours = input.backlogged || window.sent(now - kDemandWindow, now) >= limits.floor;
+  if (high) last_high_queue = now;
   if (high && ours) {
     if (high_ticks++ == 0) queue_since = m.at - m.interval;
   } else {
@@ -191,7 +192,6 @@ void Controller::end_drain(Drain& s, TimePoint now) {
   change_rate(s.capacity.rate * (kGain * (1.0 - fallen)), "the provider's queue has drained", now);
   // A queue in what was sent since it was empty at a lower rate speaks against this one as well.
   queue_from = empty_at;
-  drained = now;
   hold(now + s.probe_wait);
 }
 
@@ -235,10 +235,8 @@ bool Controller::is_stuck(const Drain& s, TimePoint now) const {
 /// The same equation, solved for C. Of an overflowing queue that is too much still. How fast a queue grows is
 /// believed up to a bound: a path that stood still for a moment is not slower.
 std::optional<Rate> Controller::capacity_by_growth(const Drain& s) const {
-  const bool one = queue->sent_to <= s.first_sent;
-  if (!can_fall(s) || (one && s.known)) return std::nullopt;
-  const Duration grown = queue->q - (one ? s.queue_before : *s.first_queue);
-  const double growth = seconds(grown) / seconds(queue->sent_to - (one ? fresh_from : s.first_sent));
+  if (!can_fall(s) || queue->sent_to <= s.first_sent) return std::nullopt;
+  const double growth = seconds(queue->q - *s.first_queue) / seconds(queue->sent_to - s.first_sent);
   return window.sent(fresh_from, queue->sent_to) *
          (1.0 / (1.0 + std::clamp(growth, kContrast - 1.0, 1.0 - kContrast)));
 }

@@ -133,7 +133,7 @@ std::function<double(double)> always(double mbps) {
 TEST(PortCoordinator, SitesThatShareABufferComeToEqualParts) {
   const std::vector<Buffer> path{{.mbps = always(60), .sites = {0, 1, 2}}};
   FluidPort alone(path, {40, 10, 10}, false);
-  alone.run_until(30);
+  alone.run_until(30);  // in a minute they come near one another
   EXPECT_GT(alone.mbps(0), 2 * alone.mbps(1)) << "the test shows nothing: they do so by themselves";
   FluidPort port(path, {40, 10, 10});
   port.run_until(30);

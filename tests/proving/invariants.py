@@ -1,5 +1,6 @@
 """What holds of every run of a controller, whatever the path does, read off the truth of the simulator and not off what
-the controller says of itself. Each rule gives None, or a Finding with what was seen and what was allowed.
+the controller says of itself. Each rule gives None, or a Finding with what was seen and what was allowed. (But for the base RTT
+in q_hi: which connections' it is depends on who sends when.)
 
 | rule | means |
 | --- | --- |
@@ -63,7 +64,7 @@ class Run:
     sites: list[SiteSeries]
     queue_p95_ms: float
     loss: float
-    base_ms: float  # as measured, median over the run: what q_hi was made of
+    base_ms: float  # what q_hi was made of: as measured, median over the run, but no more than any connection's RTT
 
 
 def changes(shaped: list[float]):

@@ -121,7 +121,7 @@ def as_run(scenario: random_path.Scenario, out: dict) -> rules.Run:
     return rules.Run(capacity=series["path_capacity_bps"], queue_ms=series["path_queue_ms"],
                      dropped=[a + b for a, b in zip(series["path_over_limit"], series["path_at_random"])], sites=sites,
                      queue_p95_ms=link["queue_p95_ms"], loss=link["loss"],
-                     base_ms=statistics.median([b for b in ticks["base_ms"] if b != ""] or [0.0]))
+                     base_ms=min(statistics.median([b for b in ticks["base_ms"] if b != ""] or [0.0]), max(scenario.rtts_ms)))
 
 
 def broken_invariants(scenario: random_path.Scenario, run: rules.Run) -> list[rules.Finding]:
