@@ -93,8 +93,8 @@ void ControlWindow::add(const ControlInput& input, const std::optional<QueueDela
 Rate ControlWindow::sent(TimePoint from, TimePoint to) const {
   double bits = 0.0;
   Duration covered{};
-  const auto first = std::partition_point(ticks_.begin(), ticks_.end(),
-                                          [from](const Tick& t) { return t.end <= from; });
+  const auto first =
+      std::partition_point(ticks_.begin(), ticks_.end(), [from](const Tick& t) { return t.end <= from; });
   for (const Tick& t : std::ranges::subrange(first, ticks_.end())) {
     if (t.begin >= to) break;
     const Duration overlap = std::min(t.end, to) - std::max(t.begin, from);
@@ -146,7 +146,7 @@ struct ControlWindow::SlotEnd {
   bool lossy = false;
   std::size_t silences = 0;  ///< that were longer than kSilence
   Duration lulls{};          ///< their sum, of those longer than kLull
-  double since_s = 0.0;  ///< s, since the search begins
+  double since_s = 0.0;      ///< s, since the search begins
   double bits = 0.0;
   std::uint64_t sent = 0;
   std::uint64_t delivered = 0;

@@ -383,6 +383,27 @@ TEST(ControllerQueue, MoreLossAfterADrainThanAnAqmMakesIsALimit) {
   EXPECT_LT(site.controller.decision().rate, drained * 0.8);
 }
 
+TEST(ControllerQueue, AnOutageLeavesNothingOfAQueueBehind) {
+  BufferedSite site;
+  const Rate drained = site.drain();
+  const double silent = site.now;
+  while (site.controller.decision().state != ControlState::outage && site.now < silent + 4) {
+    site.now += 0.1;
+    ControlInput input = tick(site.now, drained.mbps(), 0, 0);
+    input.measured.mature.clear();
+    input.measured.last_ack = at(silent);
+    input.measured.unanswered_since = at(silent + 0.05);
+    static_cast<void>(site.controller.step(input, at(site.now)));
+  }
+  ASSERT_EQ(site.controller.decision().state, ControlState::outage);
+  ControlInput back = tick(site.now += 0.1, drained.mbps(), 300, 0);
+  back.measured.last_ack = at(site.now);
+  static_cast<void>(site.controller.step(back, at(site.now)));
+  ASSERT_NE(site.controller.decision().state, ControlState::outage);
+  while (site.now < silent + 3.3) site.step(0, 0.06);
+  EXPECT_LT(site.controller.decision().rate, drained) << "a limit";
+}
+
 // A path that came to carry much more is not climbed in the smallest steps for long.
 TEST(ControllerQueue, ARunThatWentCleanPastAKnownBufferTakesLargerSteps) {
   BufferedSite site;
