@@ -99,7 +99,7 @@ void Controller::in_outage(Outage& s, const SiteMeasurement& m, TimePoint now) {
   decision.reason = fmt::format("{:.1f} Mbit/s resumed: ACKs are back after {:.1f} s", decision.rate.mbps(),
                                 seconds(now - s.since));
   window.forget_cohorts();
-  last_high_queue.reset();
+  high_queue_drained.reset();
   start_afresh(now + 2 * base);
   hold(now + kProbeWaitLeast);
 }
@@ -118,7 +118,7 @@ void Controller::follow(const GroupShare& share, TimePoint now) {
   capacity.forget();
   response = 1.0;
   bounded = false;
-  last_high_queue.reset();
+  high_queue_drained.reset();
   hold(now + kProbeWaitLeast);
 }
 

@@ -225,7 +225,7 @@ struct Controller {
   TimePoint queue_from;      ///< the same of the queue: earlier, where the rate was raised since
   TimePoint evidence_since;  ///< first cohort of the loss evidence that stands
   TimePoint queue_since;     ///< first tick of the delay evidence that stands
-  std::optional<TimePoint> last_high_queue;
+  std::optional<TimePoint> high_queue_drained;  ///< last: when a drain of one above q_hi was begun
   TimePoint doubted;  ///< loss evidence that did not contradict the known capacity came last
   TimePoint last_tcp;
   Duration base = std::chrono::milliseconds(50);  ///< until the first RTT is known

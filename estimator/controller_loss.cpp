@@ -25,7 +25,7 @@ bool Controller::loss_is_suspicious(TimePoint now) const {
 }
 
 bool Controller::queue_is_remembered(TimePoint now) const {
-  return last_high_queue && now - *last_high_queue < kQueueRemembered;
+  return high_queue_drained && now - *high_queue_drained < kQueueRemembered;
 }
 
 void Controller::forget_as_quiet(const LossCount& count) {

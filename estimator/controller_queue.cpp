@@ -26,7 +26,6 @@ void Controller::weigh_queue(const ControlInput& input, TimePoint now) {
   const bool high = marked || queue->q > q_high();
   // Below the floor the queue cannot be ours to drain: no rate we may set would shorten it.
   const bool ours = input.backlogged || window.sent(now - kDemandWindow, now) >= limits.floor;
-  if (high) last_high_queue = now;
   if (high && ours) {
     if (high_ticks++ == 0) queue_since = m.at - m.interval;
   } else {
@@ -130,6 +129,7 @@ void Controller::drain(Drain s, TimePoint now) {
               now);
   const double fall = std::max(0.02, 1.0 - decision.rate / c.rate);  // of queue time per second
   if (s.since == TimePoint{}) s.since = now;
+  if (q >= q_high()) high_queue_drained = now;
   s.first_queue.reset();
   s.queue_before = q;
   s.empty_at = now + from_seconds(std::min(seconds(q) / fall, 5.0));

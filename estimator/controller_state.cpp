@@ -63,15 +63,15 @@ void list(A& archive, Controller& controller) {
   // all else, where there is a goal that is missed: states without one are as they were before there were
   // goals.
   [[maybe_unused]] auto& [limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from,
-                          evidence_since, queue_since, last_high_queue, doubted, last_tcp, base, probe_wait,
-                          young_misled, bucket, response, outgrown, bounded, high_ticks, contended,
-                          contended_pause, contended_until, queue, route, short_ticks, latency_room,
-                          late_since, noise_mean, noise_variance, quiet_queue, quiet_segments, quiet_losses,
-                          jitter] = controller;
+                          evidence_since, queue_since, high_queue_drained, doubted, last_tcp, base,
+                          probe_wait, young_misled, bucket, response, outgrown, bounded, high_ticks,
+                          contended, contended_pause, contended_until, queue, route, short_ticks,
+                          latency_room, late_since, noise_mean, noise_variance, quiet_queue, quiet_segments,
+                          quiet_losses, jitter] = controller;
   archive(limits, state, decision, window, loss_test, capacity, mode, fresh_from, queue_from, evidence_since,
-          queue_since, last_high_queue, doubted, last_tcp, base, probe_wait, young_misled, bucket, response,
-          outgrown, bounded, high_ticks, contended, contended_pause, contended_until, route, short_ticks,
-          noise_mean, noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter);
+          queue_since, high_queue_drained, doubted, last_tcp, base, probe_wait, young_misled, bucket,
+          response, outgrown, bounded, high_ticks, contended, contended_pause, contended_until, route,
+          short_ticks, noise_mean, noise_variance, quiet_queue, quiet_segments, quiet_losses, jitter);
   archive.require(response >= kResponseLeast && response <= 1.0);
   archive.require(bucket >= Duration::zero() && bucket <= kProbeRoundMost);
   archive.require(contended_pause >= Duration::zero() && contended_pause <= kForeignPauseMost);

@@ -383,6 +383,15 @@ TEST(ControllerQueue, MoreLossAfterADrainThanAnAqmMakesIsALimit) {
   EXPECT_LT(site.controller.decision().rate, drained * 0.8);
 }
 
+// A queue that stood before the connections began is a part of their bases: it shows in some ticks only, and
+// overflows all the same.
+TEST(ControllerQueue, LossBesideAQueueThatNothingDrainedIsALimit) {
+  BufferedSite site;
+  const Rate start = site.controller.decision().rate;
+  for (int i = 0; i < 50; ++i) site.step(i % 3 == 0 ? 12 : 0, 0.06);
+  EXPECT_LT(site.controller.decision().rate, start);
+}
+
 TEST(ControllerQueue, AnOutageLeavesNothingOfAQueueBehind) {
   BufferedSite site;
   const Rate drained = site.drain();
