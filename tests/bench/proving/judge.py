@@ -95,7 +95,8 @@ def law_row(scenario: str, law: str, runs: Sequence[Result], by_law: dict[str, S
             "queue p95 ms": _spread(runs, lambda r: r.queue_p95_ms, 1, max, 1),
             "settled s": _settled(runs),
             "priority p99 ms": _spread(runs, lambda r: r.priority_p99_ms, 1, max, 1),
-            "back-offs/h": f"{back_offs_an_hour(runs, lambda r: r.back_offs_in()):.0f}",
+            "back-offs/h (false)": f"{back_offs_an_hour(runs, lambda r: r.back_offs_in()):.0f} "
+                                   f"({back_offs_an_hour(runs, lambda r: r.false_back_offs()):.0f})",
             "of oracle %": _spread(runs, lambda r: r.received(), 100 / reference, min, 1) if reference else "-",
             "Weir is": weir}
 

@@ -165,6 +165,10 @@ class Result:
     def back_offs_in(self, start: float = 0, until: float = 1e9) -> float:
         return sum(start <= at < until for site in self.score["sites"] for at in site["back_offs_at_s"])
 
+    def false_back_offs(self) -> float:
+        """Those that no queue or drop on the way out called for."""
+        return sum(len(site["false_back_offs_at_s"]) for site in self.score["sites"])
+
     def settlings(self) -> list[tuple[str, float | None]]:
         """Of all sites, in order of time: what kind of jump, and how long until the rate stayed within 5 %."""
         found = sorted(((s["at_s"], site["name"], s) for site in self.score["sites"] for s in site["settlings"]),

@@ -17,6 +17,8 @@ constexpr Duration kStays = std::chrono::seconds(1);
 constexpr double kBackOff = 0.95;
 constexpr Duration kBackOffMemory = std::chrono::seconds(10);
 constexpr Duration kBackOffApart = std::chrono::seconds(1);
+constexpr Duration kCalledForWithin = std::chrono::seconds(1);
+constexpr double kCalledForQueueMs = 5.0;
 constexpr Duration kUnderWay = std::chrono::seconds(1);
 
 double quantile(std::vector<double> values, double q) {
@@ -114,6 +116,24 @@ std::vector<Duration> back_offs(const Scenario& scenario, const std::vector<Site
   return found;
 }
 
+/// Whether the way out gave a reason to back off just before.
+bool called_for(const Scenario& scenario, const Truth& truth, std::size_t site, Duration at) {
+  const std::size_t end = bin_of(at);
+  const std::size_t first = end - std::min(end, bin_of(kCalledForWithin));
+  for (std::size_t b = first; b < end; ++b) {
+    const TimePoint then(static_cast<std::int64_t>(b) * kBin);
+    if (truth.sites[site][b].shaped_bps > static_cast<double>(available(scenario, site, then).bps()))
+      return true;
+  }
+  for (std::size_t l = 0; l < truth.links.size(); ++l) {
+    if (scenario.links[l].back || !scenario.links[l].carries(site)) continue;
+    for (std::size_t b = first; b < end; ++b) {
+      if (truth.links[l][b].queue_ms >= kCalledForQueueMs || truth.links[l][b].over_limit > 0) return true;
+    }
+  }
+  return false;
+}
+
 SiteScore score_site(const Scenario& scenario, const Truth& truth, std::size_t site) {
   SiteScore s{.name = scenario.sites[site].name};
   const std::vector<SiteBin>& bins = truth.sites[site];
@@ -134,6 +154,8 @@ SiteScore score_site(const Scenario& scenario, const Truth& truth, std::size_t s
     s.received_bps = received / time;
   }
   s.back_offs = back_offs(scenario, bins);
+  for (const Duration at : s.back_offs)
+    if (!called_for(scenario, truth, site, at)) s.false_back_offs.push_back(at);
   s.settlings = settlings(scenario, truth, site);
   return s;
 }
@@ -185,15 +207,19 @@ std::string to_json(const Score& score) {
                                    {"to_bps", j.to_bps},
                                    {"seconds", j.seconds ? json::value(*j.seconds) : json::value(nullptr)}});
     }
-    json::array back_offs;
-    for (const Duration at : s.back_offs) back_offs.push_back(seconds(at));
+    const auto instants = [](const std::vector<Duration>& all) {
+      json::array told;
+      for (const Duration at : all) told.push_back(seconds(at));
+      return told;
+    };
     sites.push_back(json::object{{"name", s.name},
                                  {"sent_bps", s.sent_bps},
                                  {"received_bps", s.received_bps},
                                  {"shaped_least_bps", s.shaped_least_bps},
                                  {"shaped_most_bps", s.shaped_most_bps},
                                  {"back_offs", s.back_offs.size()},
-                                 {"back_offs_at_s", std::move(back_offs)},
+                                 {"back_offs_at_s", instants(s.back_offs)},
+                                 {"false_back_offs_at_s", instants(s.false_back_offs)},
                                  {"settlings", std::move(jumps)}});
   }
   const auto optional = [](const std::optional<double>& v) {

@@ -76,6 +76,9 @@ struct SiteScore {
   double shaped_least_bps = 0.0, shaped_most_bps = 0.0;
   std::vector<Duration>
       back_offs{};  ///< when the rate fell under 0.95 of its own median of the ten seconds before
+  /// Those of them that nothing on the way out called for: in the second before, the rate was at no time
+  /// above what the path carried, and no link of the site had 5 ms of queue or dropped over its limit.
+  std::vector<Duration> false_back_offs{};
   std::vector<Settling> settlings{};
 };
 struct Score {

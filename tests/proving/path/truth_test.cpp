@@ -183,6 +183,25 @@ TEST(Scoring, ABackOffIsAFallBelowTheRatesOwnMedian) {
   EXPECT_EQ(weir::proving::score(s, t).sites[0].back_offs, found);
 }
 
+TEST(Scoring, ABackOffIsFalseWhenNothingOnTheWayOutCalledForIt) {
+  Scenario s = scenario();
+  s.links[0].settings.capacity = Schedule(100e6);
+  s.links.push_back({.name = "back", .settings = {.capacity = Schedule(20e6)}, .back = true});
+  Truth t = ideal(s);
+  t.links.push_back(std::vector<LinkBin>(t.links[0].size(), LinkBin{.capacity_bps = 20e6}));
+  for (const Duration at : {12s, 16s, 20s, 24s, 28s, 32s})
+    for (std::size_t b = bin(at); b < bin(at + 500ms); ++b) t.sites[0][b].shaped_bps = 80e6;
+  t.links[0][bin(11500ms)].queue_ms = 4.9;      // 12 s: too little
+  t.links[1][bin(15500ms)].queue_ms = 190;      // 16 s: of the way back
+  t.links[0][bin(19500ms)].queue_ms = 5;        // 20 s: a reason
+  t.links[0][bin(23500ms)].over_limit = 1;      // 24 s: a reason
+  t.links[0][bin(26900ms)].over_limit = 50;     // 28 s: too long ago
+  t.sites[0][bin(31500ms)].shaped_bps = 101e6;  // 32 s: the rate was too much
+  const auto scored = weir::proving::score(s, t).sites[0];
+  EXPECT_EQ(scored.back_offs, (std::vector<Duration>{12s, 16s, 20s, 24s, 28s, 32s}));
+  EXPECT_EQ(scored.false_back_offs, (std::vector<Duration>{12s, 16s, 28s}));
+}
+
 TEST(Scoring, ARestartIsSomethingToSettleFrom) {
   Scenario s = scenario();
   s.links[0].settings.capacity = Schedule(100e6);
