@@ -254,7 +254,10 @@ void Controller::in_settle(Settle& s, TimePoint now) {
   if (measured) {
     if (!chance && stands(*measured, s.run_start) && (far || bucket > Duration::zero()))
       learn_bucket(s, *measured, now);
-    if (!far) measured = capacity.refined(*measured, now);
+    // Little is measured far beyond a limit, and how it came that so much went through clean is not known.
+    const double error = far ? measured->relative_error : 0.0;
+    measured = capacity.refined(*measured, now);
+    measured->relative_error = std::max(measured->relative_error, error);
     target = within(measured->rate * kGain, s.run_start * kGain, s.tried);
     if (far && chance) {
       outgrown = true;  // the path carries this at the least

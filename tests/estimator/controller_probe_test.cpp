@@ -297,6 +297,34 @@ TEST(ControllerProbe, ABucketThatHidTheLimitIsEmptiedByLongRoundsTheNextTime) {
   EXPECT_LT(largest, 1.1);
 }
 
+// Far beyond a limit all is over in a tenth of a second, which measures little. What many probes found before
+// is known better, and a figure that agrees with it is no reason to forget it.
+TEST(ControllerProbe, AShortMeasureFarBeyondTheLimitRefinesWhatIsKnown) {
+  PolicedSite site(39, 1e6);
+  site.mature_after = 2;
+  double most = 0;
+  int far_runs = 0;
+  for (int turn = 0; turn < 6; ++turn) {
+    site.demand_mbps = 20;
+    static_cast<void>(changes(site, 15));
+    site.demand_mbps = 1e4;
+    double tried = 0;
+    for (const double until = site.now + 30; site.now < until;) {
+      const RateDecision& d = site.step();
+      if (!d.changed) continue;
+      tried = std::max(tried, d.rate.mbps());
+      if (d.state != ControlState::hold) continue;
+      if (turn > 0 && tried > 46) {
+        ++far_runs;
+        most = std::max(most, d.capacity->rate.mbps());
+      }
+      tried = 0;
+    }
+  }
+  EXPECT_GE(far_runs, 1) << "none went far beyond the limit: this proves nothing";
+  EXPECT_LT(most, 42) << "the path carries 40";
+}
+
 // At the limit itself a bucket never fills again, and each probe loses from its first packet on.
 TEST(ControllerProbe, AProbeThatMeetsTheLimitLeavesTheRateUnderIt) {
   PolicedSite site = settled_at_40();
