@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from netlab.namespace import unwind_when_terminated
 from netlab.tools import lab_tool
