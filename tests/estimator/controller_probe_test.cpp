@@ -316,6 +316,7 @@ TEST(ControllerProbe, AShortMeasureFarBeyondTheLimitRefinesWhatIsKnown) {
       if (d.state != ControlState::hold) continue;
       if (turn > 0 && tried > 46) {
         ++far_runs;
+        ASSERT_TRUE(d.capacity) << d.reason;
         most = std::max(most, d.capacity->rate.mbps());
       }
       tried = 0;

@@ -18,7 +18,7 @@ import time
 
 from netlab.namespace import unwind_when_terminated
 from netlab.tools import lab_tool
-from scenario import STALL_LIMIT_MS
+from netlab.traffic import STALL_LIMIT_MS
 
 COUNTED_TRIES, MOST_TRIES = 2, 3
 NOT_A_FAILURE = (0, 75, 77)  # done; not measured; cannot run here

@@ -30,13 +30,13 @@ from netlab.product import RateSample, RateSampler, Weir, policy_text
 from netlab.provider import ProviderCounts
 from netlab.report import Checks, sparkline, table, write_csv, write_json
 from netlab.topology import INTERACTIVE, REPLICATION, REST
-from netlab.traffic import Bulk, BulkResult, HostWitness, Requests
+from netlab.traffic import STALL_LIMIT_MS, Bulk, BulkResult, HostWitness, Requests
 
 TOLERANCE = 0.10      # of the true capacity
 SETTLED_FOR = 2.0     # seconds inside the tolerance that count as having arrived
 FROM_ABOVE, FROM_BELOW, DOUBLED, HALVED = 10.0, 20.0, 30.0, 3.0  # seconds allowed
 LOSS_LIMIT, UTILISATION_LIMIT, EF_ALLOWANCE_MS, EF_UNSHAPED_MS = 0.005, 0.90, 10.0, 80.0
-STALL_LIMIT_MS, MOST_TRIES = 20.0, 3
+MOST_TRIES = 3
 NOT_MEASURED = 75     # the exit code, EX_TEMPFAIL of sysexits.h
 UNTIL_WEIR = 20.0  # seconds from the start of a run to that of Weir; what comes before takes less
 

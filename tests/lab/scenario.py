@@ -19,9 +19,8 @@ from netlab.laws import LAWS, PERIOD
 from netlab.loads import Priority, make_load
 from netlab.namespace import LabError, need_root, unwind_when_terminated
 from netlab.path import PathLab
-from netlab.traffic import HostWitness
+from netlab.traffic import STALL_LIMIT_MS, HostWitness
 
-STALL_LIMIT_MS = 20.0
 LEAD = 0.3  # seconds from the order to begin to the beginning
 
 

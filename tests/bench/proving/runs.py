@@ -166,7 +166,7 @@ class Result:
         return sum(start <= at < until for site in self.score["sites"] for at in site["back_offs_at_s"])
 
     def false_back_offs(self) -> float:
-        """Those that no queue or drop on the way out called for."""
+        """Those that nothing on the way out called for, as the emulator recorded it (tests/proving/path/truth.hpp)."""
         return sum(len(site["false_back_offs_at_s"]) for site in self.score["sites"])
 
     def settlings(self) -> list[tuple[str, float | None]]:

@@ -231,6 +231,9 @@ class Stream:
         return self._seen == before
 
 
+STALL_LIMIT_MS = 20.0  # longer, and no provider of this world would have served its queue like that
+
+
 class HostWitness:
     """Did this machine itself stand still? One watcher a processor, ahead of all ordinary work: what it was not run for,
     no queue's timer was served in."""
