@@ -178,6 +178,8 @@ struct Controller {
   void in_probe(Probe& s, const SiteMeasurement& m, TimePoint now);
   /// The senders are on their way to the rate that they were given.
   [[nodiscard]] bool demand_grows(TimePoint now) const;
+  [[nodiscard]] bool knows_no_limit() const;
+  [[nodiscard]] double least_used() const;
   /// More than the usual ratio explains.
   [[nodiscard]] bool is_unusual(const LossesInEvents& losses) const;
   /// With what is told of cohorts that are not mature.

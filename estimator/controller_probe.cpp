@@ -74,7 +74,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
   const auto mature = window.mature_until();
   // Where nothing sent at this rate was acknowledged or missed (QUIC, ESP), nothing is known of it.
   const bool judged = mature && *mature >= fresh_from + round && count.segments > 0;
-  const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * kProbeUsed;
+  const bool used = judged && window.sent(*mature - round, *mature) >= decision.rate * least_used();
   // A queue that has begun to grow decides by itself soon; another step on top of it would only deepen it.
   const bool growing = fresh_queue() && queue->q > q_clean();
   if (used && !growing) {
@@ -88,7 +88,7 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
     if (count.segments == 0) return end_probe_clean(s, "nothing came back that tells what became of it", now);
     s.clean = std::max(s.clean, std::min(decision.rate, window.sent(now - kDemandWindow, now)));
     // What is not known to be limited need not be taken back: the senders would run into our own queue.
-    if (!capacity.value() && !bounded) s.clean = decision.rate;
+    if (knows_no_limit()) s.clean = decision.rate;
     return end_probe_clean(s, "the site does not send more", now);
   }
 }
@@ -97,6 +97,16 @@ void Controller::in_probe(Probe& s, const SiteMeasurement& m, TimePoint now) {
 bool Controller::demand_grows(TimePoint now) const {
   const Rate before = window.sent(now - 3 * kDemandWindow, now - 2 * kDemandWindow);
   return window.sent(now - kDemandWindow, now) > before * kDemandGrows;
+}
+
+bool Controller::knows_no_limit() const {
+  return !capacity.value() && !bounded;
+}
+
+/// Where no limit is known, room above what is used costs nothing; and a connection that grows would fill it
+/// only to lose packets to our own leaf.
+double Controller::least_used() const {
+  return knows_no_limit() ? kProbeUsedUnknown : kProbeUsed;
 }
 
 /// A burst is as likely as one loss, so events count; but of these there are no more than so many in a

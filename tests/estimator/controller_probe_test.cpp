@@ -87,6 +87,21 @@ TEST(ControllerProbe, WhereNoLimitIsKnownARateThatIsNotUsedYetStays) {
   EXPECT_NEAR(site.controller.decision().rate.mbps(), 11.6, 0.01);
 }
 
+// It would fill the last tenth only to lose packets to our own leaf.
+TEST(ControllerProbe, WhereNoLimitIsKnownNineTenthsOfARateAreUseEnoughForAStepMore) {
+  PolicedSite site(10);
+  for (const double until = site.now + 6; site.now < until; site.step())
+    site.demand_mbps = std::max(10.0, 0.92 * site.controller.decision().rate.mbps());
+  EXPECT_GT(site.controller.decision().rate.mbps(), 20);
+
+  PolicedSite known = settled_at_40();
+  const double before = known.controller.decision().rate.mbps();
+  known.limit_mbps = 400;
+  for (const double until = known.now + 20; known.now < until; known.step())
+    known.demand_mbps = std::max(before, 0.92 * known.controller.decision().rate.mbps());
+  EXPECT_LT(known.controller.decision().rate.mbps(), 1.1 * before);
+}
+
 TEST(ControllerProbe, IsPatientWhileTheSendersSendMoreAndMore) {
   PolicedSite site = settled_at_40();
   site.demand_mbps = 39.5;
