@@ -413,6 +413,23 @@ TEST(ControllerQueue, AnOutageLeavesNothingOfAQueueBehind) {
   EXPECT_LT(site.controller.decision().rate, drained) << "a limit";
 }
 
+// One may be taken back until its cohort is mature; a limit that is overrun drops more.
+TEST(ControllerQueue, OneLossThatIsToldEarlyEndsNoProbeTwoDo) {
+  for (const std::uint32_t lost : {1U, 2U}) {
+    BufferedSite site;
+    site.drain();
+    for (int i = 0; i < 200 && site.controller.decision().state != ControlState::probe; ++i) site.step(0, 0);
+    site.step(0, 0);
+    ASSERT_EQ(site.controller.decision().state, ControlState::probe);
+    const Rate tried = site.controller.decision().rate;
+    ControlInput input = tick(site.now + 0.1, tried.mbps(), 300, 0);
+    input.measured.mature.clear();
+    input.measured.young.push_back({.begin = at(site.now), .segments = 300, .lost_beyond = lost});
+    const RateDecision& then = site.controller.step(input, at(site.now + 0.1));
+    EXPECT_EQ(then.rate == tried, lost == 1) << lost << " lost: " << then.reason;
+  }
+}
+
 // A path that came to carry much more is not climbed in the smallest steps for long.
 TEST(ControllerQueue, ARunThatWentCleanPastAKnownBufferTakesLargerSteps) {
   BufferedSite site;
