@@ -467,9 +467,9 @@ TEST_F(ShaperKernel, AsksForFqCodelWithoutChangingAnything) {
   for (const char* setting : {"true", "tc qdisc add dev wan0 root handle 5: pfifo limit 10",
                               "tc qdisc replace dev wan0 root handle 7e17: htb"}) {
     output_of(setting);
-    const auto before = output_of("tc -d qdisc show dev wan0");
+    const auto before = tree_by_tc();
     const bool has = kernel.has_fq_codel(link->index);
-    EXPECT_EQ(output_of("tc -d qdisc show dev wan0"), before);
+    EXPECT_EQ(tree_by_tc(), before);
     const bool tc_has =
         output_of(
             "tc qdisc add dev far0 root fq_codel 2>&1 && tc qdisc del dev far0 root && echo has-it || true")
