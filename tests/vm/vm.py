@@ -15,6 +15,7 @@ Exit codes of our own: 124 timed out; 125 the machine did not come up, died, or 
 """
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import gzip
@@ -206,15 +207,39 @@ def run(options):
     try:
         (work / "initramfs").write_bytes(initramfs(linux))
         prepare_share(work / "share", options)
-        machine = start_machine(linux, work, options)
-        try:
-            ended = follow(machine, work / "output", options.timeout)
-        finally:
-            machine.kill()
-            machine.wait()
+        with contextlib.nullcontext() if options.wall_clock else own_processor():
+            machine = start_machine(linux, work, options)
+            try:
+                ended = follow(machine, work / "output", options.timeout)
+            finally:
+                machine.kill()
+                machine.wait()
         return outcome(work, ended, options)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def own_processor():
+    """Keeps us and what we start to a processor that no other machine of this checkout has; where none is left, to all.
+
+    In virtual time the guest's processor and its timers are two threads that wait for one another at each timer: on one of
+    our processors they hand over a third more often than on two, and the run is as much sooner done.
+    """
+    before = os.sched_getaffinity(0)
+    with contextlib.ExitStack() as held:
+        for processor in sorted(before):
+            lock = held.enter_context(open(CACHE / f"processor-{processor}", "w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            os.sched_setaffinity(0, {processor})
+            break
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
 
 
 def remove_leftovers():

@@ -7,7 +7,6 @@ import csv
 import hashlib
 import json
 import os
-import queue
 import subprocess
 import sys
 import tempfile
@@ -246,12 +245,6 @@ class Runner:
 
     def __init__(self, parallel: int):
         self._parallel = parallel
-        # A virtual machine's processor and its clock are two threads that wait for one another at each of its timers: on
-        # one processor of ours a run takes a quarter less time.
-        self._processors: queue.SimpleQueue[int] = queue.SimpleQueue()
-        ours = sorted(os.sched_getaffinity(0))
-        for worker in range(parallel):
-            self._processors.put(ours[worker % len(ours)])
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
         self._ended = False
@@ -293,20 +286,11 @@ class Runner:
                 child.terminate()
 
     def _go(self, run: Run) -> dict | None:
-        processor = self._processors.get()
-        try:
-            return self._go_on(processor, run)
-        finally:
-            self._processors.put(processor)
-
-    def _go_on(self, processor: int, run: Run) -> dict | None:
-        pinned = ["taskset", "--cpu-list", str(processor)] if run.where == VM else []
         with tempfile.TemporaryDirectory(prefix="weir-control-") as folder:
             with self._lock:
                 if self._ended:
                     return None
-                child = subprocess.Popen([*pinned, *run.command(Path(folder))], stdout=subprocess.PIPE,
-                                         stderr=subprocess.PIPE, text=True)
+                child = subprocess.Popen(run.command(Path(folder)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 self._running.add(child)
             try:
                 out, err = child.communicate(timeout=LONGEST_S[run.where])
