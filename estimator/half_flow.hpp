@@ -222,8 +222,8 @@ class HalfFlow {
     const auto bits = [](State state) { return std::bit_cast<std::uint16_t>(state); };
     return (bits(state_) & bits(mask)) == bits(wanted);
   }
-  /// The look-up of a host costs as much as an acknowledgment otherwise where each of many connections is due;
-  /// what a flow's own samples tell is learnt at once.
+  /// The look-up of a host costs as much as an acknowledgment otherwise where each of many connections is
+  /// due; what a flow's own samples tell is learnt at once.
   static constexpr std::uint16_t kBasePeriods = 8;
   /// S is kept this far below H: a quarter of the sequence space, so that comparisons stay unambiguous.
   static constexpr std::int32_t kReach = 1 << 30;

@@ -70,7 +70,7 @@ struct PacketRecord {
   std::uint32_t payload = 0;          ///< TCP payload bytes on the wire, captured or not
   std::uint32_t timestamp_value = 0;  ///< both 0 without has_timestamp
   std::uint32_t timestamp_echo = 0;
-  std::uint16_t mss_option = 0;       ///< 0: none
+  std::uint16_t mss_option = 0;  ///< 0: none
   bool has_timestamp = false;
   std::uint8_t sack_count = 0;
   std::array<SequenceRange, 4> sack{};  ///< the first sack_count of them

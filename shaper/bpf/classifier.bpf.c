@@ -4,16 +4,18 @@
  *      | no
  *   destination in a site?  --no--> the elsewhere class
  *      | yes
- *   rules of the site's class set, one bit each:  dscp & protocol & source & destination & ports  -> lowest bit
+ *   rules of the site's class set, a bit each:  dscp & protocol & source & destination & ports -> lowest bit
  *      | none left
  *   the set's default class
  *
  * HTB takes a priority whose upper half is its own handle as a class id and runs no filter of its own
- * (net/sched/sch_htb.c, htb_classify). The verdict is always TC_ACT_UNSPEC: whoever else has a filter here is still
- * asked. Headers are read with bpf_skb_load_bytes, never pulled: a pull would copy every TCP packet, which are clones.
+ * (net/sched/sch_htb.c, htb_classify). The verdict is always TC_ACT_UNSPEC: whoever else has a filter here is
+ * still asked. Headers are read with bpf_skb_load_bytes, never pulled: a pull would copy every TCP packet,
+ * which are clones.
  *
- * The tables are never changed once the program runs; a new policy comes as a new program with new tables, and the swap
- * of the one for the other in the filter is what makes a policy change atomic (docs/CLASSIFIER.md). */
+ * The tables are never changed once the program runs; a new policy comes as a new program with new tables,
+ * and the swap of the one for the other in the filter is what makes a policy change atomic
+ * (docs/CLASSIFIER.md). */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 
@@ -153,8 +155,8 @@ inlined int is_vlan_tag(__u32 type) {
   return type == TYPE_VLAN || type == TYPE_QINQ || type == TYPE_QINQ_LEGACY;
 }
 
-/* Frame formats that carry users' data in something we do not look through. Everything else that is not IP is the link
- * or the routing talking about itself: ARP, LLDP, LACP, spanning tree, IS-IS, 802.1X, CFM, PTP. */
+/* Frame formats that carry users' data in something we do not look through. Everything else that is not IP is
+ * the link or the routing talking about itself: ARP, LLDP, LACP, spanning tree, IS-IS, 802.1X, CFM, PTP. */
 inlined int carries_data(__u32 type) {
   switch (type) {
     case TYPE_MPLS_UNICAST:
@@ -172,8 +174,8 @@ inlined int carries_data(__u32 type) {
   }
 }
 
-/* RFC 2516 over RFC 1661: six bytes of PPPoE, then PPP's protocol, whose upper half (NCPs from 0x8000, LCP and
- * authentication from 0xc000) is the link's own business. */
+/* RFC 2516 over RFC 1661: six bytes of PPPoE, then PPP's protocol, whose upper half (NCPs from 0x8000, LCP
+ * and authentication from 0xc000) is the link's own business. */
 inlined enum way pppoe_session_way(struct __sk_buff* skb, __u32 at) {
   __u16 ppp_protocol = 0;
   if (bpf_skb_load_bytes(skb, at + 6, &ppp_protocol, sizeof(ppp_protocol))) return TO_ELSEWHERE;
@@ -202,12 +204,13 @@ inlined int parse_ipv4(struct __sk_buff* skb, __u32 at, struct packet* p) {
 }
 
 inlined int is_extension(__u32 protocol) {
-  return protocol == PROTOCOL_HOP_BY_HOP || protocol == PROTOCOL_ROUTING || protocol == PROTOCOL_DESTINATION_OPTIONS ||
-         protocol == PROTOCOL_FRAGMENT || protocol == PROTOCOL_AH;
+  return protocol == PROTOCOL_HOP_BY_HOP || protocol == PROTOCOL_ROUTING ||
+         protocol == PROTOCOL_DESTINATION_OPTIONS || protocol == PROTOCOL_FRAGMENT || protocol == PROTOCOL_AH;
 }
 
-/* Walks from the IPv6 header to the transport header (RFC 8200, 4). A later fragment ends the walk: what its next-header
- * field names is not there. So does the bound; the protocol is then the header that we stopped at. */
+/* Walks from the IPv6 header to the transport header (RFC 8200, 4). A later fragment ends the walk: what its
+ * next-header field names is not there. So does the bound; the protocol is then the header that we stopped
+ * at. */
 inlined int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
   __u32 header[10];
   if (bpf_skb_load_bytes(skb, at, header, sizeof(header))) return -1;
@@ -249,8 +252,12 @@ inlined int has_ports(const struct packet* p) {
   return p->has_payload &&
          (p->protocol == PROTOCOL_TCP || p->protocol == PROTOCOL_UDP || p->protocol == PROTOCOL_SCTP);
 }
-inlined __u32 source_port(const struct packet* p) { return p->payload[0] << 8 | p->payload[1]; }
-inlined __u32 destination_port(const struct packet* p) { return p->payload[2] << 8 | p->payload[3]; }
+inlined __u32 source_port(const struct packet* p) {
+  return p->payload[0] << 8 | p->payload[1];
+}
+inlined __u32 destination_port(const struct packet* p) {
+  return p->payload[2] << 8 | p->payload[3];
+}
 
 inlined int is_bfd_port(__u32 port) {
   return port == 3784 || port == 3785 || port == 4784 || port == 6784; /* RFC 5881, 5883, 7130 */
@@ -312,7 +319,9 @@ inlined const __u32* site_of(const struct packet* p) {
   return bpf_map_lookup_elem(&site_prefixes6, &key);
 }
 
-inlined const __u64* vector(__u32 number) { return bpf_map_lookup_elem(&vectors, &number); }
+inlined const __u64* vector(__u32 number) {
+  return bpf_map_lookup_elem(&vectors, &number);
+}
 
 inlined const __u64* prefix_vector(const struct packet* p, __u32 scope, const __u32* address) {
   const __u32* number;
@@ -334,8 +343,8 @@ inlined const __u64* port_vector(const __u32* pages, __u32 port) {
   return page ? vector(page->vector[port & 0xffu]) : 0;
 }
 
-/* The ones below the lowest bit, counted. Written out, since a bit scan is not in the instruction set, and without a
- * branch, since the verifier would follow each one of every word. */
+/* The ones below the lowest bit, counted. Written out, since a bit scan is not in the instruction set, and
+ * without a branch, since the verifier would follow each one of every word. */
 inlined __u32 lowest_bit(__u64 v) {
   __u64 below = (v & -v) - 1;
   below -= below >> 1 & 0x5555555555555555ull;
@@ -344,8 +353,8 @@ inlined __u32 lowest_bit(__u64 v) {
   return (__u32)(below * 0x0101010101010101ull >> 56);
 }
 
-/* The first rule of the set that holds, or -1. Vectors of unused fields are vector 0, all ones; dscp and protocol are
- * always looked up, so bits beyond the set's last rule never survive. */
+/* The first rule of the set that holds, or -1. Vectors of unused fields are vector 0, all ones; dscp and
+ * protocol are always looked up, so bits beyond the set's last rule never survive. */
 inlined int first_rule(const struct packet* p, const struct weir_class_set* set, __u32 set_number) {
   const __u64* all = vector(WEIR_VECTOR_ALL);
   const __u64* dscp = vector(set->dscp[p->dscp & 63u]);

@@ -1,20 +1,22 @@
 /* What the loader writes and the program reads: the one description of the classifier's tables.
  *
- * Included by C (the BPF program) and by C++ (the loader): plain structs, fixed widths, no padding. Everything is in host
- * order but addresses, which are in network order. */
+ * Included by C (the BPF program) and by C++ (the loader): plain structs, fixed widths, no padding.
+ * Everything is in host order but addresses, which are in network order. */
 #ifndef WEIR_SHAPER_BPF_CLASSIFIER_LAYOUT_H
 #define WEIR_SHAPER_BPF_CLASSIFIER_LAYOUT_H
 
 #include <linux/types.h>
 
-/* A rule is one match entry of a class set and owns one bit; the lowest bit that stays set names the first that holds.
- * The width of a vector is chosen at load (rodata `words`), so a small policy does not pay for the largest. */
+/* A rule is one match entry of a class set and owns one bit; the lowest bit that stays set names the first
+ * that holds. The width of a vector is chosen at load (rodata `words`), so a small policy does not pay for
+ * the largest. */
 enum { WEIR_RULES_PER_WORD = 64, WEIR_MAX_WORDS = 16, WEIR_MAX_RULES = WEIR_RULES_PER_WORD * WEIR_MAX_WORDS };
 
 /* Extension headers are a stranger's to write: the walk is bounded. Real packets carry two or three. */
 enum { WEIR_MAX_EXTENSION_HEADERS = 6, WEIR_MAX_VLAN_TAGS = 2 };
 
-/* Vector 0 has every bit set: the answer of a field that no rule of the set looks at. Port page 0 answers 0 throughout. */
+/* Vector 0 has every bit set: the answer of a field that no rule of the set looks at. Port page 0 answers 0
+ * throughout. */
 enum { WEIR_VECTOR_ALL = 0, WEIR_PORT_PAGE_ALL = 0 };
 
 /* weir_class_set.uses: fields whose lookup is worth doing for this set. */
@@ -73,8 +75,8 @@ struct weir_rule_key6 {
   __u32 address[4];
 };
 enum { WEIR_SCOPE_BITS = 32 };
-#define WEIR_SOURCE_SCOPE(class_set) ((class_set) * 2u)
-#define WEIR_DESTINATION_SCOPE(class_set) ((class_set) * 2u + 1u)
+#define WEIR_SOURCE_SCOPE(class_set) ((class_set)*2u)
+#define WEIR_DESTINATION_SCOPE(class_set) ((class_set)*2u + 1u)
 
 struct weir_arrivals {
   __u64 packets; /* wire packets: a super-packet counts its segments */
