@@ -115,7 +115,7 @@ def parsed() -> argparse.Namespace:
     where.add_argument("--real", dest="where", action="store_const", const=REAL, default=SIM,
                        help="on real kernels (as root; a scenario takes its length)")
     where.add_argument("--vm", dest="where", action="store_const", const=VM,
-                       help="on Debian's kernel (as root; a scenario takes two to five times its length)")
+                       help="on Debian's kernel (as root; a scenario takes two to ten times its length)")
     parser.add_argument("--kept", action="store_true", help="tell what was run before, run nothing")
     parser.add_argument("--fresh", action="store_true", help="run what is kept as well")
     parser.add_argument("--parallel", type=int, default=os.cpu_count() or 1)
