@@ -74,7 +74,7 @@ struct Point {
 
 template <typename T>
 [[nodiscard]] T quantile(std::vector<T> values, double fraction) {
-  const auto at = static_cast<std::ptrdiff_t>(fraction * static_cast<double>(values.size() - 1) + 0.5);
+  const std::ptrdiff_t at = std::lround(fraction * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), values.begin() + at, values.end());
   return values[static_cast<std::size_t>(at)];
 }
@@ -227,6 +227,7 @@ struct CapacityObserver::Congested {
   /// dwarfs all later windows: judged without it.
   [[nodiscard]] bool is_random() const {
     std::vector<double> loads;
+    loads.reserve(points.size());
     for (const Point& p : points) loads.push_back(p.sent);
     const double usual = quantile(std::move(loads), 0.5);
     std::vector<Point> without_bursts = points;

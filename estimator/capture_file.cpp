@@ -19,7 +19,7 @@
 namespace weir {
 namespace {
 
-constexpr std::size_t kBlock = 64 * 1024;
+constexpr std::size_t kBlock = std::size_t{64} * 1024;
 constexpr std::int64_t kMostSeconds = 9'000'000'000;
 
 /// libpcap reads plain files itself. Compressed ones reach it through a stream of our own (fopencookie(3)),

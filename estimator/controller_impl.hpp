@@ -30,7 +30,7 @@ struct Drain {
   Rate before;                 ///< to go back to if the queue does not answer
   double least = kDrainLeast;  ///< share of C to go down to at the most
   int ineffective = 0;         ///< drains in a row that did less than half of what they should
-  Duration probe_wait;         ///< from the end of the drain to the next probe
+  Duration probe_wait{};       ///< from the end of the drain to the next probe
   double fall = 0.0;           ///< share of itself that the capacity loses in a second, as was seen last
   /// The first of the queue that was sent at this rate: from there on it has to fall.
   std::optional<Duration> first_queue{};
@@ -50,16 +50,16 @@ struct Contend {
 /// The rate was cut for loss: did the loss answer?
 struct Verify {
   Rate before;
-  double loss_before;
-  int cuts;
-  Duration probe_wait;  ///< from its end to the next probe
+  double loss_before = 0.0;
+  int cuts = 0;
+  Duration probe_wait{};  ///< from its end to the next probe
 };
 /// The rate is raised a step; clean rounds follow one another at once.
 struct Probe {
   Rate run_start;
-  Rate clean;        ///< rate of the last round without evidence
-  std::size_t step;  ///< of kProbeSteps, the next one
-  TimePoint since;   ///< of the run
+  Rate clean;            ///< rate of the last round without evidence
+  std::size_t step = 0;  ///< of kProbeSteps, the next one
+  TimePoint since;       ///< of the run
 };
 /// A probe met loss: back at a clean rate, waiting for the rest of what it sent, which measures the capacity.
 struct Settle {
@@ -194,8 +194,8 @@ struct Controller {
   /// Of the provider's queue in a probe's last round: dq/dt = (all that arrives - C)/C.
   struct QueueGrowth {
     Rate sent;
-    double share;  ///< dq/dt: what arrives beyond C, as a share of C
-    double over;   ///< s
+    double share = 0.0;  ///< dq/dt: what arrives beyond C, as a share of C
+    double over = 0.0;   ///< s
   };
   [[nodiscard]] std::optional<QueueGrowth> growth_in_round() const;
   /// The same excess of ours makes less of a queue where less of the path is ours.

@@ -94,7 +94,7 @@ struct Estimator::Impl {
   struct Passing {
     const PacketRecord& record;
     Flow& flow;
-    End sender;
+    End sender{};
     Direction direction = Direction::outbound;
     PathWindow* path = nullptr;
     std::uint16_t mss = 0;  ///< agreed on by both ends; 0: not seen

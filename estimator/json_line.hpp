@@ -56,7 +56,7 @@ class LineWriter {
     if constexpr (std::same_as<T, bool>) {
       out_ += number ? "true" : "false";
     } else {
-      std::array<char, 24> digits;
+      std::array<char, 24> digits{};
       out_.append(digits.data(), std::to_chars(digits.begin(), digits.end(), number).ptr);
     }
     return *this;

@@ -115,7 +115,8 @@ void ObservationSums::ask_for_capacities(std::size_t most, TimePoint now) {
   const auto add = [&](Sums* sums) {
     if (sums != nullptr && sums->capacity) paths.push_back(sums);
   };
-  for (Sums& sums : sums_) add(&sums);
+  for (const Direction direction : {Direction::outbound, Direction::inbound})
+    add(&sums_[static_cast<std::size_t>(direction)]);
   for (auto& of_direction : by_site_) {
     for (auto& sums : of_direction) add(sums.get());
   }

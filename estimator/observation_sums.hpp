@@ -28,7 +28,7 @@ struct SiteObservation;
 struct EstimatorFindings {
   const EstimatorTotals& totals;
   const Accounts& accounts;
-  std::array<const DurationSums*, 2> retransmission_delay;  ///< [direction]
+  std::array<const DurationSums*, 2> retransmission_delay{};  ///< [direction]
   SideFinding sides{};
   std::optional<TimePoint> first{};  ///< frame
   TimePoint last{};

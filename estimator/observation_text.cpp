@@ -212,6 +212,7 @@ void append_site(std::string& page, const SiteObservation& site, double length) 
 void append_sites(std::string& page, const Observation& o) {
   constexpr std::size_t kShown = 32;
   std::vector<const SiteObservation*> shown;
+  shown.reserve(o.sites.size());
   for (const SiteObservation& site : o.sites) shown.push_back(&site);
   if (shown.size() > kShown) {
     const auto more = [](const SiteObservation* a, const SiteObservation* b) {

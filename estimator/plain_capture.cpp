@@ -11,9 +11,9 @@
 namespace weir {
 namespace {
 
-constexpr std::size_t kBlock = 512 * 1024;
+constexpr std::size_t kBlock = std::size_t{512} * 1024;
 /// Read at a time: what is known of the connections needs the caches more.
-constexpr std::size_t kReadAtOnce = 64 * 1024;
+constexpr std::size_t kReadAtOnce = std::size_t{64} * 1024;
 /// The longest record that is believed, as libpcap has it (MAXIMUM_SNAPLEN).
 constexpr std::uint32_t kLongestRecord = 262'144;
 constexpr std::size_t kFileHeader = 24;

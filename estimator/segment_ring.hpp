@@ -52,7 +52,7 @@ class SegmentRing {
   static constexpr std::size_t kMostSegments = 16'384;
   static constexpr std::size_t kOwnSegments = 4;
 
-  explicit SegmentRing(SegmentBudget& budget) : budget_(&budget) {}
+  explicit SegmentRing(SegmentBudget& budget) : budget_(&budget) { slots_ = own_.data(); }
   ~SegmentRing() {
     if (!has_more()) return;
     budget_->used -= capacity();
@@ -159,7 +159,7 @@ class SegmentRing {
     return true;
   }
 
-  SentSegment* slots_ = own_.data();       ///< of the ring itself; owned, when it has more
+  SentSegment* slots_ = nullptr;           ///< of the ring itself; owned, when it has more
   std::uint32_t mask_ = kOwnSegments - 1;  ///< capacity less one
   std::uint32_t head_ = 0;
   std::uint32_t size_ = 0;

@@ -62,7 +62,7 @@ class StateWriter {
   template <class T>
   requires std::integral<T> || std::floating_point<T>
   void put(T value) {
-    std::array<char, 32> digits;
+    std::array<char, 32> digits{};
     // Of a floating number the shortest decimal that reads back the same.
     char* const end = [&] {
       if constexpr (std::same_as<T, bool>)

@@ -224,15 +224,18 @@ std::optional<TokenBucketFit::Finding> TokenBucketFit::finding(Duration round_tr
   for (int step = -kFinestSteps; step <= kFinestSteps; ++step) attempt(around * std::pow(kFinest, step));
   // A bucket as small as the bursts drops the same segments at any rate that fills it in between.
   const double found = best_rate;
-  for (double rate = found; rate < found * kHighestRatio; rate *= rate < 2.0 * found ? kNear : kFar)
+  double rate = found;
+  while (rate < found * kHighestRatio) {
     attempt(rate);
+    rate *= rate < 2.0 * found ? kNear : kFar;
+  }
   double low = best_rate;
   double high = best_rate;
-  for (const auto& [rate, value] : tried) {
-    const bool far = rate > best_rate * kLargestRatio || rate * kLargestRatio < best_rate;
+  for (const auto& [at, value] : tried) {
+    const bool far = at > best_rate * kLargestRatio || at * kLargestRatio < best_rate;
     if (value < (far ? kRival : kNearlyAsGood) * best.value()) continue;
-    low = std::min(low, rate);
-    high = std::max(high, rate);
+    low = std::min(low, at);
+    high = std::max(high, at);
   }
   const auto last_loss =
       std::find_if(entries_.rbegin(), entries_.rend(), [](const Entry& e) { return e.lost > 0; });

@@ -29,6 +29,7 @@ std::optional<Policy> load_or_complain(const std::filesystem::path& file) {
 
 std::vector<Rate> start_rates(const Policy& policy) {
   std::vector<Rate> rates;
+  rates.reserve(policy.sites.size());
   for (const SitePolicy& site : policy.sites) rates.push_back(site.rate.start);
   return rates;
 }

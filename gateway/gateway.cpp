@@ -29,6 +29,7 @@ std::string in_words(const std::vector<std::string>& sentences) {
 
 std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
   std::vector<Rate> rates;
+  rates.reserve(starts.size());
   for (const ControlStart& start : starts) rates.push_back(start.rate);
   return rates;
 }

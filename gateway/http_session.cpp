@@ -13,7 +13,7 @@ namespace http = beast::http;
 
 constexpr std::size_t kReadChunk = 4096;
 constexpr std::chrono::milliseconds kLingerTime{1000};
-constexpr std::size_t kLingerBytes = 64 * 1024;
+constexpr std::size_t kLingerBytes = std::size_t{64} * 1024;
 
 bool has_whole_request_line(const beast::flat_buffer& buffer) {
   const auto data = buffer.data();

@@ -409,7 +409,8 @@ SiteStatus SiteLoop::status_of(std::size_t index, TimePoint now) const {
     s.degraded.push_back({"blind", "no TCP to learn from; the rate is held"});
   }
   if (s.latency) {
-    s.latency->probes_held = (s.sharing ? *coordinator_.decision() : d).probes_held;
+    const RateDecision* const shared = s.sharing ? coordinator_.decision() : nullptr;
+    s.latency->probes_held = (shared != nullptr ? *shared : d).probes_held;
     if (s.latency->missed != LatencyMissed::no)
       s.degraded.push_back({"latency_missed", sentence(*s.latency)});
   }

@@ -58,6 +58,7 @@ class Table {
  public:
   Table(std::string indent, std::vector<std::string> heads) : indent_(std::move(indent)) {
     std::vector<Cell> cells;
+    cells.reserve(heads.size());
     for (std::string& head : heads) cells.push_back({std::move(head), kBold});
     rows_.push_back(std::move(cells));
     after_.emplace_back();

@@ -108,7 +108,7 @@ struct Classifier::Impl {
   std::optional<PinnedClassifier> held;
 };
 
-Classifier::Classifier(std::string interface, std::filesystem::path bpf_dir)
+Classifier::Classifier(std::string interface, const std::filesystem::path& bpf_dir)
     : impl_(std::make_unique<Impl>(std::move(interface), bpf_dir)) {}
 Classifier::~Classifier() = default;
 Classifier::Classifier(Classifier&&) noexcept = default;

@@ -25,7 +25,7 @@ namespace weir::shaper {
 class Classifier {
  public:
   /// Finds what is pinned under `bpf_dir` for this interface of the current network namespace, or nothing.
-  Classifier(std::string interface, std::filesystem::path bpf_dir);
+  Classifier(std::string interface, const std::filesystem::path& bpf_dir);
   ~Classifier();
   Classifier(Classifier&&) noexcept;
   Classifier& operator=(Classifier&&) noexcept;

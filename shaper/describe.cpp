@@ -21,7 +21,8 @@ std::string readable(Rate rate) {
     std::string whole = digits.substr(0, digits.size() - 3);
     std::string part = digits.substr(digits.size() - 3);
     part.erase(part.find_last_not_of('0') + 1);
-    return whole + (part.empty() ? "" : "." + part) + name;
+    if (!part.empty()) whole.append(".").append(part);
+    return whole.append(name);
   }
   return std::to_string(rate.bps()) + "bit";
 }

@@ -165,7 +165,8 @@ class Differ {
   void join_into_one_batch() {
     Stage all;
     for (auto& stage : plan_.stages) std::move(stage.begin(), stage.end(), std::back_inserter(all));
-    plan_.stages.assign(1, std::move(all));
+    plan_.stages.clear();
+    plan_.stages.push_back(std::move(all));
   }
 
   void retire() {
@@ -201,9 +202,11 @@ class Differ {
 
   [[nodiscard]] std::vector<Handle> deepest_first(const Observed& observed) const {
     std::vector<std::pair<int, Handle>> order;
+    order.reserve(observed.classes.size());
     for (const auto& [handle, cls] : observed.classes) order.emplace_back(-depth_of(handle), handle);
     std::sort(order.begin(), order.end());
     std::vector<Handle> handles;
+    handles.reserve(order.size());
     for (const auto& [depth, handle] : order) handles.push_back(handle);
     return handles;
   }

@@ -45,7 +45,7 @@ class Attributes {
     static_assert(std::is_trivially_copyable_v<T>);
     const nlattr* a = (*this)[type];
     if (a == nullptr || mnl_attr_get_payload_len(a) < sizeof(T)) return std::nullopt;
-    T value;
+    T value{};
     std::memcpy(&value, mnl_attr_get_payload(a), sizeof value);
     return value;
   }

@@ -126,12 +126,12 @@ WriteResult NetlinkKernel::write(int interface_index, std::span<const Change> ch
     std::size_t used = 0;
     std::size_t count = 0;
     nlmsghdr* newest = nullptr;
-    while (done + count < changes.size() && count < kBatchMessages && used < kBatchBytes) {
+    do {
       newest = encode(std::span(batch).subspan(used, kLargestMessage), interface_index, ++sequence_,
                       changes[done + count]);
       used += aligned(newest->nlmsg_len);
       ++count;
-    }
+    } while (done + count < changes.size() && count < kBatchMessages && used < kBatchBytes);
     newest->nlmsg_flags |=
         NLM_F_ACK;  // errors are answered in any case: one acknowledgement closes the batch
     const auto refused = exchange(std::span(batch).first(used), first, sequence_, "change the queue tree",

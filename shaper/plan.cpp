@@ -108,6 +108,7 @@ class TreeBuilder {
     add({.handle = tree_.ids.site[s], .parent = kPortClass, .htb = htb(rate, ceil), .site = site.name});
 
     std::vector<Wish> wishes;
+    wishes.reserve(classes.size());
     for (const auto& cls : classes) {
       wishes.push_back(
           {.wanted = cls.guarantee ? resolve(*cls.guarantee, rate) : Rate(), .priority = cls.priority});

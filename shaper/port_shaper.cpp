@@ -66,7 +66,7 @@ struct PortShaper::Impl {
   Reconciler reconciler;
 };
 
-PortShaper::PortShaper(std::string interface, Options options)
+PortShaper::PortShaper(const std::string& interface, const Options& options)
     : impl_(std::make_unique<Impl>(interface, options)) {}
 PortShaper::~PortShaper() = default;
 PortShaper::PortShaper(PortShaper&&) noexcept = default;

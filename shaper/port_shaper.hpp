@@ -78,7 +78,7 @@ class PortShaper {
   };
 
   /// Takes the port's lock, unless it is only to look; throws if another process holds it.
-  PortShaper(std::string interface, Options options);
+  PortShaper(const std::string& interface, const Options& options);
   ~PortShaper();
   PortShaper(PortShaper&&) noexcept;
   PortShaper& operator=(PortShaper&&) noexcept;

@@ -181,7 +181,8 @@ ApplyReport Reconciler::apply(const Policy& policy, std::span<const Rate> shaped
   std::optional<LinkFacts> link;
   bool first_start = false;
   try {
-    if ((link = find_link(report))) converge(*link, policy, shaped, report, first_start);
+    link = find_link(report);
+    if (link) converge(*link, policy, shaped, report, first_start);
   } catch (const std::system_error& e) {
     report.fault = fault_of(e);
   } catch (const std::length_error& e) {
@@ -219,7 +220,8 @@ void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
   const auto observed = kernel_.observe(link.index);
   report.adopted = observed.is_ours();
   const auto facts = facts_of(link);
-  if ((report.fault = refuse(policy, observed, facts))) return;
+  report.fault = refuse(policy, observed, facts);
+  if (report.fault) return;
   auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
   if (const auto broken = violated_invariant(as_read_back(tree))) {
     report.fault = KernelFault{.attempt = "plan " + interface_, .error = EINVAL, .hint = *broken};
