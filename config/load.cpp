@@ -4,12 +4,16 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <span>
 #include <system_error>
 #include <tuple>
 #include <utility>
 
+#include <fnmatch.h>
+#include <glob.h>
+
 #include "config/policy_draft.hpp"
-#include "config/yaml_tree.hpp"
+#include "config/source_files.hpp"
 
 namespace weir {
 namespace {
@@ -17,7 +21,7 @@ namespace {
 /// Each problem once, in the order of the file. A node that is used twice through an alias is complained of
 /// twice.
 void put_in_order(Problems& problems) {
-  const auto order = [](const Problem& p) { return std::tie(p.line, p.column, p.message, p.mend); };
+  const auto order = [](const Problem& p) { return std::tie(p.file, p.line, p.column, p.message, p.mend); };
   std::sort(problems.begin(), problems.end(),
             [&](const Problem& a, const Problem& b) { return order(a) < order(b); });
   problems.erase(std::unique(problems.begin(), problems.end()), problems.end());
@@ -27,11 +31,6 @@ struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 using File = std::unique_ptr<std::FILE, CloseFile>;
-
-Problem cannot_read(const std::filesystem::path& path, int error) {
-  return {.message = "cannot read " + path.string() + ": " + std::generic_category().message(error),
-          .mend = error == ENOENT ? "check the path" : "check that it is a file which this user may read"};
-}
 
 /// The whole file, or the errno. One byte more than a policy may have is read at most: enough to be refused
 /// later.
@@ -51,30 +50,88 @@ std::variant<std::string, int> read_file(const std::filesystem::path& path) {
   return text;
 }
 
-}  // namespace
+class DiskFiles final : public PolicyFiles {
+ public:
+  std::variant<std::string, int> read(const std::filesystem::path& path) override { return read_file(path); }
 
-std::variant<Policy, Problems> parse_policy(std::string_view text) {
-  auto tree = read_yaml(text);
-  if (auto* unreadable = std::get_if<Problem>(&tree)) return Problems{std::move(*unreadable)};
+  std::vector<std::filesystem::path> matching(const std::string& pattern) override {
+    glob_t found{};
+    std::vector<std::filesystem::path> paths;
+    if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
+      paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+    ::globfree(&found);
+    return paths;
+  }
+};
+
+class KeptFiles final : public PolicyFiles {
+ public:
+  explicit KeptFiles(std::vector<PolicyFile> files) : files_(std::move(files)) {}
+
+  std::variant<std::string, int> read(const std::filesystem::path& path) override {
+    for (const PolicyFile& file : files_) {
+      if (file.path == path) return file.text;
+    }
+    return ENOENT;
+  }
+
+  std::vector<std::filesystem::path> matching(const std::string& pattern) override {
+    std::vector<std::filesystem::path> paths;
+    for (const PolicyFile& file : files_) {
+      if (::fnmatch(pattern.c_str(), file.path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0)
+        paths.push_back(file.path);
+    }
+    std::sort(paths.begin(), paths.end());
+    return paths;
+  }
+
+ private:
+  std::vector<PolicyFile> files_;
+};
+
+std::variant<Policy, Problems> parse(SourceFiles& files) {
   Problems problems;
-  PolicyDraft draft = read_draft(std::get<YamlTree>(tree), problems);
-  check_draft(draft, problems);
+  PolicyDraft draft = read_draft(files, problems);
+  check_draft(draft, files, problems);
   if (problems.empty()) return finish(std::move(draft));
   put_in_order(problems);
   return problems;
 }
 
+std::variant<LoadedPolicy, LoadFailure> load(PolicyFiles& from, PolicyFile first) {
+  SourceFiles files(from, std::move(first));
+  auto parsed = parse(files);
+  if (auto* problems = std::get_if<Problems>(&parsed)) {
+    std::string rendered = render(*problems, files.all());
+    return LoadFailure{.problems = std::move(*problems), .rendered = std::move(rendered)};
+  }
+  return LoadedPolicy{.policy = std::move(std::get<Policy>(parsed)), .files = files.all()};
+}
+
+}  // namespace
+
+std::variant<Policy, Problems> parse_policy(std::string_view text) {
+  KeptFiles nothing_else({});
+  SourceFiles files(nothing_else, {.path = {}, .text = std::string(text)});
+  return parse(files);
+}
+
 std::variant<LoadedPolicy, LoadFailure> load_policy(const std::filesystem::path& path) {
-  const auto failure = [&path](Problems problems, std::string_view text) {
-    std::string rendered = render(problems, path.string(), text);
+  DiskFiles disk;
+  auto content = disk.read(path);
+  if (const int* error = std::get_if<int>(&content)) {
+    const PolicyFile unread{.path = path, .text = {}};
+    Problems problems{cannot_read(path, *error)};
+    std::string rendered = render(problems, std::span(&unread, 1));
     return LoadFailure{.problems = std::move(problems), .rendered = std::move(rendered)};
-  };
-  auto content = read_file(path);
-  if (const int* error = std::get_if<int>(&content)) return failure({cannot_read(path, *error)}, {});
-  std::string& text = std::get<std::string>(content);
-  auto parsed = parse_policy(text);
-  if (auto* problems = std::get_if<Problems>(&parsed)) return failure(std::move(*problems), text);
-  return LoadedPolicy{.policy = std::move(std::get<Policy>(parsed)), .text = std::move(text)};
+  }
+  return load(disk, {.path = path, .text = std::get<std::string>(std::move(content))});
+}
+
+std::variant<LoadedPolicy, LoadFailure> load_kept(std::vector<PolicyFile> files) {
+  PolicyFile first = files.front();
+  KeptFiles kept(std::move(files));
+  return load(kept, std::move(first));
 }
 
 }  // namespace weir

@@ -8,16 +8,28 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "config/policy.hpp"
 #include "config/problem.hpp"
 
 namespace weir {
 
-/// A file's text beside what it means, so that problems found later can still show the line.
+/// Whence a policy's files are read: the disk, or a copy of them all that was kept.
+class PolicyFiles {
+ public:
+  virtual ~PolicyFiles() = default;
+  /// The whole file, or the errno; of one that is too large for a policy its beginning, still too large.
+  [[nodiscard]] virtual std::variant<std::string, int> read(const std::filesystem::path& path) = 0;
+  /// Those that match a pattern of glob(7), sorted.
+  [[nodiscard]] virtual std::vector<std::filesystem::path> matching(const std::string& pattern) = 0;
+};
+
+/// What a policy means, beside all that it was read from: the operator's file first. load_kept() reads it
+/// again.
 struct LoadedPolicy {
   Policy policy;
-  std::string text;
+  std::vector<PolicyFile> files;
 };
 
 /// Why no policy came of a file. `rendered` is ready to print.
@@ -26,10 +38,14 @@ struct LoadFailure {
   std::string rendered;
 };
 
+/// A text that includes no other file.
 [[nodiscard]] std::variant<Policy, Problems> parse_policy(std::string_view text);
 
-/// Reads and parses `path`. A file that cannot be read is one Problem naming the path and errno.
+/// Reads `path` and what it includes, and parses it. A file that cannot be read is one Problem naming the
+/// path and errno.
 [[nodiscard]] std::variant<LoadedPolicy, LoadFailure> load_policy(const std::filesystem::path& path);
+/// The same of a copy of all files, whatever the disk holds now. There is at least one.
+[[nodiscard]] std::variant<LoadedPolicy, LoadFailure> load_kept(std::vector<PolicyFile> files);
 
 /// "ef" -> 46, "af41" -> 34, "cs1" -> 8, "default" -> 0, "12" -> 12; nullopt otherwise.
 [[nodiscard]] std::optional<std::uint8_t> parse_dscp(std::string_view text);

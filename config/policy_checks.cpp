@@ -42,7 +42,8 @@ std::string spelled(const RateOrShare& value) {
 
 class DraftChecker {
  public:
-  DraftChecker(const PolicyDraft& draft, Problems& problems) : draft_(draft), problems_(problems) {
+  DraftChecker(const PolicyDraft& draft, const SourceFiles& files, Problems& problems)
+      : draft_(draft), files_(files), problems_(problems) {
     for (std::size_t i = 0; i < draft.class_sets.size(); ++i)
       set_by_name_.emplace(draft.class_sets[i].name, i);
   }
@@ -70,8 +71,11 @@ class DraftChecker {
 
  private:
   void report(Place at, std::string message, std::string mend) {
-    problems_.push_back(
-        {.line = at.line, .column = at.column, .message = std::move(message), .mend = std::move(mend)});
+    problems_.push_back({.line = at.line,
+                         .column = at.column,
+                         .message = std::move(message),
+                         .mend = std::move(mend),
+                         .file = at.file});
   }
 
   // --- names and references ---
@@ -90,7 +94,8 @@ class DraftChecker {
     const auto [first, fresh] = names.emplace(name.value, name.at);
     if (fresh) return;
     report(name.at,
-           std::string(what) + " " + in_quotes(name.value) + " stands twice, first " + on_line(first->second),
+           std::string(what) + " " + in_quotes(name.value) + " stands twice, first " +
+               files_.on_line(first->second),
            "rename or remove one of them");
   }
 
@@ -132,7 +137,7 @@ class DraftChecker {
         first = &owned;
         continue;
       }
-      const std::string where = on_line(first->subnet->at);
+      const std::string where = files_.on_line(first->subnet->at);
       if (owned.site == first->site) {
         report(owned.subnet->at,
                owned.subnet->value.to_string() + " stands twice in site " + name_of(owned.site->name) +
@@ -179,8 +184,7 @@ class DraftChecker {
       report(site.ceiling->at,
              "ceiling " + to_string(site.ceiling->value) + " is above the port's rate of " +
                  to_string(port->value),
-             "write at most " + to_string(port->value) + ", or correct wan.rate on line " +
-                 std::to_string(port->at.line));
+             "write at most " + to_string(port->value) + ", or correct wan.rate " + files_.on_line(port->at));
     }
     if (site.floor && site.ceiling && site.floor->value > site.ceiling->value) {
       report(site.floor->at,
@@ -191,8 +195,7 @@ class DraftChecker {
       report(
           site.floor->at,
           "floor " + to_string(site.floor->value) + " is above the port's rate of " + to_string(port->value),
-          "write at most " + to_string(port->value) + ", or correct wan.rate on line " +
-              std::to_string(port->at.line));
+          "write at most " + to_string(port->value) + ", or correct wan.rate " + files_.on_line(port->at));
     }
     start_is_between_floor_and_ceiling(site, ceiling_is_port ? port : site.ceiling);
   }
@@ -303,7 +306,7 @@ class DraftChecker {
     const double total = shares * floor + fixed_bps;
     report(crossing->guarantee->at,
            policy + about(total) + " at site " + name_of(site->name) + ", whose floor is " +
-               to_string(site->floor->value) + " (" + on_line(site->floor->at) + ")",
+               to_string(site->floor->value) + " (" + files_.on_line(site->floor->at) + ")",
            "lower them by " + about(total - floor) + " in total, or raise the floor");
   }
 
@@ -358,7 +361,7 @@ class DraftChecker {
       }
       report(one.is_default->at,
              "policy " + in_quotes(set.name) + " has a second default class; the first is " +
-                 name_of(first->name) + " " + on_line(first->is_default->at),
+                 name_of(first->name) + " " + files_.on_line(first->is_default->at),
              "leave 'default: true' with one class");
     }
     if (first == nullptr && set.whole) {
@@ -384,7 +387,7 @@ class DraftChecker {
         const auto [first, fresh] = first_with_rule.emplace(key_of(entry.rule), &entry);
         if (!fresh) {
           report(entry.at,
-                 "this entry is the same as the one " + on_line(first->second->at) +
+                 "this entry is the same as the one " + files_.on_line(first->second->at) +
                      ", which always comes first",
                  "remove one of them");
         }
@@ -463,6 +466,7 @@ class DraftChecker {
   }
 
   const PolicyDraft& draft_;
+  const SourceFiles& files_;
   Problems& problems_;
   std::unordered_map<std::string_view, std::size_t> set_by_name_;
   std::unordered_map<const ClassSetDraft*, const SiteDraft*> tightest_site_;
@@ -470,8 +474,8 @@ class DraftChecker {
 
 }  // namespace
 
-void check_draft(const PolicyDraft& draft, Problems& problems) {
-  DraftChecker(draft, problems).everything();
+void check_draft(const PolicyDraft& draft, const SourceFiles& files, Problems& problems) {
+  DraftChecker(draft, files, problems).everything();
 }
 
 }  // namespace weir

@@ -2,15 +2,20 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+
+#include "config/prefix_reader.hpp"
 
 namespace weir {
 namespace {
 
 /// The name of the class set of a site that names no policy, unless the file has a policy of that name.
 constexpr const char* kDefaultPolicy = "default";
+/// include: in what is included.
+constexpr std::size_t kMostIncludeDepth = 8;
 /// `weir record` takes a recording in one answer.
 constexpr std::int64_t kMostRecordingMebibytes = 200;
 /// A packet of 1500 bytes takes as long at 12 Mbit/s: no queue is measured finer.
@@ -21,27 +26,95 @@ constexpr Duration kMostLatency = std::chrono::seconds(1);
 /// Walks the tree; one method for each mapping that a policy is made of.
 class DraftReader {
  public:
-  DraftReader(const YamlTree& tree, Problems& problems)
-      : tree_(tree), problems_(problems), read_(tree, problems) {}
+  DraftReader(SourceFiles& files, Problems& problems)
+      : files_(files), problems_(problems), read_(files, problems), lists_(read_, files) {}
 
   PolicyDraft policy() {
     PolicyDraft draft;
-    const auto top = read_.fields(tree_.root(), keys::top);
-    if (!top) return draft;
-    if (const Field field = required(*top, "wan")) wan(field, draft);
-    if (const Field field = (*top)["lan"]) lan(field, draft);
-    for (const YamlNode* node : read_.items(required(*top, "sites"))) draft.sites.push_back(site(*node));
-    for (const auto& [name, at, node] : read_.named_nodes((*top)["policies"])) {
-      draft.class_sets.push_back(class_set(name, at, *node));
+    const auto first = top_level(0);
+    if (!first) return draft;
+    include((*first)["include"], 1);
+    for (const std::string_view key : {"wan", "sites"}) {
+      if (given_[key].empty()) read_.report_missing(*first, key);
     }
-    if (const Field field = (*top)["control"]) draft.control = built_in(field, keys::control);
-    if (const Field field = (*top)["elsewhere"]) draft.elsewhere = built_in(field, keys::elsewhere);
-    if (const Field field = (*top)["api"]) api(field, draft.api);
-    if (const Field field = (*top)["recording"]) recording(field, draft.recording);
+    lists_.set_groups(read_.named_nodes(given_["groups"], "group"));
+    if (const Field field = single("wan")) wan(field, draft);
+    if (const Field field = single("lan")) lan(field, draft);
+    for (const Field& field : given_["sites"]) {
+      for (const YamlNode* node : read_.items(field)) draft.sites.push_back(site(*node));
+    }
+    for (const auto& policy : read_.named_nodes(given_["policies"], "policy")) {
+      draft.class_sets.push_back(class_set(policy.name, policy.at, *policy.node));
+    }
+    lists_.read_all_groups();
+    if (const Field field = single("control")) draft.control = built_in(field, keys::control);
+    if (const Field field = single("elsewhere")) draft.elsewhere = built_in(field, keys::elsewhere);
+    if (const Field field = single("api")) api(field, draft.api);
+    if (const Field field = single("recording")) recording(field, draft.recording);
     return draft;
   }
 
  private:
+  /// Takes what a file says at its top level to what the files before it said.
+  std::optional<Fields> top_level(std::size_t file) {
+    const auto root = files_.document(file);
+    if (const auto* unreadable = std::get_if<Problem>(&root)) {
+      problems_.push_back(*unreadable);
+      return std::nullopt;
+    }
+    auto fields = read_.fields(*std::get<const YamlNode*>(root), keys::top);
+    if (!fields) return fields;
+    for (const PolicyKey& key : keys::top.keys) {
+      if (const Field field = (*fields)[key.name]) given_[key.name].push_back(field);
+    }
+    return fields;
+  }
+
+  void include(const Field& field, std::size_t depth) {
+    for (const YamlNode* item : read_.scalars(field)) {
+      if (depth > kMostIncludeDepth) {
+        read_.report(item->at,
+                     "files include one another more than " + std::to_string(kMostIncludeDepth) + " deep",
+                     "include this file higher up");
+        continue;
+      }
+      const std::filesystem::path path = files_.resolved(item->text, item->at.file);
+      if (item->text.find_first_of("*?[") == std::string::npos) {
+        include_file(path, *item, depth);
+      } else {  // a folder may be empty yet
+        for (const auto& match : files_.matching(path)) include_file(match, *item, depth);
+      }
+    }
+  }
+
+  void include_file(const std::filesystem::path& path, const YamlNode& by, std::size_t depth) {
+    const auto opened = files_.open(path);
+    if (const auto* problem = std::get_if<Problem>(&opened)) {
+      return read_.report(by.at, problem->message, problem->mend);
+    }
+    const std::size_t file = std::get<std::size_t>(opened);
+    const auto [first, fresh] = included_.emplace(file, by.at);
+    if (file == 0 || !fresh) {
+      return read_.report(
+          by.at,
+          path.string() + (file == 0 ? " is the file that includes all others"
+                                     : " is included twice, first " + files_.on_line(first->second)),
+          "include each file once");
+    }
+    if (const auto fields = top_level(file)) include((*fields)["include"], depth + 1);
+  }
+
+  /// A key that stands once in all files together.
+  Field single(std::string_view key) {
+    const std::vector<Field>& given = given_[key];
+    for (std::size_t i = 1; i < given.size(); ++i) {
+      read_.report(given[i].at(),
+                   "'" + std::string(key) + "' stands in two files, first " + files_.on_line(given[0].at()),
+                   "leave it in one of them");
+    }
+    return given.empty() ? Field{} : given[0];
+  }
+
   Field required(const Fields& fields, std::string_view key) {
     const Field field = fields[key];
     if (!field) read_.report_missing(fields, key);
@@ -115,7 +188,7 @@ class DraftReader {
     if (!fields) return draft;
     const Field name = required(*fields, "name");
     draft.name = placed(name, read_.name(name));
-    draft.subnets = read_.prefixes(required(*fields, "subnets"));
+    draft.subnets = lists_.prefixes(required(*fields, "subnets"));
     draft.policy = placed((*fields)["policy"], read_.text((*fields)["policy"]));
     if (const auto rate = mapping(required(*fields, "rate"), keys::site_rate)) {
       const Field floor = required(*rate, "floor");
@@ -181,8 +254,8 @@ class DraftReader {
     const std::size_t problems_before = problems_.size();
     if (const auto fields = read_.fields(node, keys::match)) {
       draft.rule.dscp = read_.dscps((*fields)["dscp"]);
-      draft.rule.source = values_of(read_.prefixes((*fields)["source"]));
-      draft.rule.destination = values_of(read_.prefixes((*fields)["destination"]));
+      draft.rule.source = values_of(lists_.prefixes((*fields)["source"]));
+      draft.rule.destination = values_of(lists_.prefixes((*fields)["destination"]));
       draft.rule.protocol = read_.protocols((*fields)["protocol"]);
       draft.rule.port = read_.ports((*fields)["port"]);
       draft.rule.source_port = read_.ports((*fields)["source_port"]);
@@ -192,9 +265,12 @@ class DraftReader {
     return draft;
   }
 
-  const YamlTree& tree_;
-  const Problems& problems_;
+  SourceFiles& files_;
+  Problems& problems_;
   ValueReader read_;
+  PrefixReader lists_;
+  std::map<std::string_view, std::vector<Field>> given_;  // at the top level of all files
+  std::map<std::size_t, Place> included_;                 // file -> by whom
 };
 
 /// What a class of priority 0 may take when the file does not say: three times its guarantee, so that
@@ -249,8 +325,8 @@ SitePolicy finish(SiteDraft draft, Rate port) {
 
 }  // namespace
 
-PolicyDraft read_draft(const YamlTree& tree, Problems& problems) {
-  return DraftReader(tree, problems).policy();
+PolicyDraft read_draft(SourceFiles& files, Problems& problems) {
+  return DraftReader(files, problems).policy();
 }
 
 Policy finish(PolicyDraft draft) {

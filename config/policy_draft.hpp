@@ -72,11 +72,11 @@ struct PolicyDraft {
   RecordingSettings recording;
 };
 
-/// Reads the tree's values; every fault of form goes to `problems`.
-[[nodiscard]] PolicyDraft read_draft(const YamlTree& tree, Problems& problems);
+/// Reads the values of the first file and of what it includes; every fault of form goes to `problems`.
+[[nodiscard]] PolicyDraft read_draft(SourceFiles& files, Problems& problems);
 
 /// Holds the values against one another; every contradiction goes to `problems`.
-void check_draft(const PolicyDraft& draft, Problems& problems);
+void check_draft(const PolicyDraft& draft, const SourceFiles& files, Problems& problems);
 
 /// The policy that a draft without problems means, with every default filled in.
 [[nodiscard]] Policy finish(PolicyDraft draft);

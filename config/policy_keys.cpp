@@ -14,6 +14,8 @@ constexpr auto kTopKeys = std::to_array<PolicyKey>({
     {"elsewhere", "{guarantee: 1%, ceiling: 100%}"},
     {"api", "{socket: /run/weir/weir.sock}"},
     {"recording", "{mebibytes: 32}"},
+    {"groups", "{branches: [10.30.0.0/16, 10.31.0.0/16]}"},
+    {"include", "sites.d/*.yaml"},
 });
 constexpr auto kWanKeys = std::to_array<PolicyKey>({
     {"interface", "wan0"},

@@ -81,18 +81,23 @@ void append_line_and_caret(std::string& out, std::string_view line, std::size_t 
 
 }  // namespace
 
-std::string render(const Problems& problems, std::string_view file, std::string_view text) {
+std::string render(const Problems& problems, std::span<const PolicyFile> files) {
   std::vector<const Problem*> in_order;
   in_order.reserve(problems.size());
   for (const Problem& problem : problems) in_order.push_back(&problem);
   std::stable_sort(in_order.begin(), in_order.end(), [](const Problem* a, const Problem* b) {
-    return std::tie(a->line, a->column) < std::tie(b->line, b->column);
+    return std::tie(a->file, a->line, a->column) < std::tie(b->file, b->line, b->column);
   });
 
-  const auto lines = lines_of(text);
   std::string out;
+  std::vector<std::string_view> lines;
+  const PolicyFile* file = nullptr;
   for (const Problem* problem : in_order) {
-    out.append(file);
+    if (const PolicyFile* of = &files[std::min(problem->file, files.size() - 1)]; of != file) {
+      file = of;
+      lines = lines_of(file->text);
+    }
+    out.append(file->path.string());
     if (problem->line > 0) {
       out.append(":")
           .append(std::to_string(problem->line))
@@ -106,6 +111,11 @@ std::string render(const Problems& problems, std::string_view file, std::string_
     if (!problem->mend.empty()) out.append("  mend: ").append(problem->mend).append("\n");
   }
   return out;
+}
+
+std::string render(const Problems& problems, std::string_view file, std::string_view text) {
+  const PolicyFile only{.path = file, .text = std::string(text)};
+  return render(problems, std::span(&only, 1));
 }
 
 }  // namespace weir

@@ -1,7 +1,6 @@
 #include "config/value_reader.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <map>
 #include <unordered_map>
 #include <utility>
@@ -56,20 +55,6 @@ std::string example_of(const PolicyKey& key) {
   return "write " + std::string(key.name) + ": " + std::string(key.example);
 }
 
-/// "10.0.0.0/255.0.0.0" -> "10.0.0.0/8".
-std::optional<std::string> with_length_for_mask(std::string_view text) {
-  const std::size_t slash = text.find('/');
-  if (slash == std::string_view::npos) return std::nullopt;
-  const auto mask = IpAddress::parse(text.substr(slash + 1));
-  if (!mask || mask->family != Family::v4) return std::nullopt;
-  std::uint32_t bits = 0;
-  for (std::size_t i = 0; i < 4; ++i) bits = bits << 8U | mask->bytes[i];
-  const int length = std::countl_one(bits);
-  if (std::popcount(bits) != length) return std::nullopt;
-  std::string guess = std::string(text.substr(0, slash + 1)) + std::to_string(length);
-  return Prefix::parse(guess) ? std::optional(guess) : std::nullopt;
-}
-
 std::string joined(std::span<const NamedNumber> names) {
   std::string all;
   for (const auto& [name, number] : names) all.append(all.empty() ? "" : ", ").append(name);
@@ -115,10 +100,6 @@ std::string in_quotes(std::string_view text) {
   return shown + (text.size() > kMost ? "...'" : "'");
 }
 
-std::string on_line(Place at) {
-  return "on line " + std::to_string(at.line) + ", column " + std::to_string(at.column);
-}
-
 Field Fields::operator[](std::string_view name) const {
   for (std::size_t i = 0; i < table_->keys.size(); ++i) {
     if (table_->keys[i].name == name) return {.key = &table_->keys[i], .value = values_[i]};
@@ -127,8 +108,11 @@ Field Fields::operator[](std::string_view name) const {
 }
 
 void ValueReader::report(Place at, std::string message, std::string mend) {
-  problems_->push_back(
-      {.line = at.line, .column = at.column, .message = std::move(message), .mend = std::move(mend)});
+  problems_->push_back({.line = at.line,
+                        .column = at.column,
+                        .message = std::move(message),
+                        .mend = std::move(mend),
+                        .file = at.file});
 }
 
 void ValueReader::report_missing(const Fields& fields, std::string_view key) {
@@ -167,7 +151,7 @@ std::optional<Fields> ValueReader::fields(const YamlNode& node, const KeyTable& 
   Fields found(table, node.at);
   std::array<const YamlNode*, Fields::kMostKeys> seen{};
   for (std::size_t i = 0; i + 1 < node.children.size(); i += 2) {
-    const YamlNode& key = tree_->child(node, i);
+    const YamlNode& key = files_->child(node, i);
     const auto known = std::find_if(table.keys.begin(), table.keys.end(), [&](const PolicyKey& candidate) {
       return key.kind == YamlNode::Kind::scalar && candidate.name == key.text;
     });
@@ -177,12 +161,12 @@ std::optional<Fields> ValueReader::fields(const YamlNode& node, const KeyTable& 
     }
     const auto index = static_cast<std::size_t>(known - table.keys.begin());
     if (seen[index] != nullptr) {
-      report(key.at, "'" + key.text + "' stands twice, first " + on_line(seen[index]->at),
+      report(key.at, "'" + key.text + "' stands twice, first " + files_->on_line(seen[index]->at),
              "remove one of them");
       continue;
     }
     seen[index] = &key;
-    const YamlNode& value = tree_->child(node, i + 1);
+    const YamlNode& value = files_->child(node, i + 1);
     if (value.kind == YamlNode::Kind::null) {
       report(value.at, "'" + key.text + "' has no value", example_of(*known));
     }
@@ -191,28 +175,34 @@ std::optional<Fields> ValueReader::fields(const YamlNode& node, const KeyTable& 
   return found;
 }
 
-std::vector<ValueReader::NamedNode> ValueReader::named_nodes(const Field& field) {
+std::vector<ValueReader::NamedNode> ValueReader::named_nodes(std::span<const Field> fields,
+                                                             std::string_view what) {
   std::vector<NamedNode> named;
-  if (!field || field.value->kind == YamlNode::Kind::null) return named;
-  if (field.value->kind != YamlNode::Kind::map) {
-    report(field.at(), "'" + std::string(field.key->name) + "' must be a mapping of names",
-           example_of(*field.key));
-    return named;
-  }
   std::unordered_map<std::string_view, Place> first;
-  for (std::size_t i = 0; i + 1 < field.value->children.size(); i += 2) {
-    const YamlNode& key = tree_->child(*field.value, i);
-    if (key.kind != YamlNode::Kind::scalar) {
-      report(key.at, "a name must be plain text", example_of(*field.key));
+  for (const Field& field : fields) {
+    if (field.value->kind == YamlNode::Kind::null) continue;
+    if (field.value->kind != YamlNode::Kind::map) {
+      report(field.at(), "'" + std::string(field.key->name) + "' must be a mapping of names",
+             example_of(*field.key));
       continue;
     }
-    check_name(key.text, key.at);
-    const auto [other, fresh] = first.emplace(key.text, key.at);
-    if (!fresh) {
-      report(key.at, "policy " + in_quotes(key.text) + " stands twice, first " + on_line(other->second),
-             "rename or remove one of them");
+    for (std::size_t i = 0; i + 1 < field.value->children.size(); i += 2) {
+      const YamlNode& key = files_->child(*field.value, i);
+      if (key.kind != YamlNode::Kind::scalar) {
+        report(key.at, "a name must be plain text", example_of(*field.key));
+        continue;
+      }
+      check_name(key.text, key.at);
+      const auto [other, fresh] = first.emplace(key.text, key.at);
+      if (!fresh) {
+        report(key.at,
+               std::string(what) + " " + in_quotes(key.text) + " stands twice, first " +
+                   files_->on_line(other->second),
+               "rename or remove one of them");
+      }
+      named.push_back(
+          {.name = key.text, .at = key.at, .node = &files_->child(*field.value, i + 1), .key = field.key});
     }
-    named.push_back({.name = key.text, .at = key.at, .node = &tree_->child(*field.value, i + 1)});
   }
   return named;
 }
@@ -226,7 +216,13 @@ std::vector<const YamlNode*> ValueReader::items(const Field& field) {
   }
   nodes.reserve(field.value->children.size());
   for (std::size_t i = 0; i < field.value->children.size(); ++i)
-    nodes.push_back(&tree_->child(*field.value, i));
+    nodes.push_back(&files_->child(*field.value, i));
+  return nodes;
+}
+
+std::vector<const YamlNode*> ValueReader::scalars(const Field& field) {
+  std::vector<const YamlNode*> nodes = items(field);
+  std::erase_if(nodes, [&](const YamlNode* node) { return scalar(field, *node) == nullptr; });
   return nodes;
 }
 
@@ -235,7 +231,7 @@ const YamlNode* ValueReader::scalar(const Field& field, const YamlNode& node) {
   // A key without any value has been reported where the key was read.
   if (node.kind == YamlNode::Kind::null && &node == field.value) return nullptr;
   const bool looks_like_ipv6 = node.kind == YamlNode::Kind::map && !node.children.empty() &&
-                               tree_->child(node, 0).text.find(':') != std::string::npos;
+                               files_->child(node, 0).text.find(':') != std::string::npos;
   report(node.at,
          "'" + std::string(field.key->name) + "' takes " +
              (&node == field.value ? "a single value here" : "plain values in its list"),
@@ -450,52 +446,9 @@ std::optional<TcpEndpoint> ValueReader::loopback_endpoint(const Field& field) {
   return endpoint;
 }
 
-std::optional<Prefix> ValueReader::prefix(const YamlNode& node) {
-  auto fault = Prefix::Fault::none;
-  Prefix mended;
-  const auto parsed = Prefix::parse(node.text, &fault, &mended);
-  switch (fault) {
-    case Prefix::Fault::none:
-      break;
-    case Prefix::Fault::not_an_address:
-      report(node.at, in_quotes(node.text) + " is not an IP address or prefix",
-             "write one like 10.20.0.0/16 or 2001:db8:20::/48");
-      break;
-    case Prefix::Fault::length_out_of_range:
-      if (const auto guess = with_length_for_mask(node.text)) {
-        report(node.at, in_quotes(node.text) + " has a netmask in place of a length",
-               "did you mean " + *guess + "?");
-      } else {
-        report(node.at, in_quotes(node.text) + " has no valid length",
-               node.text.find(':') == std::string::npos ? "write a length from /0 to /32"
-                                                        : "write a length from /0 to /128");
-      }
-      break;
-    case Prefix::Fault::host_bits_set:
-      report(node.at, in_quotes(node.text) + " has bits set behind its length",
-             "did you mean " + mended.to_string() + "?");
-      break;
-  }
-  return parsed;
-}
-
-std::vector<Placed<Prefix>> ValueReader::prefixes(const Field& field) {
-  std::vector<Placed<Prefix>> found;
-  const auto nodes = items(field);
-  found.reserve(nodes.size());
-  for (const YamlNode* item : nodes) {
-    const YamlNode* node = scalar(field, *item);
-    if (node == nullptr) continue;
-    if (const auto parsed = prefix(*node)) found.push_back({.value = *parsed, .at = node->at});
-  }
-  return found;
-}
-
 std::vector<std::uint8_t> ValueReader::dscps(const Field& field) {
   std::vector<std::uint8_t> found;
-  for (const YamlNode* item : items(field)) {
-    const YamlNode* node = scalar(field, *item);
-    if (node == nullptr) continue;
+  for (const YamlNode* node : scalars(field)) {
     const auto code_point = parse_dscp(node->text);
     if (code_point) {
       found.push_back(*code_point);
@@ -509,9 +462,7 @@ std::vector<std::uint8_t> ValueReader::dscps(const Field& field) {
 
 std::vector<std::uint8_t> ValueReader::protocols(const Field& field) {
   std::vector<std::uint8_t> found;
-  for (const YamlNode* item : items(field)) {
-    const YamlNode* node = scalar(field, *item);
-    if (node == nullptr) continue;
+  for (const YamlNode* node : scalars(field)) {
     const auto number = parse_protocol(node->text);
     if (number) {
       found.push_back(*number);
@@ -525,9 +476,7 @@ std::vector<std::uint8_t> ValueReader::protocols(const Field& field) {
 
 std::vector<PortRange> ValueReader::ports(const Field& field) {
   std::vector<PortRange> found;
-  for (const YamlNode* item : items(field)) {
-    const YamlNode* node = scalar(field, *item);
-    if (node == nullptr) continue;
+  for (const YamlNode* node : scalars(field)) {
     if (const auto range = parse_port_range(node->text)) {
       found.push_back(*range);
       continue;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "config/policy.hpp"
 #include "config/policy_keys.hpp"
 #include "config/problem.hpp"
+#include "config/source_files.hpp"
 #include "config/yaml_tree.hpp"
 
 namespace weir {
@@ -28,9 +30,6 @@ inline constexpr Rate kMostRate = Rate::mbps(10'000'000);
 
 /// "'text'", shortened and without control characters: fit for a message.
 [[nodiscard]] std::string in_quotes(std::string_view text);
-
-/// "on line 3, column 7": the other place that a problem speaks of.
-[[nodiscard]] std::string on_line(Place at);
 
 /// A value and where it stands.
 template <typename T>
@@ -57,7 +56,7 @@ class Fields {
 
  private:
   friend class ValueReader;
-  static constexpr std::size_t kMostKeys = 8;
+  static constexpr std::size_t kMostKeys = 24;
   const KeyTable* table_;
   Place at_;
   std::array<const YamlNode*, kMostKeys> values_{};
@@ -65,7 +64,7 @@ class Fields {
 
 class ValueReader {
  public:
-  ValueReader(const YamlTree& tree, Problems& problems) : tree_(&tree), problems_(&problems) {}
+  ValueReader(SourceFiles& files, Problems& problems) : files_(&files), problems_(&problems) {}
 
   void report(Place at, std::string message, std::string mend);
   void report_missing(const Fields& fields, std::string_view key);
@@ -77,10 +76,14 @@ class ValueReader {
     std::string name;
     Place at;
     const YamlNode* node;
+    const PolicyKey* key;  ///< the one whose mapping it is
   };
-  [[nodiscard]] std::vector<NamedNode> named_nodes(const Field& field);
+  /// Of several files' mappings under one key, as if they were one. `what` is called so.
+  [[nodiscard]] std::vector<NamedNode> named_nodes(std::span<const Field> fields, std::string_view what);
   /// The values of a field that holds one value or a list.
   [[nodiscard]] std::vector<const YamlNode*> items(const Field& field);
+  /// The same where each has to be plain text; what is not is reported and left out.
+  [[nodiscard]] std::vector<const YamlNode*> scalars(const Field& field);
 
   [[nodiscard]] std::optional<std::string> name(const Field& field);
   [[nodiscard]] std::optional<std::string> text(const Field& field);
@@ -96,7 +99,6 @@ class ValueReader {
   [[nodiscard]] std::optional<std::filesystem::path> socket_path(const Field& field);
   [[nodiscard]] std::optional<TcpEndpoint> loopback_endpoint(const Field& field);
 
-  [[nodiscard]] std::vector<Placed<Prefix>> prefixes(const Field& field);
   [[nodiscard]] std::vector<std::uint8_t> dscps(const Field& field);
   [[nodiscard]] std::vector<std::uint8_t> protocols(const Field& field);
   [[nodiscard]] std::vector<PortRange> ports(const Field& field);
@@ -110,9 +112,8 @@ class ValueReader {
   void report_unknown_key(const YamlNode& key, const KeyTable& table);
   void report_bad_rate(const Field& field, const YamlNode& node);
   [[nodiscard]] bool rate_is_in_range(const YamlNode& node, Rate rate);
-  [[nodiscard]] std::optional<Prefix> prefix(const YamlNode& node);
 
-  const YamlTree* tree_;
+  SourceFiles* files_;
   Problems* problems_;
 };
 

@@ -77,6 +77,8 @@ struct Refusal {
 /// and the nesting is known before yaml-cpp recurses into it.
 class TreeBuilder final : public YAML::EventHandler {
  public:
+  explicit TreeBuilder(std::size_t file) : file_(file) {}
+
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (documents_++ > 0) {
       throw Refusal{problem_at(place_of(mark), "a second YAML document begins here",
@@ -158,6 +160,7 @@ class TreeBuilder final : public YAML::EventHandler {
 
   std::uint32_t append(YamlNode node) {
     if (++visits_ > kMostYamlNodes) throw Refusal{too_many_nodes(node.at)};
+    node.at.file = file_;
     nodes_.push_back(std::move(node));
     extents_.push_back({});
     return static_cast<std::uint32_t>(nodes_.size() - 1);
@@ -202,6 +205,7 @@ class TreeBuilder final : public YAML::EventHandler {
                              "tags mean nothing here: remove it")};
   }
 
+  std::size_t file_;
   std::vector<YamlNode> nodes_;
   std::vector<Extent> extents_;  // by node, like nodes_
   std::vector<Open> open_;
@@ -230,7 +234,9 @@ Problem syntax_problem(const YAML::ParserException& fault, std::string_view text
 
 }  // namespace
 
-std::variant<YamlTree, Problem> read_yaml(std::string_view text) {
+namespace {
+
+std::variant<YamlTree, Problem> read_document(std::string_view text, std::size_t file) {
   if (text.size() > kMostPolicyBytes) {
     return problem_at({}, "the file is larger than " + std::to_string(kMostPolicyBytes >> 20U) + " MiB",
                       "join neighbouring subnets into larger ones");
@@ -240,7 +246,7 @@ std::variant<YamlTree, Problem> read_yaml(std::string_view text) {
 
   if (holds_too_many_flow_indicators(text)) return too_many_nodes({});
 
-  TreeBuilder builder;
+  TreeBuilder builder(file);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
@@ -255,6 +261,14 @@ std::variant<YamlTree, Problem> read_yaml(std::string_view text) {
     return problem_at({}, "the file says nothing", "start from the example policy, config/weir.yaml");
   }
   return builder.take();
+}
+
+}  // namespace
+
+std::variant<YamlTree, Problem> read_yaml(std::string_view text, std::size_t file) {
+  auto read = read_document(text, file);
+  if (auto* problem = std::get_if<Problem>(&read)) problem->file = file;
+  return read;
 }
 
 }  // namespace weir

@@ -24,9 +24,10 @@ inline constexpr std::size_t kMostYamlDepth = 32;
 /// Nodes of the tree, those behind an alias counted at each use: what a reader can be made to visit.
 inline constexpr std::size_t kMostYamlNodes = 1'000'000;
 
-/// Where something stands in the file, both 1-based; columns in bytes, as editors' "line:column" for ASCII
+/// Where something stands, line and column 1-based; columns in bytes, as editors' "line:column" for ASCII
 /// text.
 struct Place {
+  std::size_t file = 0;  ///< SourceFiles' number of it
   std::size_t line = 0;
   std::size_t column = 0;
   auto operator<=>(const Place&) const = default;
@@ -45,6 +46,7 @@ class YamlTree {
  public:
   YamlTree(std::vector<YamlNode> nodes, std::uint32_t root) : nodes_(std::move(nodes)), root_(root) {}
   [[nodiscard]] const YamlNode& root() const { return nodes_[root_]; }
+  [[nodiscard]] std::size_t size() const { return nodes_.size(); }
   [[nodiscard]] const YamlNode& child(const YamlNode& parent, std::size_t i) const {
     return nodes_[parent.children[i]];
   }
@@ -54,7 +56,8 @@ class YamlTree {
   std::uint32_t root_;
 };
 
-/// The single document in `text`, or the one problem that keeps it from being read.
-[[nodiscard]] std::variant<YamlTree, Problem> read_yaml(std::string_view text);
+/// The single document in `text`, or the one problem that keeps it from being read. `file` goes into all
+/// places.
+[[nodiscard]] std::variant<YamlTree, Problem> read_yaml(std::string_view text, std::size_t file = 0);
 
 }  // namespace weir

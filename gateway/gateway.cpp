@@ -76,7 +76,7 @@ Gateway::Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLib
                  MakeRateLaw make_law, EventLog& events, const Instant& now)
     : settings_(std::move(settings)),
       policy_(std::move(boot.loaded.policy)),
-      policy_text_(std::move(boot.loaded.text)),
+      policy_files_(std::move(boot.loaded.files)),
       port_(port),
       library_(library),
       events_(events),
@@ -125,7 +125,7 @@ shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& re
                    fmt::format("programmed the tree with {} message(s)", report.messages), now.wall);
   }
   note_leaves(report.degraded, now);
-  if (!policy_status_.last_good) keep_as_last_good(policy_text_, now);
+  if (!policy_status_.last_good) keep_as_last_good(now);
   read_classes(now.steady);
   return report;
 }
@@ -146,7 +146,7 @@ bool Gateway::reload(const Instant& now) {
   }
   if (!same_for_estimator(policy_, next.policy)) ++estimator_generation_;
   policy_ = std::move(next.policy);
-  policy_text_ = std::move(next.text);
+  policy_files_ = std::move(next.files);
   loop_.take_over(policy_, starts, now);
   shaper_.in_place = true;
   note_leaves(report.degraded, now);
@@ -155,7 +155,7 @@ bool Gateway::reload(const Instant& now) {
   policy_status_.loaded = now.wall;
   events_.record(EventKind::reloaded, Severity::info, "",
                  fmt::format("policy reloaded with {} kernel change(s)", report.messages), now.wall);
-  keep_as_last_good(policy_text_, now);
+  keep_as_last_good(now);
   read_classes(now.steady);
   return true;
 }
@@ -167,9 +167,9 @@ bool Gateway::refuse_reload(std::string why, const Instant& now) {
   return false;
 }
 
-void Gateway::keep_as_last_good(const std::string& text, const Instant& now) {
+void Gateway::keep_as_last_good(const Instant& now) {
   try {
-    library_.store(text);
+    library_.store(policy_files_);
     not_saved_.reset();
   } catch (const std::exception& failure) {
     not_saved_ = failure.what();

@@ -85,7 +85,7 @@ class Gateway {
 
  private:
   bool refuse_reload(std::string why, const Instant& now);
-  void keep_as_last_good(const std::string& text, const Instant& now);
+  void keep_as_last_good(const Instant& now);
   void check_in_place(const std::string& suspicion, const Instant& now);
   void repair(const Instant& now);
   void tell_repaired(std::string how, const Instant& now);
@@ -97,7 +97,7 @@ class Gateway {
 
   Settings settings_;
   Policy policy_;
-  std::string policy_text_;
+  std::vector<PolicyFile> policy_files_;
   Port& port_;
   const PolicyLibrary& library_;
   EventLog& events_;

@@ -1,13 +1,14 @@
 /// Where a boot finds its policy: the operator's file, or the last one that worked.
 ///
 /// store() replaces atomically (write beside, fsync, rename, fsync the folder): a crash leaves the old or the
-/// new copy, never a half. One process per folder.
+/// new copy, never a half. What is kept is untrusted when it is read again. One process per folder.
 #pragma once
 
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "config/load.hpp"
 
@@ -17,9 +18,11 @@ class PolicyLibrary {
  public:
   explicit PolicyLibrary(std::filesystem::path folder);
 
-  /// Keeps `text` as the last good policy. Throws std::system_error naming the attempt.
-  void store(const std::string& text) const;
-  [[nodiscard]] std::filesystem::path last_good() const { return folder_ / "last-good.yaml"; }
+  /// Keeps `files` as the last good policy. Throws std::system_error naming the attempt.
+  void store(const std::vector<PolicyFile>& files) const;
+  /// What store() kept, or why it cannot be used.
+  [[nodiscard]] std::variant<LoadedPolicy, LoadFailure> load() const;
+  [[nodiscard]] std::filesystem::path last_good() const { return folder_ / "last-good.json"; }
 
  private:
   std::filesystem::path folder_;

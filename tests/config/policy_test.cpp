@@ -103,11 +103,11 @@ TEST(Policy, TheFullExampleMeansWhatItSays) {
 TEST(Policy, TheShippedExampleLoads) {
   const auto loaded = load_policy(WEIR_SOURCE_DIR "/config/weir.yaml");
   if (const auto* failure = std::get_if<LoadFailure>(&loaded)) FAIL() << failure->rendered;
-  const auto& [policy, text] = std::get<LoadedPolicy>(loaded);
+  const auto& [policy, files] = std::get<LoadedPolicy>(loaded);
   EXPECT_EQ(policy.sites.size(), 3U);
   EXPECT_EQ(policy.classes_of(policy.sites[0]).classes.size(), 4U);
   EXPECT_EQ(policy.classes_of(policy.sites[2]).name, "default");
-  EXPECT_NE(text.find("# Weir's policy"), std::string::npos);
+  EXPECT_NE(files.at(0).text.find("# Weir's policy"), std::string::npos);
 }
 
 TEST(Policy, EverythingLeftOutHasItsDefault) {

@@ -204,7 +204,7 @@ TEST_F(GatewayTest, ABadFileWithoutALastGoodOneNamesBoth) {
   write("nonsense: true");
   const auto loaded = load_boot_policy(file, library);
   ASSERT_TRUE(std::holds_alternative<LoadFailure>(loaded));
-  EXPECT_NE(std::get<LoadFailure>(loaded).rendered.find("last-good.yaml"), std::string::npos);
+  EXPECT_NE(std::get<LoadFailure>(loaded).rendered.find("last-good.json"), std::string::npos);
 }
 
 TEST_F(GatewayTest, ABadReloadChangesNothingAndSaysWhy) {
@@ -229,9 +229,11 @@ TEST_F(GatewayTest, AGoodReloadKeepsWhatSitesLearntAndIsKept) {
   ASSERT_TRUE(gateway->reload(at(1)));
   EXPECT_EQ(port.tree, (std::vector{Rate::mbps(300), Rate::mbps(20)}));
   EXPECT_GT(gateway->estimator_generation(), generation) << "other sites: another estimator";
-  std::ifstream kept(library.last_good());
-  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}),
-            policy_text(45, another_site("hills", "10.30.0.0/16")));
+  const auto kept = library.load();
+  ASSERT_TRUE(std::holds_alternative<LoadedPolicy>(kept));
+  EXPECT_EQ(std::get<LoadedPolicy>(kept).files,
+            (std::vector<PolicyFile>{
+                {.path = file, .text = policy_text(45, another_site("hills", "10.30.0.0/16"))}}));
 }
 
 TEST_F(GatewayTest, OtherLimitsAloneKeepTheEstimator) {

@@ -85,11 +85,12 @@ TEST(Clock, StampsAreIso) {
 TEST(PolicyLibrary, ReplacesAtomically) {
   const ScratchFolder folder;
   const PolicyLibrary library(folder.path() / "new" / "folder");
-  library.store("first");
-  library.store("second, which is longer");
-  library.store("third");
+  library.store({{.path = "a.yaml", .text = "first"}});
+  library.store({{.path = "a.yaml", .text = "second, which is longer"}});
+  library.store({{.path = "a.yaml", .text = "third\n"}, {.path = "b.txt", .text = "\"4\""}});
   std::ifstream kept(library.last_good());
-  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}), "third");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(kept), {}),
+            R"({"files":[{"path":"a.yaml","text":"third\n"},{"path":"b.txt","text":"\"4\""}]})");
   std::size_t files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(library.last_good().parent_path())) {
     files += entry.is_regular_file() ? 1U : 0U;
