@@ -50,23 +50,49 @@ struct MatchRule {
   bool operator==(const MatchRule&) const = default;
 };
 
+/// ClassPolicy::brownout of a class that the policy's order does not name.
+inline constexpr std::uint32_t kNoBrownoutOrder = UINT32_MAX;
+
 /// What serves a class's packets. `automatic`: fq_codel, or a byte FIFO ("degraded") on a kernel without it.
 enum class LeafKind : std::uint8_t { automatic, fq_codel, fifo };
 
+/// The queue of a class's waiting packets. What is left out follows from the class's rates
+/// (shaper/leaf_parameters.hpp).
+struct LeafPolicy {
+  LeafKind kind = LeafKind::automatic;
+  std::optional<Duration> depth{};         ///< of sending at the class's ceiling; or
+  std::optional<std::uint32_t> packets{};  ///< so many; of a FIFO: full frames
+  // Of fq_codel only:
+  std::optional<Duration> target{};
+  std::optional<Duration> interval{};
+  std::optional<std::uint32_t> flows{};  ///< fixed when the queue is made: another number makes another queue
+  std::optional<std::uint32_t> quantum{};  ///< bytes
+  std::optional<bool> ecn{};
+  bool operator==(const LeafPolicy&) const = default;
+};
+
+/// Classes form a tree: packets wait in its leaves, inner classes share a part of the rate among their own.
 struct ClassPolicy {
   std::string name;
-  std::vector<MatchRule> match;  ///< a disjunction; empty only for the default class
+  std::vector<MatchRule> match;  ///< a disjunction; empty only for the default class and for inner ones
   bool is_default = false;
   std::optional<RateOrShare> guarantee;  ///< none: the least that HTB takes (8 kbit)
   RateOrShare ceiling = Share{1.0};      ///< left out at priority 0: three times the guarantee, if any
   std::uint8_t priority = 3;             ///< 0 (first) .. 7
-  LeafKind leaf = LeafKind::automatic;
+  LeafPolicy leaf{};
   /// The most that its packets should wait, here and in the provider's queue; only with a guarantee.
   std::optional<Duration> latency{};
+  std::optional<std::size_t>
+      parent{};        ///< the inner class around it: its index in the set, always a lower one
+  bool inner = false;  ///< has classes: no packets of its own
+  std::optional<std::uint8_t> set_dscp{};  ///< written into its packets; ECN bits stay
+  /// Whose guarantee is kept when not all of one parent fit: lower first, then priority, then order.
+  std::uint32_t brownout = kNoBrownoutOrder;
   bool operator==(const ClassPolicy&) const = default;
 };
 
-/// A named list of classes that sites share. The order is the order of matching.
+/// A named tree of classes that sites share: inner classes before their own, and leaves in the order of
+/// matching.
 struct ClassSet {
   std::string name;
   std::vector<ClassPolicy> classes;
@@ -81,11 +107,20 @@ struct SiteRates {
   bool operator==(const SiteRates&) const = default;
 };
 
+/// Each subnet of a site is a class of its own.
+struct EachSubnet {
+  ClassPolicy shape;                       ///< of each; no name, no match
+  std::optional<std::size_t> class_set{};  ///< the classes within it; none: it is a leaf
+  bool operator==(const EachSubnet&) const = default;
+};
+
 struct SitePolicy {
   std::string name;
   std::vector<Prefix> subnets;
   SiteRates rate;
-  std::size_t class_set = 0;  ///< index into Policy::class_sets
+  std::size_t class_set = 0;  ///< index into Policy::class_sets; means nothing with each_subnet
+  std::optional<EachSubnet> each_subnet{};
+  std::optional<std::uint8_t> set_dscp{};  ///< of packets of those classes that say nothing of it
   bool operator==(const SitePolicy&) const = default;
 };
 

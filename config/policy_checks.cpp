@@ -1,4 +1,4 @@
-/// What no single value shows: names that clash, sums that do not fit, classes that no packet reaches.
+/// What no single value shows of ports and sites: names that clash, sums that do not fit.
 
 #include <algorithm>
 #include <cmath>
@@ -8,76 +8,36 @@
 #include <unordered_map>
 #include <utility>
 
+#include "config/draft_checker.hpp"
 #include "config/load.hpp"
-#include "config/policy_draft.hpp"
 #include "config/spelling.hpp"
 #include "config/suggest.hpp"
 
 namespace weir {
 namespace {
 
-/// HTB's minor numbers are 16 bits; the port, control, elsewhere and some spare ones are not for sites.
-constexpr std::size_t kMostClasses = 65'500;
 /// Sums of fractions such as 33.3 % + 33.3 % + 33.4 % miss 1 by rounding.
 constexpr double kRounding = 1e-9;
 
-std::string name_of(const std::optional<Placed<std::string>>& name) {
-  return name ? in_quotes(name->value) : "without a name";
-}
-
-/// Rates in sums: exact spelling would show bits nobody wrote.
-std::string about(double bps) {
-  if (bps < 1e6) return to_string(Rate::bps(static_cast<std::uint64_t>(bps)));
-  return to_string(Rate::kbps(static_cast<std::uint64_t>(std::llround(bps / 1e3))));
-}
-
-double bps_of(Rate rate) {
-  return static_cast<double>(rate.bps());
-}
-
-std::string spelled(const RateOrShare& value) {
-  if (const auto* rate = std::get_if<Rate>(&value)) return to_string(*rate);
-  return percent_to_string(std::get<Share>(value).fraction);
-}
-
-class DraftChecker {
+/// Names, addresses and rates of ports and sites.
+class SiteChecker : DraftChecker {
  public:
-  DraftChecker(const PolicyDraft& draft, const SourceFiles& files, Problems& problems)
-      : draft_(draft), files_(files), problems_(problems) {
-    for (std::size_t i = 0; i < draft.class_sets.size(); ++i)
-      set_by_name_.emplace(draft.class_sets[i].name, i);
-  }
+  using DraftChecker::DraftChecker;
 
   void everything() {
     ports_differ();
     site_names_differ();
     subnets_have_one_owner();
-    policies_exist();
     for (const SiteDraft& site : draft_.sites) site_rates_are_in_order(site);
+    policies_exist();
+    for (const SiteDraft& site : draft_.sites) subnets_are_classes(site);
     built_in_is_in_order(draft_.control, Policy{}.control);
     built_in_is_in_order(draft_.elsewhere, Policy{}.elsewhere);
     floors_fit_the_port();
     classes_fit_the_kernel();
-    find_tightest_sites();
-    for (const ClassSetDraft& set : draft_.class_sets) {
-      class_names_differ(set);
-      one_class_is_the_default(set);
-      classes_can_be_reached(set);
-      for (const ClassDraft& one : set.classes) match_entries_can_hold(one);
-      guarantees_fit(set);
-      for (const ClassDraft& one : set.classes) latency_can_be_kept(one);
-    }
   }
 
  private:
-  void report(Place at, std::string message, std::string mend) {
-    problems_.push_back({.line = at.line,
-                         .column = at.column,
-                         .message = std::move(message),
-                         .mend = std::move(mend),
-                         .file = at.file});
-  }
-
   // --- names and references ---
 
   void ports_differ() {
@@ -86,17 +46,6 @@ class DraftChecker {
     report(draft_.lan_interface->at,
            in_quotes(draft_.lan_interface->value) + " is the interface of both wan and lan",
            "a bridge has two ports: name the other one");
-  }
-
-  /// `names` maps each name met so far to its place.
-  void report_if_repeated(std::unordered_map<std::string_view, Place>& names, const Placed<std::string>& name,
-                          std::string_view what) {
-    const auto [first, fresh] = names.emplace(name.value, name.at);
-    if (fresh) return;
-    report(name.at,
-           std::string(what) + " " + in_quotes(name.value) + " stands twice, first " +
-               files_.on_line(first->second),
-           "rename or remove one of them");
   }
 
   void site_names_differ() {
@@ -108,13 +57,6 @@ class DraftChecker {
         report(site.name->at, in_quotes(site.name->value) + " is the name of a built-in class",
                "give the site another name");
       }
-    }
-  }
-
-  void class_names_differ(const ClassSetDraft& set) {
-    std::unordered_map<std::string_view, Place> names;
-    for (const ClassDraft& one : set.classes) {
-      if (one.name) report_if_repeated(names, *one.name, "class");
     }
   }
 
@@ -152,26 +94,49 @@ class DraftChecker {
     }
   }
 
-  /// The class set of a site; nullptr for the built-in one and for a name that does not exist.
-  [[nodiscard]] const ClassSetDraft* set_of(const SiteDraft& site) const {
-    const auto found = set_by_name_.find(site.policy ? std::string_view(site.policy->value) : "default");
-    return found != set_by_name_.end() ? &draft_.class_sets[found->second] : nullptr;
-  }
-
   void policies_exist() {
     // Guessing compares every unknown name with every known one: bounded, so that no file makes it slow.
     std::size_t comparisons_left = 100'000;
     for (const SiteDraft& site : draft_.sites) {
-      if (!site.policy || set_of(site) != nullptr) continue;
-      NearestName nearest(site.policy->value);
-      if (draft_.class_sets.size() <= comparisons_left) {
-        comparisons_left -= draft_.class_sets.size();
-        for (const ClassSetDraft& set : draft_.class_sets) nearest.offer(set.name);
+      for (const auto* named : {&site.policy, &site.policy_of_subnets}) {
+        if (!*named || set_named((*named)->value) != nullptr) continue;
+        NearestName nearest((*named)->value);
+        if (draft_.class_sets.size() <= comparisons_left) {
+          comparisons_left -= draft_.class_sets.size();
+          for (const ClassSetDraft& set : draft_.class_sets) nearest.offer(set.name);
+        }
+        report((*named)->at, "there is no policy " + in_quotes((*named)->value),
+               nearest.best() ? "did you mean " + in_quotes(*nearest.best()) + "?"
+                              : "define it under 'policies', or leave 'policy' out for a single class");
       }
-      report(site.policy->at, "there is no policy " + in_quotes(site.policy->value),
-             nearest.best() ? "did you mean " + in_quotes(*nearest.best()) + "?"
-                            : "define it under 'policies', or leave 'policy' out for a single class");
     }
+  }
+
+  void subnets_are_classes(const SiteDraft& site) {
+    if (!site.each_subnet) return;
+    if (site.policy) {
+      report(site.policy->at, "with each_subnet the site has no classes of its own",
+             "write the policy into each_subnet: every subnet then has its classes");
+    }
+    if (site.policy_of_subnets && site.each_subnet->leaf_at) {
+      report(*site.each_subnet->leaf_at, "packets of a subnet wait in the classes of its policy",
+             "write 'leaf' into these classes");
+    }
+    guarantees_of_subnets_fit(site);
+  }
+
+  void guarantees_of_subnets_fit(const SiteDraft& site) {
+    const auto& guarantee = site.each_subnet->guarantee;
+    if (!guarantee || !site.floor) return;
+    const double floor = bps_of(site.floor->value);
+    const double total =
+        bps_of(resolve(guarantee->value, site.floor->value)) * static_cast<double>(site.subnets.size());
+    if (total <= floor * (1.0 + kRounding)) return;
+    report(
+        guarantee->at,
+        "the guarantees of " + std::to_string(site.subnets.size()) + " subnets add up to " + about(total) +
+            " at site " + name_of(site.name) + ", whose floor is " + to_string(site.floor->value),
+        "write at most " + about(floor / static_cast<double>(site.subnets.size())) + ", or raise the floor");
   }
 
   // --- rates ---
@@ -262,85 +227,13 @@ class DraftChecker {
            "lower the floors by " + about(bps_of(excess)) + " in total");
   }
 
-  /// For each class set, the site with the lowest floor among those that use it: fixed rates weigh most
-  /// there.
-  void find_tightest_sites() {
-    for (const SiteDraft& site : draft_.sites) {
-      const ClassSetDraft* set = set_of(site);
-      if (!site.floor || set == nullptr) continue;
-      const SiteDraft*& tightest = tightest_site_[set];
-      if (tightest == nullptr || site.floor->value < tightest->floor->value) tightest = &site;
-    }
-  }
-
-  void guarantees_fit(const ClassSetDraft& set) {
-    const auto tightest = tightest_site_.find(&set);
-    const SiteDraft* site = tightest != tightest_site_.end() ? tightest->second : nullptr;
-    double shares = 0;
-    double fixed_bps = 0;
-    const ClassDraft* crossing = nullptr;
-    for (const ClassDraft& one : set.classes) {
-      if (!one.guarantee) continue;
-      if (const auto* rate = std::get_if<Rate>(&one.guarantee->value)) {
-        fixed_bps += bps_of(*rate);
-      } else {
-        shares += std::get<Share>(one.guarantee->value).fraction;
-      }
-      const double total = shares + (site != nullptr ? fixed_bps / bps_of(site->floor->value) : 0.0);
-      if (crossing == nullptr && total > 1.0 + kRounding) crossing = &one;
-      guarantee_is_below_ceiling(one, site);
-    }
-    if (crossing == nullptr) return;
-    const std::string policy = "the guarantees of policy " + in_quotes(set.name) + " add up to ";
-    if (fixed_bps == 0.0) {
-      report(crossing->guarantee->at, policy + percent_to_string(shares),
-             "lower them by " + percent_to_string(shares - 1.0) + " in total");
-      return;
-    }
-    if (site == nullptr) {
-      report(crossing->guarantee->at, policy + percent_to_string(shares) + " and fixed rates",
-             "lower the percentages below 100%");
-      return;
-    }
-    const double floor = bps_of(site->floor->value);
-    const double total = shares * floor + fixed_bps;
-    report(crossing->guarantee->at,
-           policy + about(total) + " at site " + name_of(site->name) + ", whose floor is " +
-               to_string(site->floor->value) + " (" + files_.on_line(site->floor->at) + ")",
-           "lower them by " + about(total - floor) + " in total, or raise the floor");
-  }
-
-  void guarantee_is_below_ceiling(const ClassDraft& one, const SiteDraft* site) {
-    if (!one.ceiling) return;
-    const RateOrShare& guarantee = one.guarantee->value;
-    const RateOrShare& ceiling = one.ceiling->value;
-    const bool same_kind = guarantee.index() == ceiling.index();
-    if (!same_kind && site == nullptr) return;
-    // Of one kind, any parent shows which is larger; else the lowest rate that a site can have does.
-    const Rate parent = site != nullptr ? site->floor->value : kMostRate;
-    if (resolve(guarantee, parent) <= resolve(ceiling, parent)) return;
-    const std::string where = same_kind ? "" : " at the floor of site " + name_of(site->name);
-    report(one.ceiling->at,
-           "the ceiling of " + spelled(ceiling) + " is below the guarantee of " + spelled(guarantee) + where,
-           "raise the ceiling or lower the guarantee");
-  }
-
-  /// What a class without a guarantee gets is what the others leave: that keeps no promise of time.
-  void latency_can_be_kept(const ClassDraft& one) {
-    if (!one.latency || one.guarantee_given) return;
-    report(one.latency->at,
-           "class " + name_of(one.name) +
-               " has a latency goal and no guarantee: how long it waits is up to the others",
-           "add guarantee: 5%, or leave 'latency' out");
-  }
-
-  // --- classes ---
-
   void classes_fit_the_kernel() {
     std::size_t classes = 0;
     for (const SiteDraft& site : draft_.sites) {
       const ClassSetDraft* set = set_of(site);
-      classes += 1 + (set != nullptr ? set->classes.size() : 1);
+      const std::size_t of_policy = set != nullptr ? set->classes.size() : 1;
+      const std::size_t of_subnet = site.policy_of_subnets ? 1 + of_policy : 1;
+      classes += 1 + (site.each_subnet ? site.subnets.size() * of_subnet : of_policy);
       if (classes > kMostClasses) {
         report(site.at,
                "from here on the port would need more than " + std::to_string(kMostClasses) +
@@ -350,132 +243,60 @@ class DraftChecker {
       }
     }
   }
-
-  void one_class_is_the_default(const ClassSetDraft& set) {
-    const ClassDraft* first = nullptr;
-    for (const ClassDraft& one : set.classes) {
-      if (!one.is_default || !one.is_default->value) continue;
-      if (first == nullptr) {
-        first = &one;
-        continue;
-      }
-      report(one.is_default->at,
-             "policy " + in_quotes(set.name) + " has a second default class; the first is " +
-                 name_of(first->name) + " " + files_.on_line(first->is_default->at),
-             "leave 'default: true' with one class");
-    }
-    if (first == nullptr && set.whole) {
-      report(set.at, "policy " + in_quotes(set.name) + " has no default class for what matches none",
-             "add {name: rest, default: true} as its last class");
-    }
-  }
-
-  void classes_can_be_reached(const ClassSetDraft& set) {
-    std::map<RuleKey, const MatchDraft*> first_with_rule;
-    for (std::size_t i = 0; i < set.classes.size(); ++i) {
-      const ClassDraft& one = set.classes[i];
-      const bool is_default = one.is_default && one.is_default->value;
-      const bool says_default = is_default || (one.default_given && !one.is_default);
-      if (!one.match_given && !says_default) {
-        report(one.at,
-               "class " + name_of(one.name) + " is neither matched nor the default: no packet reaches it",
-               "add match: [{dscp: ef}] or default: true");
-      }
-      for (const MatchDraft& entry : one.match) {
-        if (!entry.whole) continue;
-        if (matches_everything(entry.rule)) report_everything(set, i, entry);
-        const auto [first, fresh] = first_with_rule.emplace(key_of(entry.rule), &entry);
-        if (!fresh) {
-          report(entry.at,
-                 "this entry is the same as the one " + files_.on_line(first->second->at) +
-                     ", which always comes first",
-                 "remove one of them");
-        }
-      }
-    }
-  }
-
-  void report_everything(const ClassSetDraft& set, std::size_t index, const MatchDraft& entry) {
-    const bool empty = entry.rule == MatchRule{};
-    const bool others_follow =
-        std::any_of(set.classes.begin() + static_cast<std::ptrdiff_t>(index) + 1, set.classes.end(),
-                    [](const ClassDraft& later) { return later.match_given; });
-    if (!empty && !others_follow) return;
-    report(entry.at,
-           std::string(empty ? "this entry has no condition" : "this entry matches every packet") +
-               (others_follow ? ": no packet reaches the classes after it" : ""),
-           "name a condition, or make this the default class with default: true and no match");
-  }
-
-  static bool covers_all_addresses(const std::vector<Prefix>& prefixes) {
-    const auto has_all_of = [&prefixes](Family family) {
-      return std::any_of(prefixes.begin(), prefixes.end(), [family](const Prefix& prefix) {
-        return prefix.length == 0 && prefix.address.family == family;
-      });
-    };
-    return prefixes.empty() || (has_all_of(Family::v4) && has_all_of(Family::v6));
-  }
-
-  static bool matches_everything(const MatchRule& rule) {
-    return rule.dscp.empty() && rule.protocol.empty() && rule.port.empty() && rule.source_port.empty() &&
-           rule.destination_port.empty() && covers_all_addresses(rule.source) &&
-           covers_all_addresses(rule.destination);
-  }
-
-  using RuleKey = std::tuple<std::vector<std::uint8_t>, std::vector<Prefix>, std::vector<Prefix>,
-                             std::vector<std::uint8_t>, std::vector<PortRange>, std::vector<PortRange>,
-                             std::vector<PortRange>>;
-
-  /// Equal for rules that differ in the order of their alternatives only.
-  static RuleKey key_of(const MatchRule& rule) {
-    const auto sorted = [](auto values) {
-      std::sort(values.begin(), values.end());
-      values.erase(std::unique(values.begin(), values.end()), values.end());
-      return values;
-    };
-    return {sorted(rule.dscp), sorted(rule.source),      sorted(rule.destination),     sorted(rule.protocol),
-            sorted(rule.port), sorted(rule.source_port), sorted(rule.destination_port)};
-  }
-
-  void match_entries_can_hold(const ClassDraft& one) {
-    for (const MatchDraft& entry : one.match) {
-      if (entry.whole) match_entry_can_hold(entry);
-    }
-  }
-
-  void match_entry_can_hold(const MatchDraft& entry) {
-    const MatchRule& rule = entry.rule;
-    const bool about_ports =
-        !rule.port.empty() || !rule.source_port.empty() || !rule.destination_port.empty();
-    const auto portless = std::find_if_not(rule.protocol.begin(), rule.protocol.end(), has_ports);
-    if (about_ports && portless != rule.protocol.end()) {
-      report(entry.at,
-             "this entry asks for a port, but " + protocol_to_string(*portless) + " has none that Weir reads",
-             "write protocol: tcp, udp or sctp, or leave the port out");
-    }
-    const auto all_of = [](const std::vector<Prefix>& prefixes, Family family) {
-      return !prefixes.empty() &&
-             std::all_of(prefixes.begin(), prefixes.end(),
-                         [family](const Prefix& prefix) { return prefix.address.family == family; });
-    };
-    if ((all_of(rule.source, Family::v4) && all_of(rule.destination, Family::v6)) ||
-        (all_of(rule.source, Family::v6) && all_of(rule.destination, Family::v4))) {
-      report(entry.at, "source and destination are of different IP versions: no packet has both",
-             "write two entries, one for IPv4 and one for IPv6");
-    }
-  }
-
-  const PolicyDraft& draft_;
-  const SourceFiles& files_;
-  Problems& problems_;
-  std::unordered_map<std::string_view, std::size_t> set_by_name_;
-  std::unordered_map<const ClassSetDraft*, const SiteDraft*> tightest_site_;
 };
 
 }  // namespace
 
+DraftChecker::DraftChecker(const PolicyDraft& draft, const SourceFiles& files, Problems& problems)
+    : draft_(draft), files_(files), problems_(problems) {
+  for (std::size_t i = 0; i < draft.class_sets.size(); ++i) set_by_name_.emplace(draft.class_sets[i].name, i);
+}
+
+void DraftChecker::report(Place at, std::string message, std::string mend) {
+  problems_.push_back({.line = at.line,
+                       .column = at.column,
+                       .message = std::move(message),
+                       .mend = std::move(mend),
+                       .file = at.file});
+}
+
+void DraftChecker::report_if_repeated(std::unordered_map<std::string_view, Place>& names,
+                                      const Placed<std::string>& name, std::string_view what) {
+  const auto [first, fresh] = names.emplace(name.value, name.at);
+  if (fresh) return;
+  report(name.at,
+         std::string(what) + " " + in_quotes(name.value) + " stands twice, first " +
+             files_.on_line(first->second),
+         "rename or remove one of them");
+}
+
+const ClassSetDraft* DraftChecker::set_named(std::string_view name) const {
+  const auto found = set_by_name_.find(name);
+  return found != set_by_name_.end() ? &draft_.class_sets[found->second] : nullptr;
+}
+
+const ClassSetDraft* DraftChecker::set_of(const SiteDraft& site) const {
+  if (site.each_subnet) return site.policy_of_subnets ? set_named(site.policy_of_subnets->value) : nullptr;
+  return set_named(site.policy ? std::string_view(site.policy->value) : "default");
+}
+
+std::string name_of(const std::optional<Placed<std::string>>& name) {
+  return name ? in_quotes(name->value) : "without a name";
+}
+
+std::string about(double bps) {
+  if (bps < 1e6) return to_string(Rate::bps(static_cast<std::uint64_t>(bps)));
+  return to_string(Rate::kbps(static_cast<std::uint64_t>(std::llround(bps / 1e3))));
+}
+
+std::string spelled(const RateOrShare& value) {
+  if (const auto* rate = std::get_if<Rate>(&value)) return to_string(*rate);
+  return percent_to_string(std::get<Share>(value).fraction);
+}
+
 void check_draft(const PolicyDraft& draft, const SourceFiles& files, Problems& problems) {
-  DraftChecker(draft, files, problems).everything();
+  SiteChecker(draft, files, problems).everything();
+  check_class_sets(draft, files, problems);
 }
 
 }  // namespace weir

@@ -22,6 +22,15 @@ constexpr std::int64_t kMostRecordingMebibytes = 200;
 constexpr Duration kLeastLatency = std::chrono::milliseconds(1);
 /// Who waits longer has no goal.
 constexpr Duration kMostLatency = std::chrono::seconds(1);
+constexpr Duration kLeastDepth = std::chrono::milliseconds(1);
+constexpr Duration kMostDepth = std::chrono::seconds(10);
+constexpr Duration kLeastTarget = std::chrono::microseconds(100);
+// net/sched/sch_fq_codel.c: fq_codel_change() takes up to 65536 flows and a quantum from 256 bytes to 1 MiB
+// (a larger one than a super-packet serves nothing).
+constexpr std::int64_t kMostFlows = 65'536;
+constexpr std::int64_t kLeastQuantum = 256;
+constexpr std::int64_t kMostQuantum = 65'536;
+constexpr std::int64_t kMostLeafPackets = 1'000'000;
 
 /// Walks the tree; one method for each mapping that a policy is made of.
 class DraftReader {
@@ -190,6 +199,14 @@ class DraftReader {
     draft.name = placed(name, read_.name(name));
     draft.subnets = lists_.prefixes(required(*fields, "subnets"));
     draft.policy = placed((*fields)["policy"], read_.text((*fields)["policy"]));
+    draft.set_dscp = read_.dscp((*fields)["set_dscp"]);
+    if (const auto each = mapping((*fields)["each_subnet"], keys::each_subnet)) {
+      ClassDraft shape;
+      shape.at = each->at();
+      rates(*each, shape);
+      draft.each_subnet = std::move(shape);
+      draft.policy_of_subnets = placed((*each)["policy"], read_.text((*each)["policy"]));
+    }
     if (const auto rate = mapping(required(*fields, "rate"), keys::site_rate)) {
       const Field floor = required(*rate, "floor");
       draft.floor = placed(floor, read_.rate(floor));
@@ -202,43 +219,88 @@ class DraftReader {
   }
 
   ClassSetDraft class_set(const std::string& name, Place at, const YamlNode& node) {
-    ClassSetDraft draft{.name = name, .at = at, .classes = {}};
+    ClassSetDraft draft{.name = name, .at = at, .classes = {}, .brownout = {}};
     const auto fields = read_.fields(node, keys::policy);
-    const Field classes = fields ? required(*fields, "classes") : Field{};
-    for (const YamlNode* item : read_.items(classes)) {
-      if (auto one = traffic_class(*item)) {
-        draft.classes.push_back(*std::move(one));
-      } else {
-        draft.whole = false;
+    if (fields) {
+      classes(required(*fields, "classes"), draft, std::nullopt);
+      for (const YamlNode* item : read_.scalars((*fields)["brownout"])) {
+        draft.brownout.push_back({.value = item->text, .at = item->at});
       }
     }
     if (draft.classes.empty()) draft.whole = false;  // why has been reported
     return draft;
   }
 
-  std::optional<ClassDraft> traffic_class(const YamlNode& node) {
-    const auto fields = read_.fields(node, keys::traffic_class);
-    if (!fields) return std::nullopt;
+  void classes(const Field& field, ClassSetDraft& set, std::optional<std::size_t> parent) {
+    for (const YamlNode* item : read_.items(field)) {
+      const auto fields = read_.fields(*item, keys::traffic_class);
+      if (!fields) {
+        set.whole = false;
+        continue;
+      }
+      const std::size_t index = set.classes.size();
+      ClassDraft& one = set.classes.emplace_back(traffic_class(*fields));
+      one.parent = parent;
+      one.depth = parent ? set.classes[*parent].depth + 1 : 0;
+      const Field inside = (*fields)["classes"];
+      one.inner = static_cast<bool>(inside);
+      // The tree of the file is no deeper than kMostYamlDepth: so is this recursion.
+      classes(inside, set, index);
+    }
+  }
+
+  ClassDraft traffic_class(const Fields& fields) {
     ClassDraft draft;
-    draft.at = node.at;
-    const Field name = required(*fields, "name");
+    draft.at = fields.at();
+    const Field name = required(fields, "name");
     draft.name = placed(name, read_.name(name));
-    const Field match = (*fields)["match"];
+    const Field match = fields["match"];
     draft.match_given = static_cast<bool>(match);
     for (const YamlNode* entry : read_.items(match)) draft.match.push_back(match_entry(*entry));
-    const Field is_default = (*fields)["default"];
+    const Field is_default = fields["default"];
     draft.default_given = static_cast<bool>(is_default);
     draft.is_default = placed(is_default, read_.flag(is_default));
-    draft.guarantee = placed((*fields)["guarantee"], read_.rate_or_share((*fields)["guarantee"]));
-    draft.ceiling = placed((*fields)["ceiling"], read_.rate_or_share((*fields)["ceiling"]));
-    if (const auto priority = read_.integer((*fields)["priority"], 0, 7)) {
+    draft.latency = placed(fields["latency"], read_.duration(fields["latency"], kLeastLatency, kMostLatency));
+    draft.set_dscp = placed(fields["set_dscp"], read_.dscp(fields["set_dscp"]));
+    rates(fields, draft);
+    return draft;
+  }
+
+  /// What classes of a policy and those of each subnet have in common.
+  void rates(const Fields& fields, ClassDraft& draft) {
+    draft.guarantee = placed(fields["guarantee"], read_.rate_or_share(fields["guarantee"]));
+    draft.guarantee_given = static_cast<bool>(fields["guarantee"]);
+    draft.ceiling = placed(fields["ceiling"], read_.rate_or_share(fields["ceiling"]));
+    if (const auto priority = read_.integer(fields["priority"], 0, 7)) {
       draft.priority = static_cast<std::uint8_t>(*priority);
     }
-    draft.leaf = read_.leaf((*fields)["leaf"]);
-    draft.guarantee_given = static_cast<bool>((*fields)["guarantee"]);
-    draft.latency =
-        placed((*fields)["latency"], read_.duration((*fields)["latency"], kLeastLatency, kMostLatency));
-    return draft;
+    if (const Field given = fields["leaf"]) {
+      draft.leaf_at = given.at();
+      leaf(given, draft.leaf);
+    }
+  }
+
+  /// The name of a kind, or a mapping.
+  void leaf(const Field& field, LeafPolicy& leaf) {
+    if (field.value->kind != YamlNode::Kind::map) {
+      leaf.kind = read_.leaf(field).value_or(leaf.kind);
+      return;
+    }
+    const auto fields = mapping(field, keys::leaf);
+    if (!fields) return;
+    leaf.kind = read_.leaf((*fields)["kind"]).value_or(leaf.kind);
+    leaf.depth = read_.duration((*fields)["depth"], kLeastDepth, kMostDepth);
+    leaf.packets = number((*fields)["packets"], 1, kMostLeafPackets);
+    leaf.target = read_.duration((*fields)["target"], kLeastTarget, kMostDepth);
+    leaf.interval = read_.duration((*fields)["interval"], kLeastTarget, kMostDepth);
+    leaf.flows = number((*fields)["flows"], 1, kMostFlows);
+    leaf.quantum = number((*fields)["quantum"], kLeastQuantum, kMostQuantum);
+    leaf.ecn = read_.flag((*fields)["ecn"]);
+  }
+
+  std::optional<std::uint32_t> number(const Field& field, std::int64_t least, std::int64_t most) {
+    const auto value = read_.integer(field, least, most);
+    return value ? std::optional(static_cast<std::uint32_t>(*value)) : std::nullopt;
   }
 
   static std::vector<Prefix> values_of(const std::vector<Placed<Prefix>>& prefixes) {
@@ -283,7 +345,7 @@ RateOrShare ceiling_of_first_class(const RateOrShare& guarantee) {
 
 ClassPolicy finish(ClassDraft draft) {
   ClassPolicy policy;
-  policy.name = std::move(draft.name->value);
+  if (draft.name) policy.name = std::move(draft.name->value);
   policy.match.reserve(draft.match.size());
   for (MatchDraft& entry : draft.match) policy.match.push_back(std::move(entry.rule));
   policy.is_default = draft.is_default && draft.is_default->value;
@@ -294,8 +356,11 @@ ClassPolicy finish(ClassDraft draft) {
   } else if (policy.priority == 0 && policy.guarantee) {
     policy.ceiling = ceiling_of_first_class(*policy.guarantee);
   }
-  policy.leaf = draft.leaf.value_or(policy.leaf);
+  policy.leaf = draft.leaf;
   if (draft.latency) policy.latency = draft.latency->value;
+  if (draft.set_dscp) policy.set_dscp = draft.set_dscp->value;
+  policy.parent = draft.parent;
+  policy.inner = draft.inner;
   return policy;
 }
 
@@ -320,6 +385,7 @@ SitePolicy finish(SiteDraft draft, Rate port) {
   site.rate.ceiling = draft.ceiling ? draft.ceiling->value : port;
   site.rate.start = draft.start ? draft.start->value : site.rate.floor;
   site.rate.adapt = draft.adapt.value_or(true);
+  site.set_dscp = draft.set_dscp;
   return site;
 }
 
@@ -346,8 +412,20 @@ Policy finish(PolicyDraft draft) {
     ClassSet& finished = policy.class_sets.emplace_back(ClassSet{.name = std::move(set.name), .classes = {}});
     std::transform(set.classes.begin(), set.classes.end(), std::back_inserter(finished.classes),
                    [](ClassDraft& one) { return finish(std::move(one)); });
+    for (std::uint32_t rank = 0; rank < set.brownout.size(); ++rank) {
+      for (ClassPolicy& one : finished.classes) {
+        if (one.name == set.brownout[rank].value) one.brownout = rank;
+      }
+    }
   }
   for (SiteDraft& draft_site : draft.sites) {
+    if (draft_site.each_subnet) {
+      EachSubnet each{.shape = finish(*std::move(draft_site.each_subnet)), .class_set = {}};
+      if (draft_site.policy_of_subnets) each.class_set = set_by_name.at(draft_site.policy_of_subnets->value);
+      each.shape.inner = each.class_set.has_value();
+      policy.sites.emplace_back(finish(std::move(draft_site), policy.wan.rate)).each_subnet = std::move(each);
+      continue;
+    }
     const std::string wanted = draft_site.policy ? draft_site.policy->value : kDefaultPolicy;
     const auto [set, missing] = set_by_name.emplace(wanted, policy.class_sets.size());
     if (missing) policy.class_sets.push_back(default_class_set());  // only for a site that names no policy

@@ -30,15 +30,21 @@ struct ClassDraft {
   std::optional<Placed<RateOrShare>> guarantee;
   std::optional<Placed<RateOrShare>> ceiling;
   std::optional<std::uint8_t> priority;
-  std::optional<LeafKind> leaf;
+  LeafPolicy leaf;
+  std::optional<Place> leaf_at;
   bool guarantee_given = false;
   std::optional<Placed<Duration>> latency;
+  std::optional<Placed<std::uint8_t>> set_dscp;
+  std::optional<std::size_t> parent;  ///< the class that it stands in: index in the set
+  std::size_t depth = 0;              ///< classes around it
+  bool inner = false;
 };
 
 struct ClassSetDraft {
   std::string name;
   Place at;
-  std::vector<ClassDraft> classes;
+  std::vector<ClassDraft> classes;  ///< inner ones before their own
+  std::vector<Placed<std::string>> brownout;
   bool whole = true;  ///< false: some class could not be read at all
 };
 
@@ -52,6 +58,9 @@ struct SiteDraft {
   bool ceiling_given = false;
   std::optional<bool> adapt;
   std::optional<Placed<std::string>> policy;
+  std::optional<ClassDraft> each_subnet;  ///< without name and match
+  std::optional<Placed<std::string>> policy_of_subnets;
+  std::optional<std::uint8_t> set_dscp;
 };
 
 struct BuiltInDraft {

@@ -35,6 +35,15 @@ constexpr auto kSiteKeys = std::to_array<PolicyKey>({
     {"subnets", "[10.20.0.0/16]"},
     {"rate", "{floor: 45mbit, ceiling: 600mbit}"},
     {"policy", "replicated-site"},
+    {"each_subnet", "{guarantee: 1mbit, ceiling: 20mbit}"},
+    {"set_dscp", "default"},
+});
+constexpr auto kEachSubnetKeys = std::to_array<PolicyKey>({
+    {"guarantee", "1mbit"},
+    {"ceiling", "20mbit"},
+    {"priority", "3"},
+    {"leaf", "auto"},
+    {"policy", "replicated-site"},
 });
 constexpr auto kSiteRateKeys = std::to_array<PolicyKey>({
     {"floor", "45mbit"},
@@ -44,6 +53,7 @@ constexpr auto kSiteRateKeys = std::to_array<PolicyKey>({
 });
 constexpr auto kPolicyKeys = std::to_array<PolicyKey>({
     {"classes", "[{name: rest, default: true}]"},
+    {"brownout", "[voice, interactive]"},
 });
 constexpr auto kClassKeys = std::to_array<PolicyKey>({
     {"name", "voice"},
@@ -54,6 +64,18 @@ constexpr auto kClassKeys = std::to_array<PolicyKey>({
     {"priority", "3"},
     {"leaf", "auto"},
     {"latency", "20ms"},
+    {"classes", "[{name: rest, default: true}]"},
+    {"set_dscp", "af21"},
+});
+constexpr auto kLeafKeys = std::to_array<PolicyKey>({
+    {"kind", "fq_codel"},
+    {"depth", "100ms"},
+    {"packets", "1000"},
+    {"target", "5ms"},
+    {"interval", "100ms"},
+    {"flows", "1024"},
+    {"quantum", "1514"},
+    {"ecn", "true"},
 });
 constexpr auto kMatchKeys = std::to_array<PolicyKey>({
     {"dscp", "[af41, af42]"},
@@ -85,8 +107,10 @@ const KeyTable link_layer{"wan.link_layer", "link_layer", kLinkLayerKeys};
 const KeyTable lan{"lan", "lan", kLanKeys};
 const KeyTable site{"sites[]", "a site", kSiteKeys};
 const KeyTable site_rate{"sites[].rate", "a site's rate", kSiteRateKeys};
+const KeyTable each_subnet{"sites[].each_subnet", "each_subnet", kEachSubnetKeys};
 const KeyTable policy{"policies.NAME", "a policy", kPolicyKeys};
 const KeyTable traffic_class{"policies.NAME.classes[]", "a class", kClassKeys};
+const KeyTable leaf{"policies.NAME.classes[].leaf", "a leaf", kLeafKeys};
 const KeyTable match{"policies.NAME.classes[].match[]", "a match entry", kMatchKeys};
 const KeyTable control{"control", "control", kBuiltInKeys};
 const KeyTable elsewhere{"elsewhere", "elsewhere", kBuiltInKeys};
@@ -95,10 +119,10 @@ const KeyTable recording{"recording", "recording", kRecordingKeys};
 }  // namespace keys
 
 std::span<const KeyTable* const> key_tables() {
-  static constexpr std::array<const KeyTable*, 13> kAll{
-      &keys::top,       &keys::wan,    &keys::link_layer,    &keys::lan,   &keys::site,
-      &keys::site_rate, &keys::policy, &keys::traffic_class, &keys::match, &keys::control,
-      &keys::elsewhere, &keys::api,    &keys::recording};
+  static constexpr std::array<const KeyTable*, 15> kAll{
+      &keys::top,       &keys::wan,         &keys::link_layer, &keys::lan,           &keys::site,
+      &keys::site_rate, &keys::each_subnet, &keys::policy,     &keys::traffic_class, &keys::leaf,
+      &keys::match,     &keys::control,     &keys::elsewhere,  &keys::api,           &keys::recording};
   return kAll;
 }
 

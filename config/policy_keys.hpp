@@ -19,8 +19,8 @@ struct KeyTable {
 };
 
 namespace keys {
-extern const KeyTable top, wan, link_layer, lan, site, site_rate, policy, traffic_class, match, control,
-    elsewhere, api, recording;
+extern const KeyTable top, wan, link_layer, lan, site, site_rate, each_subnet, policy, traffic_class, leaf,
+    match, control, elsewhere, api, recording;
 }  // namespace keys
 
 /// All of the above.

@@ -50,7 +50,7 @@ class PrefixReader {
 
   ValueReader& read_;
   SourceFiles& files_;
-  std::map<std::string, Group> groups_;  // ordered, so that faults always come out alike
+  std::map<std::string, Group> groups_;              // ordered, so that faults always come out alike
   std::unordered_map<std::size_t, Prefixes> lists_;  // by file
   std::size_t count_ = 0;
 };

@@ -446,16 +446,24 @@ std::optional<TcpEndpoint> ValueReader::loopback_endpoint(const Field& field) {
   return endpoint;
 }
 
+std::optional<std::uint8_t> ValueReader::dscp_of(const YamlNode& node) {
+  const auto code_point = parse_dscp(node.text);
+  if (!code_point) {
+    report(node.at, in_quotes(node.text) + " is not a DSCP",
+           mend_of_number(dscp_names(), node.text, "0 to 63"));
+  }
+  return code_point;
+}
+
+std::optional<std::uint8_t> ValueReader::dscp(const Field& field) {
+  const YamlNode* node = field ? scalar(field, *field.value) : nullptr;
+  return node != nullptr ? dscp_of(*node) : std::nullopt;
+}
+
 std::vector<std::uint8_t> ValueReader::dscps(const Field& field) {
   std::vector<std::uint8_t> found;
   for (const YamlNode* node : scalars(field)) {
-    const auto code_point = parse_dscp(node->text);
-    if (code_point) {
-      found.push_back(*code_point);
-    } else {
-      report(node->at, in_quotes(node->text) + " is not a DSCP",
-             mend_of_number(dscp_names(), node->text, "0 to 63"));
-    }
+    if (const auto code_point = dscp_of(*node)) found.push_back(*code_point);
   }
   return found;
 }

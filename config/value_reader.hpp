@@ -99,12 +99,14 @@ class ValueReader {
   [[nodiscard]] std::optional<std::filesystem::path> socket_path(const Field& field);
   [[nodiscard]] std::optional<TcpEndpoint> loopback_endpoint(const Field& field);
 
+  [[nodiscard]] std::optional<std::uint8_t> dscp(const Field& field);
   [[nodiscard]] std::vector<std::uint8_t> dscps(const Field& field);
   [[nodiscard]] std::vector<std::uint8_t> protocols(const Field& field);
   [[nodiscard]] std::vector<PortRange> ports(const Field& field);
 
  private:
   [[nodiscard]] const YamlNode* scalar(const Field& field, const YamlNode& node);
+  [[nodiscard]] std::optional<std::uint8_t> dscp_of(const YamlNode& node);
   void check_name(const std::string& name, Place at);
   template <typename T, std::size_t N>
   [[nodiscard]] std::optional<T> choice(const Field& field,

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "config/load.hpp"
+#include "config/site_classes.hpp"
 #include "gateway/cli.hpp"
 #include "gateway/port.hpp"
 #include "shaper/port_shaper.hpp"
@@ -73,7 +74,7 @@ int check_policy(const std::filesystem::path& file) {
   std::size_t classes = 0;
   for (const SitePolicy& site : policy->sites) {
     subnets += site.subnets.size();
-    classes += policy->classes_of(site).classes.size();
+    classes += number_of_classes(*policy, site);
   }
   fmt::print("{}: good: {} site(s), {} subnet(s), {} class(es) on {} at {}\n", file.string(),
              policy->sites.size(), subnets, classes, policy->wan.interface, to_string(policy->wan.rate));

@@ -11,12 +11,13 @@ constexpr std::size_t kMostReadings = 100;  // ten in practice
 
 }  // namespace
 
-LatencyGoals::LatencyGoals(const ClassSet& classes) {
-  for (const ClassPolicy& one : classes.classes) {
+LatencyGoals::LatencyGoals(const std::vector<SiteClass>& classes) {
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    const ClassPolicy& one = *classes[i].policy;
     if (!one.latency) continue;
-    goals_.push_back({.name = one.name,
+    goals_.push_back({.name = classes[i].name,
                       .most = *one.latency,
-                      .guarantee = one.guarantee.value_or(Rate()),
+                      .guarantee = guarantee_of_site(classes, i),
                       .sent = {},
                       .readings = {}});
   }

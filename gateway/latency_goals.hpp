@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "config/policy.hpp"
+#include "config/site_classes.hpp"
 #include "gateway/meter.hpp"
 #include "gateway/status.hpp"
 #include "shaper/port_shaper.hpp"
@@ -23,7 +24,7 @@ namespace weir::gateway {
 class LatencyGoals {
  public:
   LatencyGoals() = default;
-  explicit LatencyGoals(const ClassSet& classes);
+  explicit LatencyGoals(const std::vector<SiteClass>& classes);
 
   /// SiteCounters::goals of one reading. Another number of them belongs to another policy: nothing is known
   /// then.

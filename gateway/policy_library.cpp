@@ -32,7 +32,8 @@ std::optional<std::vector<PolicyFile>> files_of(const json::value& kept) {
 }
 
 LoadFailure unusable(const std::filesystem::path& file, const std::string& why) {
-  Problems problems{{.message = "the last good policy cannot be used: " + why, .mend = "mend the policy file"}};
+  Problems problems{
+      {.message = "the last good policy cannot be used: " + why, .mend = "mend the policy file"}};
   std::string rendered = render(problems, file.string(), "");
   return {.problems = std::move(problems), .rendered = std::move(rendered)};
 }

@@ -121,8 +121,8 @@ void SiteLoop::take_over(const Policy& policy, std::span<const ControlStart> sta
       site->name = wanted.name;
       make_law(*site, limits_of(wanted), starts[i], now);
     }
-    site->policy = policy.classes_of(wanted).name;
-    site->goals = LatencyGoals(policy.classes_of(wanted));
+    site->policy = policy_name(policy, wanted);
+    site->goals = LatencyGoals(classes_of(policy, wanted).classes);
     site->limits = limits_of(wanted);
     site->in_force = starts[i].rate;
     site->sent.reset();

@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "config/site_classes.hpp"
+
 namespace weir::shaper {
 namespace {
 
@@ -68,9 +70,9 @@ ClassIds allocate_handles(const Policy& policy, const KnownHandles& known) {
     std::uint32_t minor = kept_minor(site.name, "");
     if (minor == 0) minor = minors.take_free(cursor, 0x10);
     ids.site.push_back(make_handle(kMajor, static_cast<std::uint16_t>(minor)));
-    auto& leaves = ids.leaf.emplace_back();
+    auto& leaves = ids.classes.emplace_back();
     std::uint32_t last = minor;
-    for (const auto& cls : policy.classes_of(site).classes) {
+    for (const auto& cls : weir::classes_of(policy, site).classes) {
       std::uint32_t leaf = kept_minor(site.name, cls.name);
       if (leaf == 0) leaf = minors.take_free(last + 1);
       leaves.push_back(make_handle(kMajor, static_cast<std::uint16_t>(leaf)));
@@ -86,9 +88,9 @@ KnownHandles names_of(const Policy& policy, const ClassIds& ids) {
   for (std::size_t s = 0; s < policy.sites.size(); ++s) {
     const auto& site = policy.sites[s];
     known.emplace(std::pair{site.name, std::string()}, ids.site[s]);
-    const auto& classes = policy.classes_of(site).classes;
+    const auto classes = weir::classes_of(policy, site).classes;
     for (std::size_t c = 0; c < classes.size(); ++c) {
-      known.emplace(std::pair{site.name, classes[c].name}, ids.leaf[s][c]);
+      known.emplace(std::pair{site.name, classes[c].name}, ids.classes[s][c]);
     }
   }
   return known;

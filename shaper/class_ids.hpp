@@ -21,8 +21,8 @@ inline constexpr Handle kElsewhereClass = make_handle(kMajor, 3);
 
 /// Handles of the policy's own classes, in the policy's order.
 struct ClassIds {
-  std::vector<Handle> site;               ///< [site]: the site's inner class
-  std::vector<std::vector<Handle>> leaf;  ///< [site][class]
+  std::vector<Handle> site;                  ///< [site]: the site's inner class
+  std::vector<std::vector<Handle>> classes;  ///< [site][class], in the order of config/site_classes.hpp
   bool operator==(const ClassIds&) const = default;
 };
 

@@ -32,7 +32,7 @@ bool lacks_clsact(const ClassifierPort& port) {
 }
 
 std::size_t rules_of(const ClassifierTables& tables) {
-  return tables.rule_handles.size();
+  return tables.rule_verdicts.size();
 }
 
 }  // namespace

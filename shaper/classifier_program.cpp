@@ -91,11 +91,11 @@ class Loader {
     size("rule_prefixes4", count_v4(tables_.rule_prefixes));
     size("rule_prefixes6", tables_.rule_prefixes.size() - count_v4(tables_.rule_prefixes));
     size("sites", tables_.sites.size());
-    size("rule_handles", tables_.rule_handles.size());
+    size("rule_verdicts", tables_.rule_verdicts.size());
     size("class_sets", tables_.class_sets.size());
     size("port_pages", tables_.port_pages.size());
     size("vectors", tables_.vector_count());
-    size("arrivals", WEIR_ARRIVALS_FIRST_SITE + tables_.sites.size());
+    size("arrivals", WEIR_ARRIVALS_FIRST_SITE + tables_.policy_sites);
     const auto vector_bytes = static_cast<std::uint32_t>(tables_.words * sizeof(std::uint64_t));
     if (const int error = bpf_map__set_value_size(map("vectors"), vector_bytes); error != 0)
       fail_classifier(-error, "size classifier table vectors");
@@ -176,7 +176,7 @@ class Loader {
     fill_rule_prefixes();
     fill_vectors();
     put_all("sites", tables_.sites);
-    put_all("rule_handles", tables_.rule_handles);
+    put_all("rule_verdicts", tables_.rule_verdicts);
     put_all("class_sets", tables_.class_sets);
     put_all("port_pages", tables_.port_pages);
   }
@@ -211,9 +211,12 @@ std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std
   constexpr std::size_t kMostHeaders = 1024;
   frame = frame.first(std::min(frame.size(), kMostHeaders));
   __sk_buff after{};
+  std::vector<std::byte> left(frame.size());
   LIBBPF_OPTS(bpf_test_run_opts, options);
   options.data_in = frame.data();
   options.data_size_in = static_cast<std::uint32_t>(frame.size());
+  options.data_out = left.data();
+  options.data_size_out = static_cast<std::uint32_t>(left.size());
   options.ctx_out = &after;
   options.ctx_size_out = sizeof(after);
   options.repeat = static_cast<int>(repeat);
@@ -221,7 +224,8 @@ std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std
     if (errno == EINVAL) return std::nullopt;
     fail_classifier(errno, "ask the classifier program about a frame");
   }
-  return TrialRun{.handle = after.priority, .nanoseconds = options.duration};
+  left.resize(options.data_size_out);
+  return TrialRun{.handle = after.priority, .nanoseconds = options.duration, .frame = std::move(left)};
 }
 
 std::vector<weir_arrivals> read_arrivals(const Descriptor& arrivals) {

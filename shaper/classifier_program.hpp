@@ -42,6 +42,7 @@ struct ClassifierProgram {
 struct TrialRun {
   Handle handle = 0;
   std::uint32_t nanoseconds = 0;  ///< mean time of one run
+  std::vector<std::byte> frame{};  ///< as it left: its DSCP may be another one
 };
 [[nodiscard]] std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std::byte> frame,
                                                 unsigned repeat = 1);

@@ -8,6 +8,8 @@
 #include <string>
 #include <system_error>
 
+#include "config/site_classes.hpp"
+
 namespace weir::shaper {
 namespace {
 
@@ -176,11 +178,11 @@ void refuse_more_rules_than_bits(const ClassSet& set) {
 }
 
 void refuse_ids_of_another_policy(const Policy& policy, const ClassIds& ids) {
-  bool fits = ids.leaf.size() == policy.sites.size();
+  bool fits = ids.classes.size() == policy.sites.size();
   for (std::size_t i = 0; fits && i < policy.sites.size(); ++i) {
     const auto& site = policy.sites[i];
-    fits = site.class_set < policy.class_sets.size() &&
-           ids.leaf[i].size() == policy.classes_of(site).classes.size();
+    fits =
+        site.class_set < policy.class_sets.size() && ids.classes[i].size() == number_of_classes(policy, site);
   }
   if (!fits)
     throw std::system_error(std::make_error_code(std::errc::invalid_argument),
@@ -188,19 +190,32 @@ void refuse_ids_of_another_policy(const Policy& policy, const ClassIds& ids) {
 }
 
 void add_site(ClassifierTables& tables, const Policy& policy, std::size_t index,
-              const std::vector<Handle>& leaf) {
+              const std::vector<Handle>& handles) {
   const auto& site = policy.sites[index];
-  const auto& classes = policy.classes_of(site).classes;
-  weir_site out{.class_set = static_cast<std::uint32_t>(site.class_set),
-                .first_handle = static_cast<std::uint32_t>(tables.rule_handles.size()),
-                .default_handle = kElsewhereClass};
-  for (std::size_t c = 0; c < classes.size(); ++c) {
-    tables.rule_handles.insert(tables.rule_handles.end(), classes[c].match.size(), leaf[c]);
-    if (classes[c].is_default) out.default_handle = leaf[c];
+  const SiteClasses all = weir::classes_of(policy, site);
+  const auto verdict = [&](std::size_t c) {
+    const auto& dscp = all.classes[c].policy->set_dscp ? all.classes[c].policy->set_dscp : site.set_dscp;
+    return weir_verdict{.handle = handles[c], .dscp = dscp.value_or(WEIR_KEEP_DSCP)};
+  };
+  for (const SiteBranch& branch : all.branches) {
+    weir_site out{.class_set = WEIR_NO_CLASS_SET,
+                  .first_verdict = static_cast<std::uint32_t>(tables.rule_verdicts.size()),
+                  .otherwise = verdict(branch.first),
+                  .arrivals = static_cast<std::uint32_t>(WEIR_ARRIVALS_FIRST_SITE + index)};
+    if (branch.class_set) {
+      out.class_set = static_cast<std::uint32_t>(*branch.class_set);
+      const auto& classes = policy.class_sets[*branch.class_set].classes;
+      for (std::size_t c = 0; c < classes.size(); ++c) {
+        tables.rule_verdicts.insert(tables.rule_verdicts.end(), classes[c].match.size(),
+                                    verdict(branch.first + c));
+        if (classes[c].is_default) out.otherwise = verdict(branch.first + c);
+      }
+    }
+    for (const auto& prefix : branch.subnets)
+      tables.site_prefixes.push_back(
+          {.prefix = prefix, .site = static_cast<std::uint32_t>(tables.sites.size())});
+    tables.sites.push_back(out);
   }
-  tables.sites.push_back(out);
-  for (const auto& prefix : site.subnets)
-    tables.site_prefixes.push_back({.prefix = prefix, .site = static_cast<std::uint32_t>(index)});
 }
 
 /// FNV-1a (RFC 9923), a byte at a time.
@@ -245,7 +260,8 @@ ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
   for (std::size_t i = 0; i < policy.class_sets.size(); ++i)
     tables.class_sets.push_back(
         SetCompiler(tables, store, policy.class_sets[i], static_cast<std::uint32_t>(i)).compile());
-  for (std::size_t i = 0; i < policy.sites.size(); ++i) add_site(tables, policy, i, ids.leaf[i]);
+  tables.policy_sites = static_cast<std::uint32_t>(policy.sites.size());
+  for (std::size_t i = 0; i < policy.sites.size(); ++i) add_site(tables, policy, i, ids.classes[i]);
   return tables;
 }
 
@@ -257,7 +273,8 @@ std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed) {
     hash.take(p.site);
   }
   hash.take(tables.sites);
-  hash.take(tables.rule_handles);
+  hash.take(tables.policy_sites);
+  hash.take(tables.rule_verdicts);
   hash.take(tables.class_sets);
   hash.take(tables.rule_prefixes.size());
   for (const auto& p : tables.rule_prefixes) {

@@ -30,8 +30,10 @@ struct ClassifierTables {
   };
 
   std::vector<SitePrefix> site_prefixes;
-  std::vector<weir_site> sites;  ///< in the policy's order
-  std::vector<Handle> rule_handles;
+  std::vector<weir_site>
+      sites;  ///< in the policy's order; of a site whose subnets are classes, each of these
+  std::uint32_t policy_sites = 0;
+  std::vector<weir_verdict> rule_verdicts;
   std::vector<weir_class_set> class_sets;  ///< in the policy's order
   std::vector<RulePrefix> rule_prefixes;
   std::vector<weir_port_page> port_pages;  ///< never empty: page 0

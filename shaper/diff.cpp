@@ -139,7 +139,7 @@ class Differ {
         stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
         plan_.structural = true;
       } else if (have->second.kind != kind_of(spec.leaf->parameters) ||
-                 have->second.handle != spec.leaf->handle) {
+                 have->second.handle != spec.leaf->handle || has_other_flows(have->second, *spec.leaf)) {
         // The kernel changes a queue's kind only by a new handle: ours are fixed, so the old one goes first.
         removals.emplace_back(RemoveLeaf{.handle = have->second.handle, .parent = spec.handle});
         stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
@@ -152,7 +152,14 @@ class Differ {
     plan_.stages.push_back(std::move(stage));
   }
 
-  // The number of flows is fixed when a queue is made, and no reason to lose what is in it.
+  // That was asked for.
+  static bool has_other_flows(const ObservedLeaf& have, const LeafSpec& want) {
+    if (!want.flows_matter || !have.parameters) return false;
+    return std::get<FqCodel>(*have.parameters).flows != std::get<FqCodel>(want.parameters).flows;
+  }
+
+  // The number of flows is fixed when a queue is made, and one that nobody asked for is no reason to lose
+  // what is in it.
   static bool same_leaf(const LeafParameters& have, const LeafParameters& want) {
     LeafParameters rounded = as_read_back(want);
     auto* fq = std::get_if<FqCodel>(&rounded);

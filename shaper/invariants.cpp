@@ -5,7 +5,6 @@
 namespace weir::shaper {
 namespace {
 
-constexpr int kMostLevels = 8;  // linux/pkt_sched.h TC_HTB_MAXDEPTH
 constexpr std::size_t kMostClasses = 65'500;
 
 int levels_above(const Observed& tree, const ObservedClass& cls) {

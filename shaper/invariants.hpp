@@ -8,6 +8,8 @@
 
 namespace weir::shaper {
 
+inline constexpr int kMostLevels = 8;  ///< linux/pkt_sched.h TC_HTB_MAXDEPTH
+
 /// The first invariant that `tree` breaks, as a sentence; nullopt when it holds them all:
 /// the children's guarantees never exceed the parent's, nobody's ceiling lies below its guarantee, at most 8
 /// levels (HTB's limit), at most 65 500 classes, no class without its parent.

@@ -38,24 +38,33 @@ Rate octave(Rate rate) {
   return Rate::bps(nearer_above && below < 1ULL << 62U ? below * 2 : below);
 }
 
-FqCodel fq_codel_for(const LeafSize& size) {
+FqCodel fq_codel_for(const LeafSize& size, const LeafPolicy& asked) {
   const Rate served = octave(std::max(size.guarantee, size.ceil * kBorrowedShare));
   const Bytes frame_and_a_half(size.frame.count() * 3 / 2);
-  const Duration target = std::max(kTarget, served.time_for(frame_and_a_half));
-  const Bytes depth = octave(size.ceil).in(kFqDepth);
-  return {.limit = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
-              depth.count() / std::max<std::uint64_t>(size.frame.count(), 1), 128, 10240)),
+  const std::uint64_t frame = std::max<std::uint64_t>(size.frame.count(), 1);
+  // An interval that was asked for bounds the target that nobody asked for: a tenth of it (RFC 8289, 4.3).
+  const Duration least_target = asked.interval ? std::min<Duration>(kTarget, *asked.interval / 10) : kTarget;
+  const Duration target = asked.target.value_or(
+      std::min<Duration>(std::max(least_target, served.time_for(frame_and_a_half)), 10s));
+  const Bytes depth =
+      asked.packets ? Bytes(*asked.packets * frame) : octave(size.ceil).in(asked.depth.value_or(kFqDepth));
+  const std::uint64_t packets =
+      asked.packets ? *asked.packets
+                    : std::clamp<std::uint64_t>(depth.count() / frame, asked.depth ? 1 : 128, 10240);
+  return {.limit = static_cast<std::uint32_t>(packets),
           // Small packets cost the kernel several times their length.
           .memory_limit = std::clamp(Bytes(4 * depth.count()), kLeastMemory, kMostMemory),
-          .target_us = microseconds(std::min<Duration>(target, 10s)),
-          .interval_us = microseconds(std::max(kInterval, std::min<Duration>(target, 10s) * 10)),
-          .flows = flows_for(size.leaves_on_port),
-          .quantum = static_cast<std::uint32_t>(size.frame.count()),
-          .ecn = true};
+          .target_us = microseconds(target),
+          .interval_us = microseconds(asked.interval.value_or(std::max(kInterval, target * 10))),
+          .flows = asked.flows.value_or(flows_for(size.leaves_on_port)),
+          .quantum = asked.quantum.value_or(static_cast<std::uint32_t>(size.frame.count())),
+          .ecn = asked.ecn.value_or(true)};
 }
 
-ByteFifo byte_fifo_for(const LeafSize& size) {
-  return {.limit = std::max(octave(size.ceil).in(kFifoDepth), kLeastFifo)};
+ByteFifo byte_fifo_for(const LeafSize& size, const LeafPolicy& asked) {
+  const Bytes depth = asked.packets ? Bytes(*asked.packets * size.frame.count())
+                                    : octave(size.ceil).in(asked.depth.value_or(kFifoDepth));
+  return {.limit = std::max(depth, kLeastFifo)};
 }
 
 }  // namespace weir::shaper

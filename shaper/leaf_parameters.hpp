@@ -4,6 +4,7 @@
 /// percent, and nearly all do, then needs no message for its leaf.
 #pragma once
 
+#include "config/policy.hpp"
 #include "shaper/tree.hpp"
 
 namespace weir::shaper {
@@ -15,11 +16,12 @@ struct LeafSize {
   std::size_t leaves_on_port = 1;  ///< queues that share the machine's memory
 };
 
-/// Target at least 1.5 frame times at the class's rate; limits for about 200 ms.
-[[nodiscard]] FqCodel fq_codel_for(const LeafSize& size);
-/// About 100 ms at the ceil, but never so short that a 64 KB super-packet does not fit: it would be dropped
-/// each time.
-[[nodiscard]] ByteFifo byte_fifo_for(const LeafSize& size);
+/// Target at least 1.5 frame times at the class's rate; limits for about 200 ms; what the policy says
+/// instead.
+[[nodiscard]] FqCodel fq_codel_for(const LeafSize& size, const LeafPolicy& asked = {});
+/// About 100 ms at the ceil, or what the policy says; but never so short that a 64 KB super-packet does not
+/// fit: it would be dropped each time.
+[[nodiscard]] ByteFifo byte_fifo_for(const LeafSize& size, const LeafPolicy& asked = {});
 /// The power-of-two multiple of 1 bit/s nearest to `rate` by ratio.
 [[nodiscard]] Rate octave(Rate rate);
 

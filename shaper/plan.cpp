@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <utility>
 
+#include "config/site_classes.hpp"
 #include "shaper/leaf_parameters.hpp"
 
 namespace weir::shaper {
@@ -43,7 +45,7 @@ class TreeBuilder {
     // A class's overhead is unsigned in the kernel (u16 added to an unsigned length): what is to be taken off
     // goes into a size table on the root.
     tree_.root.size_overhead = std::min<std::int32_t>(policy.wan.link_layer.overhead, 0);
-    for (const auto& site : policy.sites) leaves_ += policy.classes_of(site).classes.size();
+    for (const auto& site : policy.sites) leaves_ += number_of_classes(policy, site);
     leaves_ += 2;
   }
 
@@ -99,59 +101,86 @@ class TreeBuilder {
     ClassSpec spec{
         .handle = handle, .parent = kPortClass, .htb = htb(guarantee, ceil), .name = std::move(name)};
     spec.htb.priority = priority;
-    add_leaf_class(std::move(spec), LeafKind::automatic);
+    add_leaf_class(std::move(spec), LeafPolicy{});
   }
 
   void add_site(std::size_t s, Rate rate, Rate ceil) {
     const auto& site = policy_.sites[s];
-    const auto& classes = policy_.classes_of(site).classes;
     add({.handle = tree_.ids.site[s], .parent = kPortClass, .htb = htb(rate, ceil), .site = site.name});
+    const auto classes = weir::classes_of(policy_, site).classes;
+    std::map<std::optional<std::size_t>, std::vector<std::size_t>> children;
+    for (std::size_t c = 0; c < classes.size(); ++c) children[classes[c].parent].push_back(c);
 
-    std::vector<Wish> wishes;
-    wishes.reserve(classes.size());
-    for (const auto& cls : classes) {
-      wishes.push_back(
-          {.wanted = cls.guarantee ? resolve(*cls.guarantee, rate) : Rate(), .priority = cls.priority});
-    }
-    const auto guarantees = grant(wishes, rate - transition_reserve(rate));
-    for (std::size_t c = 0; c < classes.size(); ++c) {
-      const auto& cls = classes[c];
-      ClassSpec spec{.handle = tree_.ids.leaf[s][c],
-                     .parent = tree_.ids.site[s],
-                     .htb = htb(guarantees[c], class_ceiling(cls, guarantees[c], ceil)),
+    std::vector<Rates> rates(classes.size());
+    share_out(classes, children[std::nullopt], {.guarantee = rate, .ceil = ceil}, rates);
+    for (std::size_t c = 0; c < classes.size(); ++c) {  // parents stand before their own
+      if (classes[c].inner) share_out(classes, children[c], rates[c], rates);
+      const ClassPolicy& cls = *classes[c].policy;
+      const auto& parent = classes[c].parent;
+      ClassSpec spec{.handle = tree_.ids.classes[s][c],
+                     .parent = parent ? tree_.ids.classes[s][*parent] : tree_.ids.site[s],
+                     .htb = htb(rates[c].guarantee, rates[c].ceil),
                      .site = site.name,
-                     .name = cls.name};
+                     .name = classes[c].name};
+      if (classes[c].inner) {
+        add(std::move(spec));
+        continue;
+      }
       spec.htb.priority = cls.priority;
-      spec.htb.quantum = quantum(cls, rate);
+      spec.htb.quantum = quantum(cls, parent ? rates[*parent].guarantee : rate);
       add_leaf_class(std::move(spec), cls.leaf);
     }
   }
 
-  [[nodiscard]] static Rate class_ceiling(const ClassPolicy& cls, Rate guarantee, Rate site_ceil) {
-    return std::max(std::min(whole_bytes(resolve(cls.ceiling, site_ceil)), site_ceil), guarantee);
+  struct Rates {
+    Rate guarantee;
+    Rate ceil;
+  };
+
+  void share_out(const std::vector<SiteClass>& classes, const std::vector<std::size_t>& among,
+                 const Rates& parent, std::vector<Rates>& rates) const {
+    std::vector<Wish> wishes;
+    wishes.reserve(among.size());
+    for (const std::size_t c : among) {
+      const ClassPolicy& cls = *classes[c].policy;
+      wishes.push_back({.wanted = cls.guarantee ? resolve(*cls.guarantee, parent.guarantee) : Rate(),
+                        .priority = cls.priority,
+                        .brownout = cls.brownout});
+    }
+    const auto guarantees = grant(wishes, parent.guarantee - transition_reserve(parent.guarantee));
+    for (std::size_t i = 0; i < among.size(); ++i) {
+      const ClassPolicy& cls = *classes[among[i]].policy;
+      rates[among[i]] = {.guarantee = guarantees[i], .ceil = class_ceiling(cls, guarantees[i], parent.ceil)};
+    }
+  }
+
+  [[nodiscard]] static Rate class_ceiling(const ClassPolicy& cls, Rate guarantee, Rate parent_ceil) {
+    return std::max(std::min(whole_bytes(resolve(cls.ceiling, parent_ceil)), parent_ceil), guarantee);
   }
 
   // From the share, not from the rate: a quantum that does not follow every rate change need not be written
   // with it.
-  [[nodiscard]] std::uint32_t quantum(const ClassPolicy& cls, Rate site_rate) const {
+  [[nodiscard]] std::uint32_t quantum(const ClassPolicy& cls, Rate parent_rate) const {
     double share = 0.0;
     if (cls.guarantee) {
       const auto* fraction = std::get_if<Share>(&*cls.guarantee);
-      share = fraction != nullptr ? fraction->fraction : std::get<Rate>(*cls.guarantee) / site_rate;
+      share = fraction != nullptr ? fraction->fraction : std::get<Rate>(*cls.guarantee) / parent_rate;
     }
     const double frames = std::clamp(std::round(share * kFramesPerRound), 1.0, kFramesPerRound);
     return static_cast<std::uint32_t>(frames * static_cast<double>(frame_.count()));
   }
 
-  void add_leaf_class(ClassSpec spec, LeafKind kind) {
-    const bool fq = kind == LeafKind::fq_codel || (kind == LeafKind::automatic && facts_.has_fq_codel);
-    if (kind == LeafKind::automatic && !facts_.has_fq_codel) tree_.degraded = true;
+  void add_leaf_class(ClassSpec spec, const LeafPolicy& leaf) {
+    const bool fq =
+        leaf.kind == LeafKind::fq_codel || (leaf.kind == LeafKind::automatic && facts_.has_fq_codel);
+    if (leaf.kind == LeafKind::automatic && !facts_.has_fq_codel) tree_.degraded = true;
     const LeafSize size{
         .guarantee = spec.htb.rate, .ceil = spec.htb.ceil, .frame = frame_, .leaves_on_port = leaves_};
-    spec.leaf =
-        LeafSpec{.handle = make_handle(static_cast<std::uint16_t>(spec.handle & 0xffffU), 0),
-                 .parent = spec.handle,
-                 .parameters = fq ? LeafParameters(fq_codel_for(size)) : LeafParameters(byte_fifo_for(size))};
+    spec.leaf = LeafSpec{.handle = make_handle(static_cast<std::uint16_t>(spec.handle & 0xffffU), 0),
+                         .parent = spec.handle,
+                         .parameters = fq ? LeafParameters(fq_codel_for(size, leaf))
+                                          : LeafParameters(byte_fifo_for(size, leaf)),
+                         .flows_matter = fq && leaf.flows.has_value()};
     add(std::move(spec));
   }
 
@@ -219,8 +248,10 @@ std::vector<Rate> grant(std::span<const Wish> wishes, Rate available) {
       whole_bytes(std::min(kLeastGuarantee, available * (1.0 / static_cast<double>(wishes.size()))));
   std::vector<std::size_t> order(wishes.size());
   std::iota(order.begin(), order.end(), 0U);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return wishes[a].priority < wishes[b].priority; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::pair(wishes[a].brownout, wishes[a].priority) <
+           std::pair(wishes[b].brownout, wishes[b].priority);
+  });
 
   std::vector<Rate> granted(wishes.size(), each);
   Rate left = available - Rate::bps(each.bps() * wishes.size());
@@ -239,8 +270,8 @@ Tree plan(const Policy& policy, std::span<const Rate> shaped, const KernelFacts&
 std::optional<std::string> unsupported_leaf(const Policy& policy, const KernelFacts& facts) {
   if (facts.has_fq_codel) return std::nullopt;
   for (const auto& site : policy.sites) {
-    for (const auto& cls : policy.classes_of(site).classes) {
-      if (cls.leaf == LeafKind::fq_codel) return site.name + "/" + cls.name;
+    for (const SiteClass& cls : weir::classes_of(policy, site).classes) {
+      if (!cls.inner && cls.policy->leaf.kind == LeafKind::fq_codel) return site.name + "/" + cls.name;
     }
   }
   return std::nullopt;

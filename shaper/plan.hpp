@@ -4,8 +4,9 @@
 ///     +- control, elsewhere     rate = their guarantee: "reserved"
 ///     +- site                   ceil = shaped;  rate = shaped x min(1, (port - reserved) / sum of shaped),
 ///        |                      not below its floor
-///        +- class               rate = guarantee of the site's *rate*;  ceil = min(own ceiling, site's ceil)
-///           +- leaf queue
+///        +- class               rate = guarantee of its parent's *rate*;  ceil = min(own ceiling, parent's
+///        ceil)
+///           +- classes, or a leaf queue
 ///
 /// HTB lets a child send at its own `rate` even when its parent is over its own, so what counts is that the
 /// children's rates never add up to more than the parent's. docs/SHAPER.md has the arithmetic with its
@@ -44,9 +45,11 @@ inline constexpr Rate kLeastGuarantee = Rate::kbps(8);
 struct Wish {
   Rate wanted;
   std::uint8_t priority = 0;
+  std::uint32_t brownout = kNoBrownoutOrder;
 };
-/// Shares `available` among `wishes`: everybody gets the least, then who has the lower priority number and
-/// stands first gets all it wants. The sum never exceeds `available`.
+/// Shares `available` among `wishes`: everybody gets the least, then who comes first in the order of a
+/// brown-out, has the lower priority number and stands first gets all it wants. The sum never exceeds
+/// `available`.
 [[nodiscard]] std::vector<Rate> grant(std::span<const Wish> wishes, Rate available);
 
 /// "dc-coast/voice" when it asks by name for a leaf that this kernel does not have.

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "config/site_classes.hpp"
 #include "shaper/invariants.hpp"
 
 namespace weir::shaper {
@@ -30,6 +31,18 @@ KernelFault no_such_port(const std::string& interface) {
 
 KernelFault fault_of(const std::system_error& e) {
   return {.attempt = e.what(), .error = e.code().value(), .hint = {}};
+}
+
+/// [site]: the classes with a latency goal.
+std::vector<std::vector<Handle>> goals_of(const Policy& policy, const ClassIds& ids) {
+  std::vector<std::vector<Handle>> goals(policy.sites.size());
+  for (std::size_t s = 0; s < goals.size(); ++s) {
+    const auto classes = weir::classes_of(policy, policy.sites[s]).classes;
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      if (classes[c].policy->latency) goals[s].push_back(ids.classes[s][c]);
+    }
+  }
+  return goals;
 }
 
 std::string hint_for(const Refusal& refusal) {
@@ -240,8 +253,12 @@ void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
   if (!report.ok()) return;
   remember(names_of(policy, tree.ids), observed, false, report);
 
-  applied_ =
-      Applied{.interface_index = link.index, .policy = policy, .facts = facts, .tree = std::move(tree)};
+  auto goals = goals_of(policy, tree.ids);
+  applied_ = Applied{.interface_index = link.index,
+                     .policy = policy,
+                     .facts = facts,
+                     .tree = std::move(tree),
+                     .goals = std::move(goals)};
   last_read_.clear();
   counter_reads_ = 0;
 }
@@ -344,11 +361,22 @@ void Reconciler::read_counters() {
   }
 }
 
+/// The site's own class above `handle`; a dump is a stranger's bytes, so no further than HTB is deep.
+Handle Reconciler::site_of(Handle handle) const {
+  for (int level = 0; level < kMostLevels; ++level) {
+    const auto above = last_read_.find(handle);
+    if (above == last_read_.end() || above->second.parent == kPortClass) break;
+    handle = above->second.parent;
+  }
+  return handle;
+}
+
 std::vector<SiteCounters> Reconciler::site_counters() {
   if (!applied_) return {};
   read_counters();
+  // HTB reports a backlog of leaves only.
   std::unordered_map<Handle, std::uint64_t> waiting;
-  for (const auto& [handle, cls] : last_read_) waiting[cls.parent] += cls.backlog;
+  for (const auto& [handle, cls] : last_read_) waiting[site_of(cls.parent)] += cls.backlog;
 
   std::vector<SiteCounters> counters;
   for (std::size_t i = 0; i < applied_->tree.ids.site.size(); ++i) {
@@ -359,11 +387,9 @@ std::vector<SiteCounters> Reconciler::site_counters() {
       site.packets = it->second.packets;
       site.backlog = Bytes(waiting[handle]);
     }
-    const auto& classes = applied_->policy.classes_of(applied_->policy.sites[i]).classes;
-    for (std::size_t c = 0; c < classes.size(); ++c) {
-      if (!classes[c].latency) continue;
+    for (const Handle goal : applied_->goals[i]) {
       QueueCounters& queue = site.goals.emplace_back();
-      if (const auto it = last_read_.find(applied_->tree.ids.leaf[i][c]); it != last_read_.end())
+      if (const auto it = last_read_.find(goal); it != last_read_.end())
         queue = {.sent = charged(it->second), .backlog = Bytes(it->second.backlog)};
     }
     counters.push_back(std::move(site));

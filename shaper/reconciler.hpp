@@ -49,6 +49,7 @@ class Reconciler {
     Policy policy;
     KernelFacts facts;
     Tree tree;
+    std::vector<std::vector<Handle>> goals;  ///< [site]: the classes with a latency goal
     bool kernel_is_known = true;  ///< it holds `tree`, by all we know; false: a later attempt failed half-way
   };
 
@@ -69,6 +70,7 @@ class Reconciler {
   void remember(KnownHandles handles, const Observed& observed, bool and_former, ApplyReport& report);
   void read_counters();
   [[nodiscard]] Bytes charged(const ClassStats& stats) const;
+  [[nodiscard]] Handle site_of(Handle handle) const;
 
   std::string interface_;
   bool replace_foreign_;

@@ -79,6 +79,7 @@ struct LeafSpec {
   Handle handle = 0;
   Handle parent = 0;
   LeafParameters parameters = {};
+  bool flows_matter = false;  ///< another number of flows makes another queue
   bool operator==(const LeafSpec&) const = default;
 };
 

@@ -10,8 +10,8 @@
  *
  * HTB takes a priority whose upper half is its own handle as a class id and runs no filter of its own
  * (net/sched/sch_htb.c, htb_classify). The verdict is always TC_ACT_UNSPEC: whoever else has a filter here is
- * still asked. Headers are read with bpf_skb_load_bytes, never pulled: a pull would copy every TCP packet,
- * which are clones.
+ * still asked. Where a policy says so the packet's DSCP is written. Headers are read with bpf_skb_load_bytes,
+ * never pulled: a pull would copy every TCP packet, which are clones.
  *
  * The tables are never changed once the program runs; a new policy comes as a new program with new tables,
  * and the swap of the one for the other in the filter is what makes a policy change atomic
@@ -54,8 +54,8 @@ struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
   __type(key, __u32);
-  __type(value, __u32);
-} rule_handles SEC(".maps");
+  __type(value, struct weir_verdict);
+} rule_verdicts SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -140,6 +140,7 @@ enum way { TO_CONTROL, TO_ELSEWHERE, TO_SITE };
 
 struct packet {
   __u32 family; /* 4 or 6 */
+  __u32 header_at;
   __u32 dscp;
   __u32 protocol;
   __u32 payload_at;  /* offset of the transport header */
@@ -193,6 +194,7 @@ inlined int parse_ipv4(struct __sk_buff* skb, __u32 at, struct packet* p) {
   const __u32 header_length = (bytes[0] & 0x0fu) * 4u;
   if (bytes[0] >> 4 != 4 || header_length < sizeof(header)) return -1;
   p->family = 4;
+  p->header_at = at;
   p->dscp = bytes[1] >> 2;
   p->protocol = bytes[9];
   p->source[0] = header[3];
@@ -217,6 +219,7 @@ inlined int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
   const __u8* bytes = (const __u8*)header;
   if (bytes[0] >> 4 != 6) return -1;
   p->family = 6;
+  p->header_at = at;
   p->dscp = (bytes[0] & 0x0fu) << 2 | bytes[1] >> 6;
   for (int i = 0; i < 4; ++i) {
     p->source[i] = header[2 + i];
@@ -385,15 +388,34 @@ inlined int first_rule(const struct packet* p, const struct weir_class_set* set,
   return -1;
 }
 
-inlined __u32 class_in_site(const struct packet* p, const struct weir_site* site) {
+inlined const struct weir_verdict* verdict_in_site(const struct packet* p, const struct weir_site* site) {
   const __u32 set_number = site->class_set;
   const struct weir_class_set* set = bpf_map_lookup_elem(&class_sets, &set_number);
-  if (!set) return site->default_handle;
+  if (!set) return &site->otherwise;
   const int rule = first_rule(p, set, set_number);
-  if (rule < 0) return site->default_handle;
-  const __u32 at = site->first_handle + (__u32)rule;
-  const __u32* handle = bpf_map_lookup_elem(&rule_handles, &at);
-  return handle ? *handle : site->default_handle;
+  if (rule < 0) return &site->otherwise;
+  const __u32 at = site->first_verdict + (__u32)rule;
+  const struct weir_verdict* verdict = bpf_map_lookup_elem(&rule_verdicts, &at);
+  return verdict ? verdict : &site->otherwise;
+}
+
+/* The two ECN bits stay (RFC 3168, 5), and so does all else of the first two bytes. What is read back from
+ * the packet is what is changed: a packet that cannot be written keeps its mark. */
+inlined void set_dscp(struct __sk_buff* skb, const struct packet* p, __u32 dscp) {
+  __u8 now[2], then[2];
+  if (bpf_skb_load_bytes(skb, p->header_at, now, sizeof(now))) return;
+  if (p->family == 4) {
+    then[0] = now[0];
+    then[1] = (__u8)(dscp << 2 | (now[1] & 0x03u));
+    /* The header's sum goes with it, so that what the kernel knows of the packet's sum stays true. */
+    const __u32 checksum_at = p->header_at + 10;
+    if (bpf_l3_csum_replace(skb, checksum_at, *(const __u16*)now, *(const __u16*)then, sizeof(then))) return;
+    bpf_skb_store_bytes(skb, p->header_at, then, sizeof(then), 0);
+  } else {
+    then[0] = (__u8)((now[0] & 0xf0u) | dscp >> 2);
+    then[1] = (__u8)((now[1] & 0x3fu) | (dscp & 0x03u) << 6);
+    bpf_skb_store_bytes(skb, p->header_at, then, sizeof(then), BPF_F_RECOMPUTE_CSUM);
+  }
 }
 
 inlined void count_arrival(struct __sk_buff* skb, __u32 slot) {
@@ -417,8 +439,10 @@ int weir_classify(struct __sk_buff* skb) {
     const __u32* number = site_of(&p);
     const struct weir_site* site = number ? bpf_map_lookup_elem(&sites, number) : 0;
     if (site) {
-      handle = class_in_site(&p, site);
-      slot = WEIR_ARRIVALS_FIRST_SITE + *number;
+      const struct weir_verdict* verdict = verdict_in_site(&p, site);
+      handle = verdict->handle;
+      slot = site->arrivals;
+      if (verdict->dscp < WEIR_KEEP_DSCP && verdict->dscp != p.dscp) set_dscp(skb, &p, verdict->dscp);
     }
   }
   skb->priority = handle;

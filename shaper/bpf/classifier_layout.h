@@ -22,7 +22,7 @@ enum { WEIR_VECTOR_ALL = 0, WEIR_PORT_PAGE_ALL = 0 };
 /* weir_class_set.uses: fields whose lookup is worth doing for this set. */
 enum { WEIR_USES_SOURCE = 1, WEIR_USES_DESTINATION = 2, WEIR_USES_PORTS = 4 };
 
-/* Slots of the arrivals table; site i has slot WEIR_ARRIVALS_FIRST_SITE + i. */
+/* Slots of the arrivals table; the policy's site i has slot WEIR_ARRIVALS_FIRST_SITE + i. */
 enum { WEIR_ARRIVALS_ELSEWHERE = 0, WEIR_ARRIVALS_CONTROL = 1, WEIR_ARRIVALS_FIRST_SITE = 2 };
 
 /* Constants of one load: frozen before the verifier runs, so that it drops what they rule out. */
@@ -33,10 +33,20 @@ struct weir_constants {
   __u32 words;      /* width of a vector in 64-bit words */
 };
 
+/* What becomes of a packet. */
+enum { WEIR_KEEP_DSCP = 64 };
+struct weir_verdict {
+  __u32 handle;
+  __u32 dscp; /* written into the packet, unless it is WEIR_KEEP_DSCP */
+};
+
+/* Where packets to some prefixes go: a site, or one subnet of a site whose subnets are classes. */
+enum { WEIR_NO_CLASS_SET = 0xffffffffu };
 struct weir_site {
-  __u32 class_set;      /* index of its weir_class_set */
-  __u32 first_handle;   /* rule r of that set leads to rule_handles[first_handle + r] */
-  __u32 default_handle; /* when no rule holds */
+  __u32 class_set;               /* index of its weir_class_set, or WEIR_NO_CLASS_SET */
+  __u32 first_verdict;           /* rule r of that set leads to rule_verdicts[first_verdict + r] */
+  struct weir_verdict otherwise; /* when no rule holds */
+  __u32 arrivals;                /* slot of the site */
 };
 
 /* Every number in here names a vector, but for the pages: those name a weir_port_page. */

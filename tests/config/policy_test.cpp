@@ -133,7 +133,7 @@ TEST(Policy, EverythingLeftOutHasItsDefault) {
   EXPECT_EQ(set.classes[0], expected);
   EXPECT_EQ(expected.priority, 3);
   EXPECT_EQ(expected.ceiling, RateOrShare(Share{1.0}));
-  EXPECT_EQ(expected.leaf, LeafKind::automatic);
+  EXPECT_EQ(expected.leaf.kind, LeafKind::automatic);
 }
 
 TEST(Policy, SitesWithoutPolicyShareOneBuiltInSet) {
@@ -219,10 +219,10 @@ TEST(Policy, ClassSettingsAreTaken) {
   EXPECT_EQ(classes[0].guarantee, RateOrShare(Rate::mbps(2)));
   EXPECT_EQ(classes[0].ceiling, RateOrShare(Rate::mbps(20)));
   EXPECT_EQ(classes[0].priority, 7);
-  EXPECT_EQ(classes[0].leaf, LeafKind::fq_codel);
-  EXPECT_EQ(classes[1].leaf, LeafKind::fifo);
+  EXPECT_EQ(classes[0].leaf.kind, LeafKind::fq_codel);
+  EXPECT_EQ(classes[1].leaf.kind, LeafKind::fifo);
   EXPECT_FALSE(classes[1].guarantee.has_value());
-  EXPECT_EQ(classes[2].leaf, LeafKind::automatic);
+  EXPECT_EQ(classes[2].leaf.kind, LeafKind::automatic);
   EXPECT_EQ(classes[2].match.size(), 1U) << "the default class may have matches of its own";
 }
 

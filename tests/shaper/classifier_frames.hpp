@@ -75,6 +75,11 @@ inline Octets ipv4(const Ipv4& h, const Octets& payload) {
     out.insert(out.end(), address.bytes.begin(), address.bytes.begin() + 4);
   }
   out.insert(out.end(), std::size_t{h.option_words} * 4, 1);
+  unsigned sum = 0;  // RFC 1071
+  for (std::size_t i = 0; i < out.size(); i += 2) sum += out[i] * 256U + out[i + 1];
+  while (sum > 0xffffU) sum = (sum & 0xffffU) + (sum >> 16U);
+  out[10] = static_cast<std::uint8_t>(~sum >> 8U & 0xffU);
+  out[11] = static_cast<std::uint8_t>(~sum & 0xffU);
   return joined(out, payload);
 }
 

@@ -79,7 +79,7 @@ inline Policy example_policy() {
 inline ClassIds example_ids() {
   const auto id = [](std::uint16_t minor) { return make_handle(kMajor, minor); };
   return {.site = {id(0x10), id(0x20)},
-          .leaf = {{id(0x11), id(0x12), id(0x13), id(0x14), id(0x15), id(0x16)}, {id(0x21)}}};
+          .classes = {{id(0x11), id(0x12), id(0x13), id(0x14), id(0x15), id(0x16)}, {id(0x21)}}};
 }
 
 }  // namespace weir::shaper::test

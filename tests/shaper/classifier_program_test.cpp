@@ -157,6 +157,45 @@ const std::vector<Expectation>& expectations() {
   return all;
 }
 
+std::vector<std::byte> bytes_of(const Octets& octets) {
+  const auto bytes = as_frame(octets);
+  return {bytes.begin(), bytes.end()};
+}
+
+Octets octets_of(const std::vector<std::byte>& bytes) {
+  Octets octets;
+  for (const std::byte b : bytes) octets.push_back(static_cast<std::uint8_t>(b));
+  return octets;
+}
+
+/// The frame left with the DSCP of the verdict, its ECN bits as they were, a checksum that is right if it
+/// was, and nothing else changed.
+void expect_marked(const Octets& before, const std::vector<std::byte>& left,
+                   const ReferenceClassifier::Verdict& verdict) {
+  const Octets after = octets_of(left);
+  ASSERT_EQ(after.size(), before.size());
+  if (!verdict.header) {
+    EXPECT_EQ(after, before);
+    return;
+  }
+  Octets expected = before;
+  const std::size_t at = *verdict.header;
+  const unsigned dscp = *verdict.dscp;
+  if (before[at] / 16 == 4) {
+    expected[at + 1] = static_cast<std::uint8_t>(dscp << 2U | (before[at + 1] & 3U));
+    expected[at + 10] = after[at + 10];
+    expected[at + 11] = after[at + 11];
+    if (expected[at + 1] == before[at + 1]) expected = before;
+    if (ReferenceClassifier::header_sum(before, at) == 0xffffU) {
+      EXPECT_EQ(ReferenceClassifier::header_sum(after, at), 0xffffU);
+    }
+  } else {
+    expected[at] = static_cast<std::uint8_t>((before[at] & 0xf0U) | dscp >> 2U);
+    expected[at + 1] = static_cast<std::uint8_t>((dscp & 3U) << 6U | (before[at + 1] & 0x3fU));
+  }
+  EXPECT_EQ(after, expected);
+}
+
 class ClassifierProgramTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -192,7 +231,8 @@ TEST_F(ClassifierProgramTest, RandomPoliciesAndFramesAsTheReferenceSays) {
     for (int i = 0; i < kFrames; ++i) {
       const auto frame = world.frame();
       const auto run = try_frame(loaded.program, as_frame(frame));
-      const auto expected = reference.classify(frame);
+      const auto verdict = reference.judge(frame);
+      const auto expected = verdict.handle;
       if (!run) {
         // Newer kernels do not run a test on IP without a whole IP header. The reference calls it broken,
         // too.
@@ -202,6 +242,11 @@ TEST_F(ClassifierProgramTest, RandomPoliciesAndFramesAsTheReferenceSays) {
       }
       ASSERT_EQ(run->handle, expected)
           << "seed " << seed << ", frame " << i << ": " << ::testing::PrintToString(frame);
+      expect_marked(frame, run->frame, verdict);
+      if (verdict.dscp && expected != kElsewhereClass && expected != kControlClass) {
+        const auto after = reference.judge(octets_of(run->frame));
+        ++outcomes[after.header == verdict.header && run->frame != bytes_of(frame) ? "marked" : "kept"];
+      }
       ++outcomes[expected == kControlClass ? "control" : expected == kElsewhereClass ? "elsewhere" : "site"];
     }
   }
@@ -210,6 +255,8 @@ TEST_F(ClassifierProgramTest, RandomPoliciesAndFramesAsTheReferenceSays) {
   EXPECT_GT(outcomes["control"], 1'000);
   EXPECT_GT(outcomes["elsewhere"], 1'000);
   EXPECT_GT(outcomes["site"], 10'000);
+  EXPECT_GT(outcomes["marked"], 1'000);
+  EXPECT_GT(outcomes["kept"], 1'000);
 }
 
 TEST_F(ClassifierProgramTest, TheLastOfAThousandRulesIsFound) {
@@ -243,9 +290,9 @@ TEST_F(ClassifierProgramTest, ManySubnetsAndClassSetsStayApart) {
   const auto asked = [&](const std::string& from, const std::string& to) {
     return try_frame(loaded.program, as_frame(ip4({.source = from, .destination = to}))).value().handle;
   };
-  EXPECT_EQ(asked("10.7.0.1", "172.3.0.7"), ids.leaf[7][0]);
-  EXPECT_EQ(asked("10.8.0.1", "172.3.0.7"), ids.leaf[7][1]);
-  EXPECT_EQ(asked("10.49.0.1", "172.9.1.249"), ids.leaf[499][0]);
+  EXPECT_EQ(asked("10.7.0.1", "172.3.0.7"), ids.classes[7][0]);
+  EXPECT_EQ(asked("10.8.0.1", "172.3.0.7"), ids.classes[7][1]);
+  EXPECT_EQ(asked("10.49.0.1", "172.9.1.249"), ids.classes[499][0]);
   EXPECT_EQ(asked("10.49.0.1", "172.9.1.250"), kElsewhereClass);
 }
 

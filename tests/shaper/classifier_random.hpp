@@ -10,6 +10,7 @@
 #include <string>
 
 #include "config/policy.hpp"
+#include "config/site_classes.hpp"
 #include "shaper/class_ids.hpp"
 
 #include "classifier_frames.hpp"
@@ -65,14 +66,22 @@ class RandomWorld {
     for (auto& set : p.class_sets) {
       set.classes.resize(1 + below(6));
       const unsigned most = chance(15) ? 60 : 5;  // sometimes several words of rules
-      for (auto& c : set.classes)
+      for (auto& c : set.classes) {
+        if (chance(20)) c.set_dscp = dscp();
         for (unsigned n = below(most); n > 0; --n) c.match.push_back(rule());
+      }
       set.classes[below(static_cast<unsigned>(set.classes.size()))].is_default = true;
     }
     p.sites.resize(below(6));
     std::set<Prefix> taken;
     for (auto& site : p.sites) {
       site.class_set = below(static_cast<unsigned>(p.class_sets.size()));
+      if (chance(20)) site.set_dscp = dscp();
+      if (chance(25)) {
+        site.each_subnet.emplace();
+        if (chance(60)) site.each_subnet->class_set = site.class_set;
+        site.each_subnet->shape.inner = site.each_subnet->class_set.has_value();
+      }
       for (unsigned n = 1 + below(6); n > 0; --n)
         if (const auto subnet = prefix(); taken.insert(subnet).second) site.subnets.push_back(subnet);
     }
@@ -138,8 +147,8 @@ inline ClassIds distinct_ids(const Policy& policy) {
   std::uint16_t next = 0x10;
   for (const auto& site : policy.sites) {
     ids.site.push_back(make_handle(kMajor, next++));
-    auto& leaves = ids.leaf.emplace_back();
-    for (std::size_t c = 0; c < policy.classes_of(site).classes.size(); ++c)
+    auto& leaves = ids.classes.emplace_back();
+    for (std::size_t c = 0; c < number_of_classes(policy, site); ++c)
       leaves.push_back(make_handle(kMajor, next++));
   }
   return ids;

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "config/policy.hpp"
+#include "config/site_classes.hpp"
 #include "shaper/class_ids.hpp"
 
 namespace weir::shaper::test {
@@ -19,18 +20,43 @@ class ReferenceClassifier {
  public:
   ReferenceClassifier(const Policy& policy, const ClassIds& ids) : policy_(policy), ids_(ids) {}
 
-  [[nodiscard]] Handle classify(std::span<const std::uint8_t> frame) const {
+  struct Verdict {
+    Handle handle;
+    std::optional<unsigned> dscp{};  ///< what it leaves with; nullopt: no IP packet, or one that is not read
+    std::optional<std::size_t> header{};  ///< where its IP header begins
+  };
+
+  [[nodiscard]] Handle classify(std::span<const std::uint8_t> frame) const { return judge(frame).handle; }
+
+  [[nodiscard]] Verdict judge(std::span<const std::uint8_t> frame) const {
     const auto link = read_link(frame);
-    if (!link) return kElsewhereClass;
-    if (link->type == 0x8864) return pppoe_class(frame, link->payload_at);
+    if (!link) return {kElsewhereClass};
+    if (link->type == 0x8864) return {pppoe_class(frame, link->payload_at)};
     if (link->type != 0x0800 && link->type != 0x86dd)
-      return carries_data(link->type) ? kElsewhereClass : kControlClass;
+      return {carries_data(link->type) ? kElsewhereClass : kControlClass};
     const auto packet =
         link->type == 0x0800 ? read_ipv4(frame, link->payload_at) : read_ipv6(frame, link->payload_at);
-    if (!packet) return kElsewhereClass;
-    if (is_control(*packet)) return kControlClass;
-    const auto site = site_of(packet->destination);
-    return site ? class_in_site(*packet, *site) : kElsewhereClass;
+    if (!packet) return {kElsewhereClass};
+    Verdict verdict{kElsewhereClass, packet->dscp, link->payload_at};
+    if (is_control(*packet)) {
+      verdict.handle = kControlClass;
+    } else if (const auto at = subnet_of(packet->destination)) {
+      const auto& site = policy_.sites[at->site];
+      const std::size_t c = class_in_site(*packet, *at);
+      verdict.handle = ids_.classes[at->site][c];
+      const auto classes = weir::classes_of(policy_, site).classes;
+      if (site.set_dscp) verdict.dscp = *site.set_dscp;
+      if (classes[c].policy->set_dscp) verdict.dscp = *classes[c].policy->set_dscp;
+    }
+    return verdict;
+  }
+
+  /// The sum of an IPv4 header's words: 0xffff when its checksum is right (RFC 1071).
+  [[nodiscard]] static unsigned header_sum(std::span<const std::uint8_t> frame, std::size_t at) {
+    unsigned sum = 0;
+    for (std::size_t i = 0; i < frame[at] % 16U * 4U; i += 2) sum += get16(frame, at + i).value_or(0);
+    while (sum > 0xffffU) sum = sum % 0x10000U + sum / 0x10000U;
+    return sum;
   }
 
  private:
@@ -132,25 +158,39 @@ class ReferenceClassifier {
     return p.protocol == 17 && (to == 3784 || to == 3785 || to == 4784 || to == 6784);
   }
 
-  [[nodiscard]] std::optional<std::size_t> site_of(const IpAddress& address) const {
-    std::optional<std::size_t> best;
+  struct Subnet {
+    std::size_t site;
+    std::size_t number;
+  };
+
+  [[nodiscard]] std::optional<Subnet> subnet_of(const IpAddress& address) const {
+    std::optional<Subnet> best;
     int best_length = -1;
     for (std::size_t i = 0; i < policy_.sites.size(); ++i)
-      for (const auto& subnet : policy_.sites[i].subnets)
-        if (subnet.contains(address) && subnet.length > best_length) {
-          best = i;
+      for (std::size_t n = 0; n < policy_.sites[i].subnets.size(); ++n)
+        if (const auto& subnet = policy_.sites[i].subnets[n];
+            subnet.contains(address) && subnet.length > best_length) {
+          best = {i, n};
           best_length = subnet.length;
         }
     return best;
   }
 
-  [[nodiscard]] Handle class_in_site(const Packet& p, std::size_t site) const {
-    const auto& classes = policy_.classes_of(policy_.sites[site]).classes;
-    Handle fallback = kElsewhereClass;
-    for (std::size_t c = 0; c < classes.size(); ++c) {
-      if (std::ranges::any_of(classes[c].match, [&](const MatchRule& r) { return holds(r, p); }))
-        return ids_.leaf[site][c];
-      if (classes[c].is_default) fallback = ids_.leaf[site][c];
+  /// Its index among the site's classes.
+  [[nodiscard]] std::size_t class_in_site(const Packet& p, const Subnet& at) const {
+    const auto& site = policy_.sites[at.site];
+    if (!site.each_subnet) return class_in_set(p, policy_.class_sets[site.class_set]);
+    if (!site.each_subnet->class_set) return at.number;
+    const auto& set = policy_.class_sets[*site.each_subnet->class_set];
+    return at.number * (1 + set.classes.size()) + 1 + class_in_set(p, set);
+  }
+
+  [[nodiscard]] static std::size_t class_in_set(const Packet& p, const ClassSet& set) {
+    std::size_t fallback = 0;
+    for (std::size_t c = 0; c < set.classes.size(); ++c) {
+      if (std::ranges::any_of(set.classes[c].match, [&](const MatchRule& r) { return holds(r, p); }))
+        return c;
+      if (set.classes[c].is_default) fallback = c;
     }
     return fallback;
   }

@@ -47,11 +47,17 @@ TEST(ClassifierTables, NumbersRulesInTheOrderOfMatching) {
   ASSERT_EQ(t.sites.size(), 2U);
   // voice 0; interactive 1, 2; replication 3, 4; web 5; backup 6; rest has none.
   const auto id = [](std::uint16_t minor) { return make_handle(kMajor, minor); };
-  EXPECT_EQ(t.rule_handles,
+  std::vector<Handle> handles;
+  for (const weir_verdict& verdict : t.rule_verdicts) {
+    handles.push_back(verdict.handle);
+    EXPECT_EQ(verdict.dscp, 64U) << "kept";
+  }
+  EXPECT_EQ(handles,
             (std::vector<Handle>{id(0x11), id(0x12), id(0x12), id(0x13), id(0x13), id(0x14), id(0x15)}));
-  EXPECT_EQ(t.sites[0].default_handle, id(0x16));
-  EXPECT_EQ(t.sites[1].default_handle, id(0x21));
-  EXPECT_EQ(t.sites[1].first_handle, 7U);
+  EXPECT_EQ(t.sites[0].otherwise.handle, id(0x16));
+  EXPECT_EQ(t.sites[1].otherwise.handle, id(0x21));
+  EXPECT_EQ(t.sites[1].first_verdict, 7U);
+  EXPECT_EQ(t.sites[1].arrivals, 3U);
   EXPECT_EQ(t.words, 1U);
 }
 
@@ -91,7 +97,7 @@ TEST(ClassifierTables, AnInnerPrefixKeepsTheRulesOfTheOuterOnes) {
       class_of("inner", {{.source = {prefix("10.1.2.0/24")}}}),
       class_of("outer", {{.source = {prefix("10.1.0.0/16"), prefix("10.3.0.0/16")}}}),
       class_of("any4", {{.source = {prefix("0.0.0.0/0")}}}), class_of("rest", {{.dscp = {1}}}, true)};
-  const ClassIds ids{.site = {16, 32}, .leaf = {{1, 2, 3, 4}, {5}}};
+  const ClassIds ids{.site = {16, 32}, .classes = {{1, 2, 3, 4}, {5}}};
   const auto t = build_tables(policy, ids);
   const auto bits = [&](const std::string& address) {
     return bits_of(t, prefix_vector(t, WEIR_SOURCE_SCOPE(0U), IpAddress::parse(address).value()).value());
@@ -130,7 +136,7 @@ TEST(ClassifierTables, TakesAThousandRulesAndNamesTheSetThatHasMore) {
 
 TEST(ClassifierTables, RefusesHandlesOfAnotherPolicy) {
   auto ids = example_ids();
-  ids.leaf[0].pop_back();
+  ids.classes[0].pop_back();
   EXPECT_THROW((void)build_tables(example_policy(), ids), std::system_error);
 }
 
@@ -153,7 +159,7 @@ TEST(ClassifierTables, HashTellsEveryChangeAndOnlyChanges) {
     change(p, i);
     return content_hash(build_tables(p, i), 1) != hash;
   };
-  EXPECT_TRUE(changed([](Policy&, ClassIds& i) { i.leaf[0][2] = 99; }));
+  EXPECT_TRUE(changed([](Policy&, ClassIds& i) { i.classes[0][2] = 99; }));
   EXPECT_TRUE(changed([](Policy& p, ClassIds&) { p.sites[0].subnets[0].length = 17; }));
   EXPECT_TRUE(changed([](Policy& p, ClassIds&) { p.class_sets[0].classes[0].match[0].dscp = {47}; }));
   EXPECT_TRUE(changed(

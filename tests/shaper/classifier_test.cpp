@@ -73,7 +73,7 @@ class ClassifierTest : public ::testing::Test {
     };
     output_of("tc qdisc add dev wan0 root handle 7e17: htb default 3");
     std::vector<Handle> leaves{kControlClass, kElsewhereClass};
-    for (const auto& site : ids.leaf) leaves.insert(leaves.end(), site.begin(), site.end());
+    for (const auto& site : ids.classes) leaves.insert(leaves.end(), site.begin(), site.end());
     for (const auto leaf : leaves)
       output_of("tc class add dev wan0 parent 7e17: classid " + spelled(leaf) +
                 " htb rate 100mbit quantum 10000");
@@ -124,11 +124,11 @@ TEST_F(ClassifierTest, PacketsReachTheirHtbClassesAndAreCountedOnArrival) {
   send(7, ethernet(0x0806, Octets(28)));
 
   auto packets = packets_by_class("wan0");
-  EXPECT_EQ(packets[ids_.leaf[0][0]], 1U);
-  EXPECT_EQ(packets[ids_.leaf[0][1]], 2U);
-  EXPECT_EQ(packets[ids_.leaf[0][2]], 3U);
-  EXPECT_EQ(packets[ids_.leaf[0][3]], 4U);
-  EXPECT_EQ(packets[ids_.leaf[1][0]], 5U);
+  EXPECT_EQ(packets[ids_.classes[0][0]], 1U);
+  EXPECT_EQ(packets[ids_.classes[0][1]], 2U);
+  EXPECT_EQ(packets[ids_.classes[0][2]], 3U);
+  EXPECT_EQ(packets[ids_.classes[0][3]], 4U);
+  EXPECT_EQ(packets[ids_.classes[1][0]], 5U);
   EXPECT_EQ(packets[kElsewhereClass], 6U);
   EXPECT_EQ(packets[kControlClass], 7U);
 
@@ -140,7 +140,7 @@ TEST_F(ClassifierTest, PacketsReachTheirHtbClassesAndAreCountedOnArrival) {
   EXPECT_EQ(arrivals->elsewhere.packets, 6U);
   EXPECT_EQ(arrivals->control.packets, 7U);
   // A question is not an arrival.
-  EXPECT_EQ(c.classify(as_frame(voice())), ids_.leaf[0][0]);
+  EXPECT_EQ(c.classify(as_frame(voice())), ids_.classes[0][0]);
   EXPECT_EQ(c.arrivals()->sites.at(0).packets, 10U);
 }
 
@@ -159,7 +159,7 @@ TEST_F(ClassifierTest, ATagInMetadataIsSteppedOver) {
   const RawSender sender("host0");
   sender.send(ethernet({0x8100}, 0x0800, ipv4({.dscp = 46}, ports(1, 2))));
   sender.send(ethernet({0x88a8, 0x8100}, 0x0800, ipv4({.dscp = 46}, ports(1, 2))));
-  EXPECT_EQ(packets_by_class("wan0")[ids_.leaf[0][0]], 2U);
+  EXPECT_EQ(packets_by_class("wan0")[ids_.classes[0][0]], 2U);
 }
 
 TEST_F(ClassifierTest, LoadingTheSameAgainWritesNothingAlsoAfterARestart) {
@@ -175,13 +175,13 @@ TEST_F(ClassifierTest, LoadingTheSameAgainWritesNothingAlsoAfterARestart) {
   EXPECT_TRUE(second.attached());
   EXPECT_EQ(second.load(policy_, ids_), 0U);
   EXPECT_EQ(egress_filters(), before);
-  EXPECT_EQ(second.classify(as_frame(voice())), ids_.leaf[0][0]);
+  EXPECT_EQ(second.classify(as_frame(voice())), ids_.classes[0][0]);
   // What the classifier does not depend on is no change either.
   policy_.sites[0].rate.floor = Rate::mbps(77);
   EXPECT_EQ(second.load(policy_, ids_), 0U);
-  ids_.leaf[0][0] = make_handle(kMajor, 0x99);
+  ids_.classes[0][0] = make_handle(kMajor, 0x99);
   EXPECT_GT(second.load(policy_, ids_), 0U);
-  EXPECT_EQ(second.classify(as_frame(voice())), ids_.leaf[0][0]);
+  EXPECT_EQ(second.classify(as_frame(voice())), ids_.classes[0][0]);
 }
 
 /// Leaves the process the capabilities that the daemon's unit grants, and no other.
@@ -205,7 +205,7 @@ TEST_F(ClassifierTest, ARestartWithTheDaemonsCapabilitiesFindsItsOwn) {
     if (c.load(policy_, ids_) != 0) return "wrote although nothing changed";
     policy_.sites[0].subnets.pop_back();
     if (c.load(policy_, ids_) == 0) return "did not load a new policy";
-    if (c.classify(as_frame(voice())) != ids_.leaf[0][0]) return "classified wrongly";
+    if (c.classify(as_frame(voice())) != ids_.classes[0][0]) return "classified wrongly";
     return c.remove() == 5 ? "" : "did not remove all";
   };
   const pid_t child = ::fork();
@@ -235,14 +235,14 @@ TEST_F(ClassifierTest, ReloadUnderTrafficMisplacesNoPacket) {
   other.sites[1].class_set = 1;
   auto& classes = other.class_sets[1].classes;
   std::reverse(classes.begin(), classes.end());
-  ClassIds other_ids{.site = {make_handle(kMajor, 0x40), make_handle(kMajor, 0x50)}, .leaf = {{0}, {}}};
-  other_ids.leaf[0][0] = make_handle(kMajor, 0x41);
+  ClassIds other_ids{.site = {make_handle(kMajor, 0x40), make_handle(kMajor, 0x50)}, .classes = {{0}, {}}};
+  other_ids.classes[0][0] = make_handle(kMajor, 0x41);
   for (std::uint16_t i = 0; i < 6; ++i)
-    other_ids.leaf[1].push_back(make_handle(kMajor, static_cast<std::uint16_t>(0x51 + i)));
-  const auto first_voice = ids_.leaf[0][0];
-  const auto other_voice = other_ids.leaf[1][5];
+    other_ids.classes[1].push_back(make_handle(kMajor, static_cast<std::uint16_t>(0x51 + i)));
+  const auto first_voice = ids_.classes[0][0];
+  const auto other_voice = other_ids.classes[1][5];
   auto all = ids_;
-  all.leaf.insert(all.leaf.end(), other_ids.leaf.begin(), other_ids.leaf.end());
+  all.classes.insert(all.classes.end(), other_ids.classes.begin(), other_ids.classes.end());
   make_htb_tree(all);
 
   auto c = classifier();
@@ -409,7 +409,7 @@ TEST_F(ClassifierTest, AFailedLoadLeavesTheOldPolicyServing) {
   EXPECT_EQ(c.load(policy_, ids_), 0U);
   const RawSender sender("wan0");
   sender.send(voice());
-  EXPECT_EQ(packets_by_class("wan0")[ids_.leaf[0][0]], 1U);
+  EXPECT_EQ(packets_by_class("wan0")[ids_.classes[0][0]], 1U);
 }
 
 TEST_F(ClassifierTest, OtherFiltersStillSeeThePackets) {
@@ -427,7 +427,7 @@ TEST_F(ClassifierTest, OtherFiltersStillSeeThePackets) {
   sender.send(voice());
   const auto shown = output_of("tc -s filter show dev wan0 egress pref 50");
   EXPECT_TRUE(contains(shown, "Sent 54 bytes 1 pkt")) << shown;
-  EXPECT_EQ(packets_by_class("wan0")[ids_.leaf[0][0]], 1U);
+  EXPECT_EQ(packets_by_class("wan0")[ids_.classes[0][0]], 1U);
 }
 
 TEST_F(ClassifierTest, PlanSaysWhatLoadWouldDo) {

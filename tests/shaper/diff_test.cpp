@@ -110,7 +110,7 @@ TEST(Diff, RetiresWhatNobodyWantsOnlyAfterTheSwitch) {
   EXPECT_EQ(removed.back().handle, before.ids.site[0]);
   // Until then they keep their ceiling, to send what they hold, and claim nothing.
   for (const auto& change : all<SetClass>(changes.stages)) {
-    if (change.handle != before.ids.leaf[0][3]) continue;
+    if (change.handle != before.ids.classes[0][3]) continue;
     EXPECT_EQ(change.htb.rate, Rate::bps(8));
     EXPECT_EQ(change.htb.ceil, Rate::mbps(100));
   }
@@ -123,7 +123,7 @@ TEST(Diff, DoesNotCompareWhatAnInnerClassDoesNotHave) {
   kernel.tree.classes.at(tree.ids.site[0]).htb.quantum = 4711;
   kernel.tree.classes.at(tree.ids.site[0]).htb.priority = 5;
   EXPECT_TRUE(diff(kernel.tree, tree).empty());
-  kernel.tree.classes.at(tree.ids.leaf[0][0]).htb.quantum = 4711;
+  kernel.tree.classes.at(tree.ids.classes[0][0]).htb.quantum = 4711;
   EXPECT_EQ(diff(kernel.tree, tree).count(), 1U);
 }
 
@@ -131,19 +131,32 @@ TEST(Diff, LeavesTheNumberOfFlowsOfAStandingQueueAlone) {
   FakeKernel kernel;
   const auto tree = tree_of(sample_policy(), {Rate::mbps(100)});
   converge(kernel, tree);
-  std::get<FqCodel>(*kernel.tree.leaves.at(tree.ids.leaf[0][0]).parameters).flows = 32;
+  std::get<FqCodel>(*kernel.tree.leaves.at(tree.ids.classes[0][0]).parameters).flows = 32;
   EXPECT_TRUE(diff(kernel.tree, tree).empty());
+}
+
+TEST(Diff, ReplacesALeafWhoseNumberOfFlowsWasAskedFor) {
+  FakeKernel kernel;
+  auto policy = sample_policy();
+  policy.class_sets[0].classes[0].leaf.flows = 64;
+  converge(kernel, tree_of(policy, {Rate::mbps(100)}));
+  policy.class_sets[0].classes[0].leaf.flows = 128;
+  const auto tree = tree_of(policy, {Rate::mbps(100)});
+  EXPECT_EQ(diff(kernel.tree, tree).count(), 2U);
+  converge(kernel, tree);
+  EXPECT_TRUE(diff(kernel.tree, tree).empty());
+  EXPECT_EQ(std::get<FqCodel>(*kernel.tree.leaves.at(tree.ids.classes[0][0]).parameters).flows, 128U);
 }
 
 TEST(Diff, ReplacesALeafOfAnotherKind) {
   FakeKernel kernel;
   auto policy = sample_policy();
   converge(kernel, tree_of(policy, {Rate::mbps(100)}));
-  policy.class_sets[0].classes[1].leaf = LeafKind::fifo;
+  policy.class_sets[0].classes[1].leaf.kind = LeafKind::fifo;
   const auto tree = tree_of(policy, {Rate::mbps(100)});
   converge(kernel, tree);
   EXPECT_TRUE(diff(kernel.tree, tree).empty());
-  EXPECT_EQ(kernel.tree.leaves.at(tree.ids.leaf[0][1]).kind, "bfifo");
+  EXPECT_EQ(kernel.tree.leaves.at(tree.ids.classes[0][1]).kind, "bfifo");
 }
 
 TEST(Diff, MendsAClassThatStandsInAWrongPlace) {
@@ -161,7 +174,7 @@ TEST(Diff, MendsAnInnerClassThatShouldBeALeaf) {
   FakeKernel kernel;
   const auto tree = tree_of(sample_policy(), {Rate::mbps(100)});
   converge(kernel, tree);
-  SetClass stray{.create = true, .handle = make_handle(kMajor, 0x99), .parent = tree.ids.leaf[0][1]};
+  SetClass stray{.create = true, .handle = make_handle(kMajor, 0x99), .parent = tree.ids.classes[0][1]};
   stray.htb = {.rate = Rate::kbps(8), .ceil = Rate::kbps(8)};
   kernel.write(7, std::vector<Change>{stray});
   converge(kernel, tree);
@@ -210,7 +223,7 @@ TEST(Diff, KeepsTheInvariantsAtEveryInstant) {
         if (c != 0 && pick(0, 2) == 0) continue;
         set.classes.push_back(
             make_class("c" + std::to_string(c), pick(0, 40) / 100.0, static_cast<std::uint8_t>(pick(0, 7))));
-        set.classes.back().leaf = pick(0, 5) == 0 ? LeafKind::fifo : LeafKind::automatic;
+        set.classes.back().leaf.kind = pick(0, 5) == 0 ? LeafKind::fifo : LeafKind::automatic;
       }
       policy.class_sets.push_back(set);
       policy.sites.push_back(make_site("s" + std::to_string(s),

@@ -2,6 +2,7 @@
 
 #include <random>
 #include <set>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -42,6 +43,98 @@ TEST(Plan, GivesASiteItsShapedRateAndItsClassesTheirShares) {
   EXPECT_EQ(named(tree, "dc-coast/interactive").htb.ceil, Rate::mbps(100));
   EXPECT_EQ(named(tree, "dc-coast/replication").htb.ceil, Rate::mbps(90));
   EXPECT_EQ(named(tree, "dc-coast/replication").htb.priority, 3U);
+}
+
+/// interactive holds two classes: web with 60 % of it, and mail.
+Policy nested_policy() {
+  Policy policy = sample_policy();
+  auto& classes = policy.class_sets[0].classes;
+  classes[1].inner = true;
+  ClassPolicy web = make_class("web", 0.6, 1);
+  web.match = std::exchange(classes[1].match, {});
+  web.ceiling = Share{0.5};
+  web.parent = 1;
+  ClassPolicy mail = make_class("mail", 0.1, 4);
+  mail.match = {testing::dscp({10})};
+  mail.parent = 1;
+  classes.insert(classes.begin() + 2, {web, mail});
+  return policy;
+}
+
+TEST(Plan, ClassesShareWhatTheClassAroundThemHas) {
+  const auto tree = plan_for(nested_policy(), {Rate::mbps(100)});
+  const auto& interactive = named(tree, "dc-coast/interactive");
+  const auto& web = named(tree, "dc-coast/web");
+  EXPECT_EQ(interactive.htb.rate, Rate::mbps(25));
+  EXPECT_FALSE(interactive.leaf);
+  EXPECT_EQ(web.parent, interactive.handle);
+  EXPECT_EQ(web.htb.rate, Rate::mbps(15));
+  EXPECT_EQ(web.htb.ceil, Rate::mbps(50));
+  EXPECT_EQ(named(tree, "dc-coast/mail").htb.rate, Rate::kbps(2'500));
+  EXPECT_EQ(named(tree, "dc-coast/mail").htb.priority, 4U);
+  EXPECT_EQ(named(tree, "dc-coast/rest").parent, named(tree, "dc-coast").handle);
+  EXPECT_EQ(violated_invariant(as_read_back(tree)), std::nullopt);
+}
+
+TEST(Plan, EachSubnetIsAClassAndMayHoldOthers) {
+  Policy policy = sample_policy();
+  policy.sites[0].subnets = {*Prefix::parse("10.20.0.0/24"), *Prefix::parse("10.20.1.0/24")};
+  EachSubnet& each = policy.sites[0].each_subnet.emplace();
+  each.shape.guarantee = Rate::mbps(10);
+  each.shape.ceiling = Rate::mbps(20);
+  const auto flat = plan_for(policy, {Rate::mbps(100)});
+  EXPECT_EQ(named(flat, "dc-coast/10.20.1.0/24").htb.rate, Rate::mbps(10));
+  EXPECT_EQ(named(flat, "dc-coast/10.20.1.0/24").htb.ceil, Rate::mbps(20));
+  EXPECT_TRUE(named(flat, "dc-coast/10.20.1.0/24").leaf);
+  EXPECT_EQ(flat.classes.size(), 3U + 1U + 2U);
+
+  each.class_set = 0;
+  each.shape.inner = true;
+  const auto deep = plan_for(policy, {Rate::mbps(100)});
+  EXPECT_EQ(deep.classes.size(), 3U + 1U + 2U * 5U);
+  EXPECT_EQ(named(deep, "dc-coast/10.20.1.0/24/interactive").htb.rate, Rate::kbps(2'500));
+  EXPECT_EQ(named(deep, "dc-coast/10.20.1.0/24/interactive").htb.ceil, Rate::mbps(20));
+  EXPECT_EQ(named(deep, "dc-coast/10.20.1.0/24/interactive").parent,
+            named(deep, "dc-coast/10.20.1.0/24").handle);
+  EXPECT_EQ(violated_invariant(as_read_back(deep)), std::nullopt);
+}
+
+TEST(Plan, InABrownOutTheOrderOfThePolicyDecides) {
+  Policy policy = sample_policy();
+  auto& classes = policy.class_sets[0].classes;
+  for (auto& one : classes) one.guarantee = Rate::mbps(10);
+  const auto by_priority = plan_for(policy, {Rate::mbps(15)});
+  EXPECT_EQ(named(by_priority, "dc-coast/voice").htb.rate, Rate::mbps(10));
+  EXPECT_LT(named(by_priority, "dc-coast/replication").htb.rate, Rate::mbps(1));
+  classes[2].brownout = 0;
+  const auto by_order = plan_for(policy, {Rate::mbps(15)});
+  EXPECT_EQ(named(by_order, "dc-coast/replication").htb.rate, Rate::mbps(10));
+  EXPECT_LT(named(by_order, "dc-coast/voice").htb.rate, Rate::mbps(5));
+}
+
+TEST(Plan, ALeafIsWhatThePolicyAsksFor) {
+  Policy policy = sample_policy();
+  auto& classes = policy.class_sets[0].classes;
+  classes[0].leaf = {.kind = LeafKind::fq_codel,
+                     .packets = 77,
+                     .target = 1ms,
+                     .interval = 20ms,
+                     .flows = 8,
+                     .quantum = 300,
+                     .ecn = false};
+  classes[1].leaf = {.kind = LeafKind::fifo, .depth = 400ms};
+  const auto tree = plan_for(policy, {Rate::mbps(100)});
+  const auto voice = std::get<FqCodel>(named(tree, "dc-coast/voice").leaf->parameters);
+  EXPECT_EQ(voice.limit, 77U);
+  EXPECT_EQ(voice.target_us, 1'000U);
+  EXPECT_EQ(voice.interval_us, 20'000U);
+  EXPECT_EQ(voice.flows, 8U);
+  EXPECT_EQ(voice.quantum, 300U);
+  EXPECT_FALSE(voice.ecn);
+  EXPECT_TRUE(named(tree, "dc-coast/voice").leaf->flows_matter);
+  EXPECT_FALSE(named(tree, "dc-coast/rest").leaf->flows_matter);
+  // 400 ms at the octave of 100 Mbit/s, 2^27 bit/s.
+  EXPECT_EQ(std::get<ByteFifo>(named(tree, "dc-coast/interactive").leaf->parameters).limit, Bytes(6'710'886));
 }
 
 TEST(Plan, PutsTheBuiltInClassesBesideTheSites) {
@@ -178,14 +271,14 @@ TEST(Plan, FallsBackToByteFifosAndSaysSo) {
 TEST(Plan, NamesTheClassThatAsksForAQueueTheKernelDoesNotHave) {
   auto policy = sample_policy();
   EXPECT_EQ(unsupported_leaf(policy, kBare), std::nullopt);
-  policy.class_sets[0].classes[1].leaf = LeafKind::fq_codel;
+  policy.class_sets[0].classes[1].leaf.kind = LeafKind::fq_codel;
   EXPECT_EQ(unsupported_leaf(policy, kBare), "dc-coast/interactive");
   EXPECT_EQ(unsupported_leaf(policy, kModern), std::nullopt);
 }
 
 TEST(Plan, AFifoAskedForByNameIsNotDegraded) {
   auto policy = sample_policy();
-  policy.class_sets[0].classes[0].leaf = LeafKind::fifo;
+  policy.class_sets[0].classes[0].leaf.kind = LeafKind::fifo;
   const auto tree = plan_for(policy, {Rate::mbps(100)});
   EXPECT_FALSE(tree.degraded);
   EXPECT_STREQ(kind_of(named(tree, "dc-coast/voice").leaf->parameters), "bfifo");
@@ -290,8 +383,8 @@ TEST(Plan, KeepsTheInvariantsForRandomPolicies) {
 TEST(Allocation, IsReadableAndTheSameEveryTime) {
   const auto ids = allocate_handles(two_sites(), {});
   EXPECT_EQ(tc_name(ids.site[0]), "7e17:10");
-  EXPECT_EQ(tc_name(ids.leaf[0][0]), "7e17:11");
-  EXPECT_EQ(tc_name(ids.leaf[0][3]), "7e17:14");
+  EXPECT_EQ(tc_name(ids.classes[0][0]), "7e17:11");
+  EXPECT_EQ(tc_name(ids.classes[0][3]), "7e17:14");
   EXPECT_EQ(tc_name(ids.site[1]), "7e17:20");
   EXPECT_EQ(ids, allocate_handles(two_sites(), {}));
 }
@@ -307,7 +400,7 @@ TEST(Allocation, LeavesAClassItsHandleWhenOthersComeAndGo) {
   const auto after = allocate_handles(policy, known);
   EXPECT_EQ(after.site[1], before.site[1]);
   EXPECT_EQ(after.site[2], before.site[0]);
-  EXPECT_EQ(after.leaf[2][1], before.leaf[0][0]);
+  EXPECT_EQ(after.classes[2][1], before.classes[0][0]);
   EXPECT_NE(after.site[0], before.site[0]);
   EXPECT_NE(after.site[0], before.site[1]);
 }
@@ -331,7 +424,7 @@ TEST(Allocation, DistrustsWhatAFileSays) {
                              {{"dc-coast", "rest"}, make_handle(kMajor, 0x50)},
                              {{"dc-coast", "interactive"}, make_handle(1, 0x60)}};
   const auto ids = allocate_handles(policy, damaged);
-  std::set<Handle> all(ids.leaf[0].begin(), ids.leaf[0].end());
+  std::set<Handle> all(ids.classes[0].begin(), ids.classes[0].end());
   all.insert(ids.site[0]);
   EXPECT_EQ(all.size(), 5U);
   for (const Handle handle : all) EXPECT_EQ(handle >> 16U, kMajor);
@@ -343,7 +436,7 @@ TEST(Allocation, HoldsTenThousandSitesAndRefusesMoreThanThePortCan) {
   policy.sites.assign(10'000, policy.sites[0]);
   const auto ids = allocate_handles(policy, {});
   std::set<Handle> all(ids.site.begin(), ids.site.end());
-  for (const auto& leaves : ids.leaf) all.insert(leaves.begin(), leaves.end());
+  for (const auto& leaves : ids.classes) all.insert(leaves.begin(), leaves.end());
   EXPECT_EQ(all.size(), 50'000U);
   policy.sites.assign(14'000, policy.sites[0]);
   EXPECT_THROW(allocate_handles(policy, {}), std::length_error);

@@ -92,7 +92,7 @@ TEST(Reconciler, SaysWhichModuleANamedLeafNeeds) {
   port.kernel.fq_codel = false;
   auto policy = two_sites();
   EXPECT_TRUE(port->apply(policy, kRates).degraded);
-  policy.class_sets[0].classes[1].leaf = LeafKind::fq_codel;
+  policy.class_sets[0].classes[1].leaf.kind = LeafKind::fq_codel;
   const auto report = port->apply(policy, kRates);
   ASSERT_TRUE(report.fault);
   EXPECT_EQ(report.fault->error, ENOENT);
@@ -155,7 +155,7 @@ TEST(Reconciler, SwitchesTheClassifierBeforeItRemovesClasses) {
 TEST(Reconciler, WaitsForTheQueuesOfRemovedClasses) {
   FakePort port;
   ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
-  const Handle leaf = port.classifier.holds->second.leaf[0][3];
+  const Handle leaf = port.classifier.holds->second.classes[0][3];
   port.kernel.queued[leaf] = 3;
   port.kernel.on_pause = [&] {
     EXPECT_TRUE(port.kernel.tree.classes.contains(leaf));
@@ -170,7 +170,7 @@ TEST(Reconciler, WaitsForTheQueuesOfRemovedClasses) {
 TEST(Reconciler, DoesNotWaitForeverForAQueueThatNeverEmpties) {
   FakePort port;
   ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
-  port.kernel.queued[port.classifier.holds->second.leaf[0][3]] = 3;
+  port.kernel.queued[port.classifier.holds->second.classes[0][3]] = 3;
   auto fewer = two_sites();
   fewer.sites.erase(fewer.sites.begin());
   ASSERT_TRUE(port->apply(fewer, std::vector{Rate::mbps(50)}).ok());
@@ -226,7 +226,7 @@ TEST(Reconciler, LosesNoPolicyOverAClassifierThatFails) {
   const auto report = port->apply(other, kRates);
   ASSERT_TRUE(report.fault);
   EXPECT_EQ(report.fault->error, EPERM);
-  for (const Handle handle : ids.leaf[0]) EXPECT_TRUE(port.kernel.tree.classes.contains(handle));
+  for (const Handle handle : ids.classes[0]) EXPECT_TRUE(port.kernel.tree.classes.contains(handle));
 
   port.classifier.fails = false;  // the old policy goes on: its next rate change clears what was begun
   EXPECT_TRUE(port->set_rates(kRates).ok());
@@ -341,8 +341,8 @@ TEST(Reconciler, CountsInTheOneUnit) {
   const auto ids = port.classifier.holds->second;
   port.kernel.bytes[ids.site[0]] = 151'400;
   port.kernel.packets[ids.site[0]] = 100;
-  port.kernel.queued[ids.leaf[0][1]] = 2;
-  port.kernel.queued[ids.leaf[0][2]] = 1;
+  port.kernel.queued[ids.classes[0][1]] = 2;
+  port.kernel.queued[ids.classes[0][2]] = 1;
   const auto sites = port->site_counters();
   ASSERT_EQ(sites.size(), 2U);
   EXPECT_EQ(sites[0].sent, Bytes(151'400 + 100 * 24));
@@ -367,10 +367,10 @@ TEST(Reconciler, CountsTheQueuesOfClassesWithALatencyGoal) {
   Policy policy = two_sites();
   ASSERT_TRUE(port->apply(policy, kRates).ok());
   const auto ids = port.classifier.holds->second;
-  port.kernel.bytes[ids.leaf[0][1]] = 3'028;
-  port.kernel.packets[ids.leaf[0][1]] = 2;
-  port.kernel.queued[ids.leaf[0][1]] = 2;
-  port.kernel.queued[ids.leaf[0][2]] = 1;
+  port.kernel.bytes[ids.classes[0][1]] = 3'028;
+  port.kernel.packets[ids.classes[0][1]] = 2;
+  port.kernel.queued[ids.classes[0][1]] = 2;
+  port.kernel.queued[ids.classes[0][2]] = 1;
   EXPECT_TRUE(port->site_counters()[0].goals.empty());
   policy.class_sets[0].classes[1].latency = std::chrono::milliseconds(20);
   policy.class_sets[0].classes[3].latency = std::chrono::milliseconds(50);
