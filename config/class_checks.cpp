@@ -5,7 +5,6 @@
 #include <map>
 #include <optional>
 #include <string_view>
-#include <tuple>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -262,7 +261,7 @@ class ClassChecker : DraftChecker {
   }
 
   void classes_can_be_reached(const ClassSetDraft& set) {
-    std::map<RuleKey, const MatchDraft*> first_with_rule;
+    std::map<MatchRule, const MatchDraft*> first_with_rule;
     for (std::size_t i = 0; i < set.classes.size(); ++i) {
       const ClassDraft& one = set.classes[i];
       const bool is_default = one.is_default && one.is_default->value;
@@ -275,7 +274,7 @@ class ClassChecker : DraftChecker {
       for (const MatchDraft& entry : one.match) {
         if (!entry.whole) continue;
         if (matches_everything(entry.rule)) report_everything(set, i, entry);
-        const auto [first, fresh] = first_with_rule.emplace(key_of(entry.rule), &entry);
+        const auto [first, fresh] = first_with_rule.emplace(sorted(entry.rule), &entry);
         if (!fresh) {
           report(entry.at,
                  "this entry is the same as the one " + files_.on_line(first->second->at) +
@@ -307,25 +306,21 @@ class ClassChecker : DraftChecker {
     return prefixes.empty() || (has_all_of(Family::v4) && has_all_of(Family::v6));
   }
 
-  static bool matches_everything(const MatchRule& rule) {
-    return rule.dscp.empty() && rule.protocol.empty() && rule.port.empty() && rule.source_port.empty() &&
-           rule.destination_port.empty() && covers_all_addresses(rule.source) &&
-           covers_all_addresses(rule.destination);
+  static bool matches_everything(MatchRule rule) {
+    if (covers_all_addresses(rule.source)) rule.source.clear();
+    if (covers_all_addresses(rule.destination)) rule.destination.clear();
+    return rule == MatchRule{};
   }
 
-  using RuleKey = std::tuple<std::vector<std::uint8_t>, std::vector<Prefix>, std::vector<Prefix>,
-                             std::vector<std::uint8_t>, std::vector<PortRange>, std::vector<PortRange>,
-                             std::vector<PortRange>>;
-
   /// Equal for rules that differ in the order of their alternatives only.
-  static RuleKey key_of(const MatchRule& rule) {
-    const auto sorted = [](auto values) {
+  static MatchRule sorted(MatchRule rule) {
+    const auto sort = [](auto& values) {
       std::sort(values.begin(), values.end());
       values.erase(std::unique(values.begin(), values.end()), values.end());
-      return values;
     };
-    return {sorted(rule.dscp), sorted(rule.source),      sorted(rule.destination),     sorted(rule.protocol),
-            sorted(rule.port), sorted(rule.source_port), sorted(rule.destination_port)};
+    sort(rule.dscp), sort(rule.source), sort(rule.destination), sort(rule.protocol), sort(rule.port);
+    sort(rule.source_port), sort(rule.destination_port), sort(rule.vlan), sort(rule.fwmark);
+    return rule;
   }
 
   void match_entries_can_hold(const ClassDraft& one) {

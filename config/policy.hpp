@@ -36,6 +36,13 @@ struct PortRange {
   auto operator<=>(const PortRange&) const = default;
 };
 
+/// VLAN ids, inclusive. 0 is a frame without one: untagged, or with a priority alone (IEEE 802.1Q, 9.6).
+struct VlanRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+  auto operator<=>(const VlanRange&) const = default;
+};
+
 /// One entry of a class's match list: all that is given must hold (a conjunction); an empty vector or nullopt
 /// says nothing. Within one field the values are alternatives.
 /// `source` and `destination` are the packet's own.
@@ -47,7 +54,9 @@ struct MatchRule {
   std::vector<PortRange> port{};         ///< source or destination port
   std::vector<PortRange> source_port{};
   std::vector<PortRange> destination_port{};
-  bool operator==(const MatchRule&) const = default;
+  std::vector<VlanRange> vlan{};        ///< of the outermost tag
+  std::vector<std::uint32_t> fwmark{};  ///< what a firewall of this host marked the packet with
+  auto operator<=>(const MatchRule&) const = default;
 };
 
 /// ClassPolicy::brownout of a class that the policy's order does not name.

@@ -322,6 +322,8 @@ class DraftReader {
       draft.rule.port = read_.ports((*fields)["port"]);
       draft.rule.source_port = read_.ports((*fields)["source_port"]);
       draft.rule.destination_port = read_.ports((*fields)["destination_port"]);
+      draft.rule.vlan = read_.vlans((*fields)["vlan"]);
+      draft.rule.fwmark = read_.fwmarks((*fields)["fwmark"]);
     }
     draft.whole = problems_.size() == problems_before;
     return draft;

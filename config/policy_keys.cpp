@@ -85,6 +85,8 @@ constexpr auto kMatchKeys = std::to_array<PolicyKey>({
     {"port", "22"},
     {"source_port", "5000-5010"},
     {"destination_port", "[80, 443]"},
+    {"vlan", "[100, 200-210]"},
+    {"fwmark", "0x10"},
 });
 constexpr auto kBuiltInKeys = std::to_array<PolicyKey>({
     {"guarantee", "2%"},

@@ -273,14 +273,37 @@ std::optional<std::int64_t> parse_integer(std::string_view text, std::int64_t le
   return value;
 }
 
-std::optional<PortRange> parse_port_range(std::string_view text) {
-  constexpr std::int64_t kLastPort = 65535;
+namespace {
+
+/// "7" or "7-9", from 1 on, as a range of one of our types.
+template <typename Range>
+std::optional<Range> parse_range(std::string_view text, std::int64_t most) {
   const std::size_t dash = text.find('-');
-  const auto first = parse_integer(text.substr(0, dash), 1, kLastPort);
-  const auto last =
-      dash == std::string_view::npos ? first : parse_integer(text.substr(dash + 1), 1, kLastPort);
+  const auto first = parse_integer(text.substr(0, dash), 1, most);
+  const auto last = dash == std::string_view::npos ? first : parse_integer(text.substr(dash + 1), 1, most);
   if (!first || !last || *first > *last) return std::nullopt;
-  return PortRange{.first = static_cast<std::uint16_t>(*first), .last = static_cast<std::uint16_t>(*last)};
+  return Range{.first = static_cast<std::uint16_t>(*first), .last = static_cast<std::uint16_t>(*last)};
+}
+
+}  // namespace
+
+std::optional<PortRange> parse_port_range(std::string_view text) {
+  return parse_range<PortRange>(text, 65'535);
+}
+
+std::optional<VlanRange> parse_vlan_range(std::string_view text) {
+  if (text == "untagged") return VlanRange{};
+  return parse_range<VlanRange>(text, 4'094);
+}
+
+std::optional<std::uint32_t> parse_fwmark(std::string_view text) {
+  const bool hexadecimal = text.starts_with("0x");
+  if (hexadecimal) text.remove_prefix(2);
+  std::uint32_t mark = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), mark, hexadecimal ? 16 : 10);
+  if (error != std::errc{} || end != text.data() + text.size() || mark == 0) return std::nullopt;
+  return mark;
 }
 
 }  // namespace weir

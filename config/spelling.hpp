@@ -51,6 +51,11 @@ struct NamedNumber {
 /// "22" or "5000-5010", 1..65535, first <= last.
 [[nodiscard]] std::optional<PortRange> parse_port_range(std::string_view text);
 
+/// "100", "200-210" or "untagged"; ids 1..4094, first <= last.
+[[nodiscard]] std::optional<VlanRange> parse_vlan_range(std::string_view text);
+/// "16" or "0x10", as iptables and nft take it; not 0, which every packet has that nobody marked.
+[[nodiscard]] std::optional<std::uint32_t> parse_fwmark(std::string_view text);
+
 /// The rate that somebody who wrote "45 Mbps", "45m" or "45Mb/s" probably meant, as parse_rate takes it;
 /// nullopt when there is no guess.
 [[nodiscard]] std::optional<std::string> probable_rate(std::string_view text);

@@ -500,4 +500,30 @@ std::vector<PortRange> ValueReader::ports(const Field& field) {
   return found;
 }
 
+std::vector<VlanRange> ValueReader::vlans(const Field& field) {
+  std::vector<VlanRange> found;
+  for (const YamlNode* node : scalars(field)) {
+    if (const auto range = parse_vlan_range(node->text)) {
+      found.push_back(*range);
+    } else {
+      report(node->at, in_quotes(node->text) + " is not a VLAN id or a range of them",
+             "write an id from 1 to 4094, a range like 200-210, or untagged");
+    }
+  }
+  return found;
+}
+
+std::vector<std::uint32_t> ValueReader::fwmarks(const Field& field) {
+  std::vector<std::uint32_t> found;
+  for (const YamlNode* node : scalars(field)) {
+    if (const auto mark = parse_fwmark(node->text)) {
+      found.push_back(*mark);
+    } else {
+      report(node->at, in_quotes(node->text) + " is not a firewall mark",
+             "write a number from 1 to 4294967295, or one like 0x10");
+    }
+  }
+  return found;
+}
+
 }  // namespace weir

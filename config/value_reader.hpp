@@ -103,6 +103,8 @@ class ValueReader {
   [[nodiscard]] std::vector<std::uint8_t> dscps(const Field& field);
   [[nodiscard]] std::vector<std::uint8_t> protocols(const Field& field);
   [[nodiscard]] std::vector<PortRange> ports(const Field& field);
+  [[nodiscard]] std::vector<VlanRange> vlans(const Field& field);
+  [[nodiscard]] std::vector<std::uint32_t> fwmarks(const Field& field);
 
  private:
   [[nodiscard]] const YamlNode* scalar(const Field& field, const YamlNode& node);

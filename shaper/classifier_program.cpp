@@ -93,6 +93,7 @@ class Loader {
     size("sites", tables_.sites.size());
     size("rule_verdicts", tables_.rule_verdicts.size());
     size("class_sets", tables_.class_sets.size());
+    size("fwmarks", tables_.fwmarks.size());
     size("port_pages", tables_.port_pages.size());
     size("vectors", tables_.vector_count());
     size("arrivals", WEIR_ARRIVALS_FIRST_SITE + tables_.policy_sites);
@@ -175,6 +176,8 @@ class Loader {
     fill_site_prefixes();
     fill_rule_prefixes();
     fill_vectors();
+    const int marks = bpf_map__fd(map("fwmarks"));
+    for (const auto& [key, vector] : tables_.fwmarks) put(marks, "fwmarks", key, vector);
     put_all("sites", tables_.sites);
     put_all("rule_verdicts", tables_.rule_verdicts);
     put_all("class_sets", tables_.class_sets);
@@ -206,10 +209,12 @@ std::uint32_t program_id(const Descriptor& program) {
 }
 
 std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std::byte> frame,
-                                  unsigned repeat) {
+                                  unsigned repeat, std::uint32_t fwmark) {
   // The kernel takes at most about a page; every header that the program reads is in the first kilobyte.
   constexpr std::size_t kMostHeaders = 1024;
   frame = frame.first(std::min(frame.size(), kMostHeaders));
+  __sk_buff before{};
+  before.mark = fwmark;
   __sk_buff after{};
   std::vector<std::byte> left(frame.size());
   LIBBPF_OPTS(bpf_test_run_opts, options);
@@ -217,6 +222,8 @@ std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std
   options.data_size_in = static_cast<std::uint32_t>(frame.size());
   options.data_out = left.data();
   options.data_size_out = static_cast<std::uint32_t>(left.size());
+  options.ctx_in = &before;
+  options.ctx_size_in = sizeof(before);
   options.ctx_out = &after;
   options.ctx_size_out = sizeof(after);
   options.repeat = static_cast<int>(repeat);

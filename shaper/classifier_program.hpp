@@ -41,11 +41,11 @@ struct ClassifierProgram {
 /// short).
 struct TrialRun {
   Handle handle = 0;
-  std::uint32_t nanoseconds = 0;  ///< mean time of one run
+  std::uint32_t nanoseconds = 0;   ///< mean time of one run
   std::vector<std::byte> frame{};  ///< as it left: its DSCP may be another one
 };
 [[nodiscard]] std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std::byte> frame,
-                                                unsigned repeat = 1);
+                                                unsigned repeat = 1, std::uint32_t fwmark = 0);
 
 /// What arrived since this program was loaded: slots as in bpf/classifier_layout.h, summed over the
 /// processors.

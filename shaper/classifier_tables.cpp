@@ -78,10 +78,12 @@ class SetCompiler {
     if (prefix_field(WEIR_SOURCE_SCOPE(number_), &MatchRule::source)) out.uses |= WEIR_USES_SOURCE;
     if (prefix_field(WEIR_DESTINATION_SCOPE(number_), &MatchRule::destination))
       out.uses |= WEIR_USES_DESTINATION;
-    const bool source_ports = port_field(out.source_port_page, &MatchRule::source_port);
-    const bool destination_ports = port_field(out.destination_port_page, &MatchRule::destination_port);
-    const bool either_ports = port_field(out.either_port_page, &MatchRule::port);
+    const bool source_ports = paged_field(out.source_port_page, &MatchRule::source_port);
+    const bool destination_ports = paged_field(out.destination_port_page, &MatchRule::destination_port);
+    const bool either_ports = paged_field(out.either_port_page, &MatchRule::port);
     if (source_ports || destination_ports || either_ports) out.uses |= WEIR_USES_PORTS;
+    if (paged_field(out.vlan_page, &MatchRule::vlan)) out.uses |= WEIR_USES_VLAN;
+    if (fwmark_field(out.other_fwmark)) out.uses |= WEIR_USES_FWMARK;
     out.portless = store_.number_of(rules_where([](const MatchRule& r) {
       return r.port.empty() && r.source_port.empty() && r.destination_port.empty();
     }));
@@ -131,8 +133,9 @@ class SetCompiler {
     return true;
   }
 
-  /// Ports: between two ends of any range every port satisfies the same rules.
-  bool port_field(std::uint32_t (&pages)[256], std::vector<PortRange> MatchRule::*field) {
+  /// Ports and VLAN ids: between two ends of any range every value satisfies the same rules.
+  template <std::size_t Pages, typename Range>
+  bool paged_field(std::uint32_t (&pages)[Pages], std::vector<Range> MatchRule::*field) {
     if (std::ranges::all_of(rules_, [&](const MatchRule* r) { return (r->*field).empty(); })) return false;
     std::vector<std::uint32_t> starts{0};
     for (const auto* rule : rules_)
@@ -143,7 +146,7 @@ class SetCompiler {
     std::ranges::sort(starts);
     const auto vector_at = [&](std::uint32_t port) {
       return store_.number_of(rules_where([&](const MatchRule& r) {
-        return (r.*field).empty() || std::ranges::any_of(r.*field, [&](const PortRange& range) {
+        return (r.*field).empty() || std::ranges::any_of(r.*field, [&](const Range& range) {
                  return range.first <= port && port <= range.last;
                });
       }));
@@ -151,7 +154,7 @@ class SetCompiler {
     weir_port_page page{};
     std::uint32_t current = 0;
     auto next_start = starts.begin();
-    for (std::uint32_t port = 0; port <= UINT16_MAX; ++port) {
+    for (std::uint32_t port = 0; port < Pages * 256; ++port) {
       if (next_start != starts.end() && *next_start == port) {
         current = vector_at(port);
         while (next_start != starts.end() && *next_start == port) ++next_start;
@@ -159,6 +162,21 @@ class SetCompiler {
       page.vector[port & 0xffU] = current;
       if ((port & 0xffU) == 0xffU) pages[port >> 8U] = store_.number_of(page);
     }
+    return true;
+  }
+
+  /// A mark that some rule names satisfies that one and those that look at none.
+  bool fwmark_field(std::uint32_t& others) {
+    if (std::ranges::all_of(rules_, [](const MatchRule* r) { return r->fwmark.empty(); })) return false;
+    const auto unconstrained = rules_where([](const MatchRule& r) { return r.fwmark.empty(); });
+    others = store_.number_of(unconstrained);
+    std::map<std::uint32_t, BitVector> by_mark;
+    for (std::size_t bit = 0; bit < rules_.size(); ++bit)
+      for (const std::uint32_t mark : rules_[bit]->fwmark)
+        set_bit(by_mark.try_emplace(mark, unconstrained).first->second, bit);
+    for (const auto& [mark, bits] : by_mark)
+      tables_.fwmarks.push_back(
+          {.key = {.class_set = number_, .mark = mark}, .vector = store_.number_of(bits)});
     return true;
   }
 
@@ -282,6 +300,7 @@ std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed) {
     hash.take(p.prefix);
     hash.take(p.vector);
   }
+  hash.take(tables.fwmarks);
   hash.take(tables.port_pages);
   hash.take(tables.words);
   hash.take(tables.vectors);

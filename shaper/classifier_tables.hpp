@@ -29,6 +29,11 @@ struct ClassifierTables {
     std::uint32_t vector = 0;
   };
 
+  struct Fwmark {
+    weir_fwmark_key key;
+    std::uint32_t vector;
+  };
+
   std::vector<SitePrefix> site_prefixes;
   std::vector<weir_site>
       sites;  ///< in the policy's order; of a site whose subnets are classes, each of these
@@ -36,6 +41,7 @@ struct ClassifierTables {
   std::vector<weir_verdict> rule_verdicts;
   std::vector<weir_class_set> class_sets;  ///< in the policy's order
   std::vector<RulePrefix> rule_prefixes;
+  std::vector<Fwmark> fwmarks;
   std::vector<weir_port_page> port_pages;  ///< never empty: page 0
   std::uint32_t words = 1;                 ///< 64-bit words of one vector
   std::vector<std::uint64_t> vectors;      ///< one after the other, `words` each; never empty: vector 0

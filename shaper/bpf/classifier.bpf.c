@@ -81,6 +81,13 @@ struct {
 } rule_prefixes6 SEC(".maps");
 
 struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1);
+  __type(key, struct weir_fwmark_key);
+  __type(value, __u32);
+} fwmarks SEC(".maps");
+
+struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
   __type(key, __u32);
@@ -141,6 +148,8 @@ enum way { TO_CONTROL, TO_ELSEWHERE, TO_SITE };
 struct packet {
   __u32 family; /* 4 or 6 */
   __u32 header_at;
+  __u32 vlan; /* id of the outermost tag, 0: none */
+  __u32 fwmark;
   __u32 dscp;
   __u32 protocol;
   __u32 payload_at;  /* offset of the transport header */
@@ -294,7 +303,13 @@ inlined enum way find_way(struct __sk_buff* skb, struct packet* p) {
   __u32 at = 12;
   if (bpf_skb_load_bytes(skb, at, &raw, sizeof(raw))) return TO_ELSEWHERE;
   /* A tag in the skb's metadata is the outermost one and not in these bytes: nothing to step over. */
+  int outermost = !skb->vlan_present;
+  if (skb->vlan_present) p->vlan = skb->vlan_tci & 0x0fffu;
   for (int i = 0; i < WEIR_MAX_VLAN_TAGS && is_vlan_tag(bpf_ntohs(raw)); ++i) {
+    __u16 tag = 0;
+    if (outermost && bpf_skb_load_bytes(skb, at + 2, &tag, sizeof(tag)) == 0)
+      p->vlan = bpf_ntohs(tag) & 0x0fffu;
+    outermost = 0;
     at += 4;
     if (bpf_skb_load_bytes(skb, at, &raw, sizeof(raw))) return TO_ELSEWHERE;
   }
@@ -340,10 +355,13 @@ inlined const __u64* prefix_vector(const struct packet* p, __u32 scope, const __
   return number ? vector(*number) : 0;
 }
 
+inlined const __u64* paged_vector(__u32 page_number, __u32 value) {
+  const struct weir_port_page* page = bpf_map_lookup_elem(&port_pages, &page_number);
+  return page ? vector(page->vector[value & 0xffu]) : 0;
+}
+
 inlined const __u64* port_vector(const __u32* pages, __u32 port) {
-  const __u32 number = pages[port >> 8 & 0xffu];
-  const struct weir_port_page* page = bpf_map_lookup_elem(&port_pages, &number);
-  return page ? vector(page->vector[port & 0xffu]) : 0;
+  return paged_vector(pages[port >> 8 & 0xffu], port);
 }
 
 /* The ones below the lowest bit, counted. Written out, since a bit scan is not in the instruction set, and
@@ -354,6 +372,13 @@ inlined __u32 lowest_bit(__u64 v) {
   below = (below & 0x3333333333333333ull) + (below >> 2 & 0x3333333333333333ull);
   below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0full;
   return (__u32)(below * 0x0101010101010101ull >> 56);
+}
+
+inlined const __u64* fwmark_vector(const struct packet* p, const struct weir_class_set* set,
+                                   __u32 set_number) {
+  const struct weir_fwmark_key key = {.class_set = set_number, .mark = p->fwmark};
+  const __u32* number = bpf_map_lookup_elem(&fwmarks, &key);
+  return vector(number ? *number : set->other_fwmark);
 }
 
 /* The first rule of the set that holds, or -1. Vectors of unused fields are vector 0, all ones; dscp and
@@ -367,6 +392,9 @@ inlined int first_rule(const struct packet* p, const struct weir_class_set* set,
   if (set->uses & WEIR_USES_SOURCE) source = prefix_vector(p, WEIR_SOURCE_SCOPE(set_number), p->source);
   if (set->uses & WEIR_USES_DESTINATION)
     destination = prefix_vector(p, WEIR_DESTINATION_SCOPE(set_number), p->destination);
+  const __u64 *vlan = all, *fwmark = all;
+  if (set->uses & WEIR_USES_VLAN) vlan = paged_vector(set->vlan_page[p->vlan >> 8 & 0x0fu], p->vlan);
+  if (set->uses & WEIR_USES_FWMARK) fwmark = fwmark_vector(p, set, set_number);
   const __u64 *from_port = all, *to_port = all, *either_from = all, *either_to = all;
   if (set->uses & WEIR_USES_PORTS) {
     if (has_ports(p)) {
@@ -378,11 +406,12 @@ inlined int first_rule(const struct packet* p, const struct weir_class_set* set,
       from_port = vector(set->portless);
     }
   }
-  if (!source || !destination || !from_port || !to_port || !either_from || !either_to) return -1;
+  if (!vlan || !fwmark || !source || !destination || !from_port || !to_port || !either_from || !either_to)
+    return -1;
   for (__u32 w = 0; w < WEIR_MAX_WORDS; ++w) {
     if (w >= constants.words) break;
-    const __u64 holds = dscp[w] & protocol[w] & source[w] & destination[w] & from_port[w] & to_port[w] &
-                        (either_from[w] | either_to[w]);
+    const __u64 holds = dscp[w] & protocol[w] & vlan[w] & fwmark[w] & source[w] & destination[w] &
+                        from_port[w] & to_port[w] & (either_from[w] | either_to[w]);
     if (holds) return (int)(w * WEIR_RULES_PER_WORD + lowest_bit(holds));
   }
   return -1;
@@ -428,7 +457,7 @@ inlined void count_arrival(struct __sk_buff* skb, __u32 slot) {
 
 SEC("tc")
 int weir_classify(struct __sk_buff* skb) {
-  struct packet p = {};
+  struct packet p = {.fwmark = skb->mark};
   __u32 handle = constants.elsewhere_handle;
   __u32 slot = WEIR_ARRIVALS_ELSEWHERE;
   const enum way way = find_way(skb, &p);

@@ -20,7 +20,13 @@ enum { WEIR_MAX_EXTENSION_HEADERS = 6, WEIR_MAX_VLAN_TAGS = 2 };
 enum { WEIR_VECTOR_ALL = 0, WEIR_PORT_PAGE_ALL = 0 };
 
 /* weir_class_set.uses: fields whose lookup is worth doing for this set. */
-enum { WEIR_USES_SOURCE = 1, WEIR_USES_DESTINATION = 2, WEIR_USES_PORTS = 4 };
+enum {
+  WEIR_USES_SOURCE = 1,
+  WEIR_USES_DESTINATION = 2,
+  WEIR_USES_PORTS = 4,
+  WEIR_USES_VLAN = 8,
+  WEIR_USES_FWMARK = 16
+};
 
 /* Slots of the arrivals table; the policy's site i has slot WEIR_ARRIVALS_FIRST_SITE + i. */
 enum { WEIR_ARRIVALS_ELSEWHERE = 0, WEIR_ARRIVALS_CONTROL = 1, WEIR_ARRIVALS_FIRST_SITE = 2 };
@@ -58,10 +64,12 @@ struct weir_class_set {
   __u32 source_port_page[256]; /* by the port's upper byte */
   __u32 destination_port_page[256];
   __u32 either_port_page[256]; /* `port:`, true of the source or of the destination port */
+  __u32 vlan_page[16];         /* by the id's upper four bits; 0 is a frame without an id */
+  __u32 other_fwmark;          /* rules that do not look at a mark that `fwmarks` lacks */
 };
 
 struct weir_port_page {
-  __u32 vector[256]; /* by the port's lower byte */
+  __u32 vector[256]; /* by the lower byte of a port or VLAN id */
 };
 
 /* Keys of the kernel's longest-prefix tries: struct bpf_lpm_trie_key, a length in bits, then the bits. */
@@ -83,6 +91,11 @@ struct weir_rule_key6 {
   __u32 prefix_length;
   __u32 scope;
   __u32 address[4];
+};
+/* Marks that a rule of the class set names. */
+struct weir_fwmark_key {
+  __u32 class_set;
+  __u32 mark;
 };
 enum { WEIR_SCOPE_BITS = 32 };
 #define WEIR_SOURCE_SCOPE(class_set) ((class_set)*2u)

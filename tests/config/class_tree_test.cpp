@@ -135,7 +135,32 @@ TEST(ClassTree, LeavesAreTuned) {
   EXPECT_EQ(classes[2].leaf, (LeafPolicy{.kind = LeafKind::fifo}));
 }
 
+TEST(ClassTree, VlansAndFirewallMarksAreMatched) {
+  const Policy policy =
+      policy_of(with("rate: {floor: 45mbit}",
+                     "policies: {default: {classes: [{name: a, match: [{vlan: [100, 200-210, untagged], "
+                     "fwmark: [7, 0x10]}]}, {name: rest, default: true}]}}\n"));
+  const MatchRule& rule = policy.class_sets.at(0).classes.at(0).match.at(0);
+  EXPECT_EQ(rule.vlan, (std::vector<VlanRange>{{100, 100}, {200, 210}, {0, 0}}));
+  EXPECT_EQ(rule.fwmark, (std::vector<std::uint32_t>{7, 16}));
+}
+
 using Faults = std::vector<std::string>;
+
+TEST(ClassTreeFaults, VlansAndFirewallMarksThatAreNone) {
+  EXPECT_EQ(
+      faults_of(with("rate: {floor: 45mbit}",
+                     "policies: {default: {classes: [{name: a, match: [{vlan: [4095, 9-8], fwmark: [0, 0x, "
+                     "4294967296]}]}, {name: rest, default: true}]}}\n")),
+      (Faults{
+          "'4095' is not a VLAN id or a range of them | write an id from 1 to 4094, a range like 200-210, or "
+          "untagged",
+          "'9-8' is not a VLAN id or a range of them | write an id from 1 to 4094, a range like 200-210, or "
+          "untagged",
+          "'0' is not a firewall mark | write a number from 1 to 4294967295, or one like 0x10",
+          "'0x' is not a firewall mark | write a number from 1 to 4294967295, or one like 0x10",
+          "'4294967296' is not a firewall mark | write a number from 1 to 4294967295, or one like 0x10"}));
+}
 
 TEST(ClassTreeFaults, AnInnerClassHasNoPackets) {
   EXPECT_EQ(

@@ -29,13 +29,15 @@ inline Octets joined(Octets head, const Octets& tail) {
   return head;
 }
 
-/// MAC addresses, one tag per TPID (priority 0, VLAN 100), the type, the rest.
+/// MAC addresses, one tag per TPID (VLAN 100, 400, ... with priority 3), the type, the rest.
 inline Octets ethernet(const std::vector<std::uint16_t>& tag_types, std::uint16_t type,
                        const Octets& payload) {
   Octets out{0x02, 0, 0, 0, 0, 2, 0x02, 0, 0, 0, 0, 1};
+  unsigned vlan = 100;
   for (const auto tag : tag_types) {
     put16(out, tag);
-    put16(out, 100);
+    put16(out, 3U << 13U | vlan);
+    vlan += 300;
   }
   put16(out, type);
   return joined(out, payload);

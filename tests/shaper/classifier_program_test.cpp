@@ -230,8 +230,9 @@ TEST_F(ClassifierProgramTest, RandomPoliciesAndFramesAsTheReferenceSays) {
     const ReferenceClassifier reference(policy, ids);
     for (int i = 0; i < kFrames; ++i) {
       const auto frame = world.frame();
-      const auto run = try_frame(loaded.program, as_frame(frame));
-      const auto verdict = reference.judge(frame);
+      const auto fwmark = world.fwmark();
+      const auto run = try_frame(loaded.program, as_frame(frame), 1, fwmark);
+      const auto verdict = reference.judge(frame, fwmark);
       const auto expected = verdict.handle;
       if (!run) {
         // Newer kernels do not run a test on IP without a whole IP header. The reference calls it broken,

@@ -57,6 +57,8 @@ class RandomWorld {
     if (chance(20)) fill(r.port, [&] { return range(); });
     if (chance(15)) fill(r.source_port, [&] { return range(); });
     if (chance(15)) fill(r.destination_port, [&] { return range(); });
+    if (chance(15)) fill(r.vlan, [&] { return vlan_range(); });
+    if (chance(15)) fill(r.fwmark, [&] { return 1 + below(3); });
     return r;
   }
 
@@ -96,7 +98,14 @@ class RandomWorld {
     return out;
   }
 
+  std::uint32_t fwmark() { return below(5); }
+
  private:
+  /// What frames have is one of few.
+  VlanRange vlan_range() {
+    constexpr std::array<VlanRange, 4> kRanges{{{0, 0}, {100, 100}, {99, 101}, {300, 4094}}};
+    return one_of(kRanges);
+  }
   std::string number(unsigned most) { return std::to_string(below(most + 1)); }
   PortRange range() {
     const auto a = port();

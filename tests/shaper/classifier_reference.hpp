@@ -28,15 +28,17 @@ class ReferenceClassifier {
 
   [[nodiscard]] Handle classify(std::span<const std::uint8_t> frame) const { return judge(frame).handle; }
 
-  [[nodiscard]] Verdict judge(std::span<const std::uint8_t> frame) const {
+  [[nodiscard]] Verdict judge(std::span<const std::uint8_t> frame, std::uint32_t fwmark = 0) const {
     const auto link = read_link(frame);
     if (!link) return {kElsewhereClass};
     if (link->type == 0x8864) return {pppoe_class(frame, link->payload_at)};
     if (link->type != 0x0800 && link->type != 0x86dd)
       return {carries_data(link->type) ? kElsewhereClass : kControlClass};
-    const auto packet =
+    auto packet =
         link->type == 0x0800 ? read_ipv4(frame, link->payload_at) : read_ipv6(frame, link->payload_at);
     if (!packet) return {kElsewhereClass};
+    packet->vlan = link->vlan;
+    packet->fwmark = fwmark;
     Verdict verdict{kElsewhereClass, packet->dscp, link->payload_at};
     if (is_control(*packet)) {
       verdict.handle = kControlClass;
@@ -64,10 +66,12 @@ class ReferenceClassifier {
   struct Link {
     unsigned type;
     std::size_t payload_at;
+    unsigned vlan = 0;
   };
   struct Packet {
     IpAddress source, destination;
-    unsigned dscp = 0, protocol = 0;
+    unsigned dscp = 0, protocol = 0, vlan = 0;
+    std::uint32_t fwmark = 0;
     std::optional<Bytes> payload;  ///< four bytes of it
     [[nodiscard]] bool has_ports() const {
       return payload && (protocol == 6 || protocol == 17 || protocol == 132);
@@ -98,7 +102,8 @@ class ReferenceClassifier {
     auto type = get16(frame, at);
     for (int tags = 0; type && is_tag(*type) && tags < 2; ++tags) type = get16(frame, at += 4);
     if (!type) return std::nullopt;
-    return Link{.type = *type, .payload_at = at + 2};
+    const bool tagged = at > 12;
+    return Link{.type = *type, .payload_at = at + 2, .vlan = tagged ? *get16(frame, 14) % 0x1000U : 0U};
   }
 
   static Handle pppoe_class(Bytes frame, std::size_t at) {
@@ -211,6 +216,8 @@ class ReferenceClassifier {
            silent_or_any(r.source, [&](const Prefix& x) { return x.contains(p.source); }) &&
            silent_or_any(r.destination, [&](const Prefix& x) { return x.contains(p.destination); }) &&
            silent_or_any(r.source_port, from) && silent_or_any(r.destination_port, to) &&
+           silent_or_any(r.vlan, [&](const VlanRange& x) { return x.first <= p.vlan && p.vlan <= x.last; }) &&
+           silent_or_any(r.fwmark, [&](auto v) { return v == p.fwmark; }) &&
            silent_or_any(r.port, [&](const auto& range) { return from(range) || to(range); });
   }
 
