@@ -70,6 +70,10 @@ void add_policy_commands(CLI::App& app, Choices& c) {
   check.footer("Touches nothing.\nExample: weir check /etc/weir/weir.yaml");
   check.callback([&c] { c.action = [&c] { return check_policy(c.file); }; });
 
+  CLI::App& schema = *app.add_subcommand("schema", "Print the policy file's JSON Schema, for editors");
+  schema.footer("Example: weir schema > weir.schema.json");
+  schema.callback([&c] { c.action = print_schema; });
+
   CLI::App& apply =
       *app.add_subcommand("apply", "Program the queue tree and leave: no daemon, no adaptation");
   apply.add_option("FILE", c.file, "Policy file")->required();

@@ -28,7 +28,8 @@ struct PortOptions {
   bool replace = false;
 };
 
-[[nodiscard]] int check_policy(const std::filesystem::path& file);
+int print_schema();
+int check_policy(const std::filesystem::path& file);
 [[nodiscard]] int apply_once(const std::filesystem::path& file, const PortOptions& options);
 [[nodiscard]] int show_plan(const std::filesystem::path& file, const PortOptions& options, bool as_tc);
 [[nodiscard]] int clear_port(const std::string& interface, const PortOptions& options);

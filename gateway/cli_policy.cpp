@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "config/load.hpp"
+#include "config/schema.hpp"
 #include "config/site_classes.hpp"
 #include "gateway/cli.hpp"
 #include "gateway/port.hpp"
@@ -78,6 +79,11 @@ int check_policy(const std::filesystem::path& file) {
   }
   fmt::print("{}: good: {} site(s), {} subnet(s), {} class(es) on {} at {}\n", file.string(),
              policy->sites.size(), subnets, classes, policy->wan.interface, to_string(policy->wan.rate));
+  return kExitOk;
+}
+
+int print_schema() {
+  fmt::print("{}\n", policy_schema());
   return kExitOk;
 }
 
