@@ -45,6 +45,14 @@ bool plausible(Handle handle) {
   return handle >> 16U == kMajor && minor >= kFirstMinor && minor <= kLastMinor && minor != kMajor;
 }
 
+/// HTB can neither move a class nor give one that holds packets classes of its own without losing them. So a
+/// class that stands in another class than before, or has become an inner one, is another class, with another
+/// handle: the old one is retired when nothing is left in it.
+std::string remembered_as(const std::vector<SiteClass>& classes, std::size_t c) {
+  const SiteClass& one = classes[c];
+  return (one.parent ? remembered_as(classes, *one.parent) : "") + one.name + (one.inner ? "/" : "");
+}
+
 constexpr std::uint32_t next_round(std::uint32_t minor) {
   return (minor + 0x10U) & ~0xfU;
 }
@@ -72,8 +80,9 @@ ClassIds allocate_handles(const Policy& policy, const KnownHandles& known) {
     ids.site.push_back(make_handle(kMajor, static_cast<std::uint16_t>(minor)));
     auto& leaves = ids.classes.emplace_back();
     std::uint32_t last = minor;
-    for (const auto& cls : weir::classes_of(policy, site).classes) {
-      std::uint32_t leaf = kept_minor(site.name, cls.name);
+    const auto classes = weir::classes_of(policy, site).classes;
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      std::uint32_t leaf = kept_minor(site.name, remembered_as(classes, c));
       if (leaf == 0) leaf = minors.take_free(last + 1);
       leaves.push_back(make_handle(kMajor, static_cast<std::uint16_t>(leaf)));
       last = leaf;
@@ -90,7 +99,7 @@ KnownHandles names_of(const Policy& policy, const ClassIds& ids) {
     known.emplace(std::pair{site.name, std::string()}, ids.site[s]);
     const auto classes = weir::classes_of(policy, site).classes;
     for (std::size_t c = 0; c < classes.size(); ++c) {
-      known.emplace(std::pair{site.name, classes[c].name}, ids.classes[s][c]);
+      known.emplace(std::pair{site.name, remembered_as(classes, c)}, ids.classes[s][c]);
     }
   }
   return known;

@@ -14,7 +14,8 @@
 
 namespace weir::shaper {
 
-/// (site, class) -> handle; an empty class name is the site's own class.
+/// (site, class) -> handle; an empty class name is the site's own class, and one within others has theirs
+/// before its own: "bulk/copies/db", inner ones with a '/' behind.
 using KnownHandles = std::map<std::pair<std::string, std::string>, Handle>;
 
 /// The handles for `policy`, those in `known` kept. A handle of a name that is gone is not given to another

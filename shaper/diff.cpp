@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "shaper/invariants.hpp"
+
 namespace weir::shaper {
 namespace {
 
@@ -88,7 +90,7 @@ class Differ {
 
   void lower() {
     Stage stage;
-    for (const auto& [handle, cls] : seen_.classes) ++children_[cls.parent];
+    count_leaves_below();
     for (const auto& handle : deepest_first(seen_)) {
       const auto& cls = seen_.classes.at(handle);
       const auto want = wanted_.classes.find(handle);
@@ -98,11 +100,24 @@ class Differ {
     plan_.stages.push_back(std::move(stage));
   }
 
-  // A class on its way out keeps its ceiling (it sends what it still holds by borrowing) but claims nothing.
+  void count_leaves_below() {
+    for (const auto& [handle, cls] : seen_.classes) {
+      if (cls.inner) continue;
+      int levels = 0;
+      for (auto up = seen_.classes.find(cls.parent); up != seen_.classes.end() && levels < kMostLevels;
+           up = seen_.classes.find(up->second.parent), ++levels) {
+        ++leaves_below_[up->first];
+      }
+    }
+  }
+
+  // A class on its way out keeps its ceiling (it sends what it still holds by borrowing) but claims nothing;
+  // one that holds others what these claim.
   [[nodiscard]] HtbClass parting(Handle handle) const {
     HtbClass htb = seen_.classes.at(handle).htb;
-    const auto below = children_.find(handle);
-    htb.rate = std::min(htb.rate, Rate::bps(kParting.bps() * (below == children_.end() ? 1 : below->second)));
+    const auto below = leaves_below_.find(handle);
+    htb.rate =
+        std::min(htb.rate, Rate::bps(kParting.bps() * (below == leaves_below_.end() ? 1 : below->second)));
     return htb;
   }
 
@@ -244,7 +259,7 @@ class Differ {
   Observed wanted_;
   Observed seen_;    // empty unless the tree there is one we can go on from
   Observed before_;  // otherwise what stands there instead
-  std::map<Handle, std::uint64_t> children_;
+  std::map<Handle, std::uint64_t> leaves_below_;
   std::map<Handle, std::string> titles_;
   ChangePlan plan_;
 };

@@ -223,7 +223,16 @@ TEST(Diff, KeepsTheInvariantsAtEveryInstant) {
         if (c != 0 && pick(0, 2) == 0) continue;
         set.classes.push_back(
             make_class("c" + std::to_string(c), pick(0, 40) / 100.0, static_cast<std::uint8_t>(pick(0, 7))));
-        set.classes.back().leaf.kind = pick(0, 5) == 0 ? LeafKind::fifo : LeafKind::automatic;
+        ClassPolicy& one = set.classes.back();
+        one.leaf.kind = pick(0, 5) == 0 ? LeafKind::fifo : LeafKind::automatic;
+        // In one of those before it, which then holds no packets any more.
+        if (c == 0 || pick(0, 2) != 0) continue;
+        const auto around = static_cast<std::size_t>(pick(0, static_cast<int>(set.classes.size()) - 2));
+        std::size_t levels = 1;
+        for (auto up = set.classes[around].parent; up; up = set.classes[*up].parent) ++levels;
+        if (levels >= 5) continue;
+        one.parent = around;
+        set.classes[around].inner = true;
       }
       policy.class_sets.push_back(set);
       policy.sites.push_back(make_site("s" + std::to_string(s),
@@ -232,6 +241,10 @@ TEST(Diff, KeepsTheInvariantsAtEveryInstant) {
       shaped.push_back(Rate::kbps(static_cast<std::uint64_t>(pick(1, 600'000))));
     }
     const auto tree = tree_of(policy, shaped, known);
+    for (const Stage& stage : diff(kernel.tree, tree).stages)
+      for (const Change& change : stage)
+        ASSERT_FALSE(std::holds_alternative<RemoveClass>(change))
+            << "a class is taken away before it is empty";
     converge(kernel, tree);
     ASSERT_EQ(kernel.first_violation, std::nullopt) << "round " << round;
     ASSERT_TRUE(diff(kernel.tree, tree).empty()) << "round " << round;

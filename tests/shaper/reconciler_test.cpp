@@ -385,6 +385,23 @@ TEST(Reconciler, CountsTheQueuesOfClassesWithALatencyGoal) {
   EXPECT_EQ(sites[1].goals.size(), 2U);
 }
 
+TEST(Reconciler, CountsWhatWaitsInClassesWithinClasses) {
+  FakePort port;
+  Policy policy = two_sites();
+  auto& classes = policy.class_sets[0].classes;
+  classes[1].inner = true;
+  classes[1].match.clear();
+  classes[2].parent = 1;
+  ASSERT_TRUE(port->apply(policy, kRates).ok());
+  const auto ids = port.classifier.holds->second;
+  port.kernel.queued[ids.classes[0][0]] = 2;
+  port.kernel.queued[ids.classes[0][2]] = 3;
+  port.kernel.queued[ids.classes[1][2]] = 1;
+  const auto sites = port->site_counters();
+  EXPECT_EQ(sites[0].backlog, Bytes(5 * 1514));
+  EXPECT_EQ(sites[1].backlog, Bytes(1514));
+}
+
 TEST(Reconciler, DoesNotAddAnOverheadTwiceThatTheKernelCounted) {
   FakePort port;
   auto policy = two_sites();
