@@ -1,4 +1,4 @@
-/// How values are spelled in a policy file. Internal to config/ (rates and DSCP are public in
+/// How values are spelled in a policy file, and wherever else a person writes them (rates and DSCP:
 /// config/load.hpp).
 ///
 /// Pure functions of untrusted text: nullopt for anything that is not exactly such a value, never an

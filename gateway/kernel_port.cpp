@@ -20,6 +20,10 @@ class KernelPort final : public Port {
   shaper::ApplyReport set_rates(std::span<const Rate> shaped) override { return shaper_.set_rates(shaped); }
   std::vector<shaper::SiteCounters> site_counters() override { return shaper_.site_counters(); }
   std::vector<shaper::ClassCounters> class_counters() override { return shaper_.class_counters(); }
+  std::optional<shaper::Verdict> explain(const shaper::PacketQuery& query) override {
+    return shaper_.explain(query);
+  }
+  std::optional<shaper::ArrivalCounters> arrivals() override { return shaper_.arrivals(); }
   bool in_place() override { return shaper_.in_place(); }
 
  private:

@@ -29,6 +29,9 @@ class Port {
   [[nodiscard]] virtual shaper::ApplyReport set_rates(std::span<const Rate> shaped) = 0;
   [[nodiscard]] virtual std::vector<shaper::SiteCounters> site_counters() = 0;
   [[nodiscard]] virtual std::vector<shaper::ClassCounters> class_counters() = 0;
+  /// nullopt, of both: nothing that could be asked is loaded.
+  [[nodiscard]] virtual std::optional<shaper::Verdict> explain(const shaper::PacketQuery& query) = 0;
+  [[nodiscard]] virtual std::optional<shaper::ArrivalCounters> arrivals() = 0;
   [[nodiscard]] virtual bool in_place() = 0;
 };
 

@@ -19,7 +19,7 @@ std::uint64_t content_of(const ClassifierTables& tables) {
   return content_hash(tables, program);
 }
 
-Classifier::Arrivals arrivals_of(const weir_arrivals& counted) {
+Arrivals arrivals_of(const weir_arrivals& counted) {
   return {.packets = counted.packets, .bytes = Bytes(counted.bytes)};
 }
 
@@ -175,20 +175,28 @@ std::vector<std::string> Classifier::plan(const Policy& policy, const ClassIds& 
   return steps;
 }
 
-std::optional<Handle> Classifier::classify(std::span<const std::byte> frame) const {
+std::optional<ClassifierAnswer> Classifier::ask(std::span<const std::byte> frame,
+                                                std::uint32_t fwmark) const {
   if (!impl_->held) return std::nullopt;
-  const auto run = try_frame(impl_->held->program, frame);
-  return run ? std::optional(run->handle) : std::nullopt;
+  const auto run = try_frame(impl_->held->program, frame, 1, fwmark);
+  if (!run) return std::nullopt;
+  return ClassifierAnswer{.handle = run->handle, .slot = run->slot};
 }
 
-std::optional<Classifier::ArrivalCounters> Classifier::arrivals() const {
+std::optional<ArrivalCounters> Classifier::arrivals(const Policy& policy) const {
   if (!impl_->held) return std::nullopt;
-  const auto slots = read_arrivals(impl_->held->arrivals);
-  ArrivalCounters counters{.sites = {},
-                           .elsewhere = arrivals_of(slots.at(WEIR_ARRIVALS_ELSEWHERE)),
-                           .control = arrivals_of(slots.at(WEIR_ARRIVALS_CONTROL))};
-  for (std::size_t i = WEIR_ARRIVALS_FIRST_SITE; i < slots.size(); ++i)
-    counters.sites.push_back(arrivals_of(slots[i]));
+  const auto counted = read_arrivals(impl_->held->arrivals);
+  const auto slots = arrival_slots(policy);
+  if (counted.size() != slots.back()) return std::nullopt;
+  ArrivalCounters counters{.elsewhere = arrivals_of(counted.at(WEIR_ARRIVALS_ELSEWHERE)),
+                           .control = arrivals_of(counted.at(WEIR_ARRIVALS_CONTROL)),
+                           .sites = {}};
+  for (std::size_t s = 0; s + 1 < slots.size(); ++s) {
+    SiteArrivals site{.otherwise = arrivals_of(counted[slots[s]]), .rules = {}};
+    for (std::size_t at = slots[s] + 1; at < slots[s + 1]; ++at)
+      site.rules.push_back(arrivals_of(counted[at]));
+    counters.sites.push_back(std::move(site));
+  }
   return counters;
 }
 

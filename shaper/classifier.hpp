@@ -18,7 +18,9 @@
 
 #include "config/policy.hpp"
 #include "config/units.hpp"
+#include "shaper/arrivals.hpp"
 #include "shaper/class_ids.hpp"
+#include "shaper/packet_query.hpp"
 
 namespace weir::shaper {
 
@@ -43,22 +45,14 @@ class Classifier {
   /// Writes nothing.
   [[nodiscard]] std::vector<std::string> plan(const Policy& policy, const ClassIds& ids, bool as_tc) const;
 
-  /// The class that this Ethernet frame would get, from the loaded program itself. nullopt: nothing is
-  /// loaded, or no frame is that short.
-  [[nodiscard]] std::optional<Handle> classify(std::span<const std::byte> frame) const;
+  /// What would become of this Ethernet frame, from the loaded program itself. nullopt: nothing is loaded, or
+  /// no frame is that short.
+  [[nodiscard]] std::optional<ClassifierAnswer> ask(std::span<const std::byte> frame,
+                                                    std::uint32_t fwmark = 0) const;
 
-  /// What came to the port for a site, before any queue could drop it; bytes without link-layer overhead.
-  struct Arrivals {
-    std::uint64_t packets = 0;  ///< on the wire: a super-packet counts its segments
-    Bytes bytes;
-  };
-  struct ArrivalCounters {
-    std::vector<Arrivals> sites;  ///< in the order of the policy last loaded
-    Arrivals elsewhere;
-    Arrivals control;
-  };
-  /// Since the policy in force was loaded: a new policy counts from zero. nullopt: nothing is loaded.
-  [[nodiscard]] std::optional<ArrivalCounters> arrivals() const;
+  /// Since `policy`, which is the one last loaded, was: another one counts from zero. nullopt: nothing is
+  /// loaded, or another policy.
+  [[nodiscard]] std::optional<ArrivalCounters> arrivals(const Policy& policy) const;
 
  private:
   struct Impl;

@@ -96,7 +96,7 @@ class Loader {
     size("fwmarks", tables_.fwmarks.size());
     size("port_pages", tables_.port_pages.size());
     size("vectors", tables_.vector_count());
-    size("arrivals", WEIR_ARRIVALS_FIRST_SITE + tables_.policy_sites);
+    size("arrivals", tables_.arrival_slots);
     const auto vector_bytes = static_cast<std::uint32_t>(tables_.words * sizeof(std::uint64_t));
     if (const int error = bpf_map__set_value_size(map("vectors"), vector_bytes); error != 0)
       fail_classifier(-error, "size classifier table vectors");
@@ -232,7 +232,10 @@ std::optional<TrialRun> try_frame(const Descriptor& program, std::span<const std
     fail_classifier(errno, "ask the classifier program about a frame");
   }
   left.resize(options.data_size_out);
-  return TrialRun{.handle = after.priority, .nanoseconds = options.duration, .frame = std::move(left)};
+  return TrialRun{.handle = after.priority,
+                  .slot = after.cb[0],
+                  .nanoseconds = options.duration,
+                  .frame = std::move(left)};
 }
 
 std::vector<weir_arrivals> read_arrivals(const Descriptor& arrivals) {
@@ -240,15 +243,26 @@ std::vector<weir_arrivals> read_arrivals(const Descriptor& arrivals) {
   std::uint32_t length = sizeof(info);
   if (bpf_obj_get_info_by_fd(arrivals.get(), &info, &length) != 0)
     fail_classifier(errno, "read the size of the arrival counters");
+  constexpr std::uint32_t kAtOnce = 256;
+  const auto processors = static_cast<std::size_t>(libbpf_num_possible_cpus());
   std::vector<weir_arrivals> sums(info.max_entries);
-  std::vector<weir_arrivals> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-  for (std::uint32_t slot = 0; slot < info.max_entries; ++slot) {
-    if (bpf_map_lookup_elem(arrivals.get(), &slot, per_cpu.data()) != 0)
-      fail_classifier(errno, "read the arrival counters");
-    for (const auto& part : per_cpu) {
-      sums[slot].packets += part.packets;
-      sums[slot].bytes += part.bytes;
+  std::vector<weir_arrivals> parts(processors * kAtOnce);
+  std::vector<std::uint32_t> slots(kAtOnce);
+  std::uint32_t position = 0;
+  for (std::uint32_t read = 0; read < info.max_entries;) {
+    std::uint32_t count = kAtOnce;
+    const int error = bpf_map_lookup_batch(arrivals.get(), read == 0 ? nullptr : &position, &position,
+                                           slots.data(), parts.data(), &count, nullptr);
+    // The last ones come with ENOENT: there are none behind them.
+    if ((error != 0 && errno != ENOENT) || count == 0) fail_classifier(errno, "read the arrival counters");
+    for (std::uint32_t i = 0; i < count; ++i) {
+      weir_arrivals& sum = sums.at(slots[i]);
+      for (std::size_t p = 0; p < processors; ++p) {
+        sum.packets += parts[i * processors + p].packets;
+        sum.bytes += parts[i * processors + p].bytes;
+      }
     }
+    read += count;
   }
   return sums;
 }

@@ -41,6 +41,7 @@ struct ClassifierProgram {
 /// short).
 struct TrialRun {
   Handle handle = 0;
+  std::uint32_t slot = 0;          ///< of the arrivals table, where such a packet would be counted
   std::uint32_t nanoseconds = 0;   ///< mean time of one run
   std::vector<std::byte> frame{};  ///< as it left: its DSCP may be another one
 };

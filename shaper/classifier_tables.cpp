@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "config/site_classes.hpp"
+#include "shaper/packet_query.hpp"
 
 namespace weir::shaper {
 namespace {
@@ -51,20 +52,6 @@ class SharedStore {
   std::map<std::array<std::uint32_t, 256>, std::uint32_t> pages_;
 };
 
-/// The match entries of a class set in the order of matching: the index is the bit.
-std::vector<const MatchRule*> rules_in_order(const ClassSet& set) {
-  std::vector<const MatchRule*> rules;
-  for (const auto& c : set.classes)
-    for (const auto& rule : c.match) rules.push_back(&rule);
-  return rules;
-}
-
-std::size_t rule_count(const ClassSet& set) {
-  std::size_t count = 0;
-  for (const auto& c : set.classes) count += c.match.size();
-  return count;
-}
-
 /// Compiles one class set.
 class SetCompiler {
  public:
@@ -97,7 +84,7 @@ class SetCompiler {
   [[nodiscard]] BitVector rules_where(Predicate holds) const {
     auto v = none();
     for (std::size_t bit = 0; bit < rules_.size(); ++bit)
-      if (holds(*rules_[bit])) set_bit(v, bit);
+      if (holds(*rules_[bit].match)) set_bit(v, bit);
     return v;
   }
 
@@ -106,7 +93,7 @@ class SetCompiler {
   void small_field(std::uint32_t (&table)[N], std::vector<std::uint8_t> MatchRule::*field) {
     std::vector<BitVector> by_value(N, rules_where([&](const MatchRule& r) { return (r.*field).empty(); }));
     for (std::size_t bit = 0; bit < rules_.size(); ++bit)
-      for (const std::size_t value : rules_[bit]->*field)
+      for (const std::size_t value : rules_[bit].match->*field)
         if (value < N) set_bit(by_value[value], bit);
     std::ranges::transform(by_value, table, [&](const BitVector& v) { return store_.number_of(v); });
   }
@@ -114,13 +101,13 @@ class SetCompiler {
   /// An address satisfies the rules of its longest prefix *and* of every shorter prefix around that, so each
   /// prefix carries the union; in the order (address, length) the ones around a prefix are a stack.
   bool prefix_field(std::uint32_t scope, std::vector<Prefix> MatchRule::*field) {
-    if (std::ranges::all_of(rules_, [&](const MatchRule* r) { return (r->*field).empty(); })) return false;
+    if (std::ranges::all_of(rules_, [&](const Rule& r) { return (r.match->*field).empty(); })) return false;
     const auto unconstrained = rules_where([&](const MatchRule& r) { return (r.*field).empty(); });
     std::map<Prefix, BitVector> own;
     for (const auto family : {Family::v4, Family::v6})
       own.emplace(Prefix{.address = {.family = family, .bytes = {}}, .length = 0}, unconstrained);
     for (std::size_t bit = 0; bit < rules_.size(); ++bit)
-      for (const auto& prefix : rules_[bit]->*field)
+      for (const auto& prefix : rules_[bit].match->*field)
         set_bit(own.try_emplace(prefix, none()).first->second, bit);
 
     std::vector<std::pair<Prefix, BitVector>> around;
@@ -136,10 +123,10 @@ class SetCompiler {
   /// Ports and VLAN ids: between two ends of any range every value satisfies the same rules.
   template <std::size_t Pages, typename Range>
   bool paged_field(std::uint32_t (&pages)[Pages], std::vector<Range> MatchRule::*field) {
-    if (std::ranges::all_of(rules_, [&](const MatchRule* r) { return (r->*field).empty(); })) return false;
+    if (std::ranges::all_of(rules_, [&](const Rule& r) { return (r.match->*field).empty(); })) return false;
     std::vector<std::uint32_t> starts{0};
-    for (const auto* rule : rules_)
-      for (const auto& range : rule->*field) {
+    for (const Rule& rule : rules_)
+      for (const auto& range : rule.match->*field) {
         starts.push_back(range.first);
         starts.push_back(range.last + std::uint32_t{1});
       }
@@ -167,12 +154,12 @@ class SetCompiler {
 
   /// A mark that some rule names satisfies that one and those that look at none.
   bool fwmark_field(std::uint32_t& others) {
-    if (std::ranges::all_of(rules_, [](const MatchRule* r) { return r->fwmark.empty(); })) return false;
+    if (std::ranges::all_of(rules_, [](const Rule& r) { return r.match->fwmark.empty(); })) return false;
     const auto unconstrained = rules_where([](const MatchRule& r) { return r.fwmark.empty(); });
     others = store_.number_of(unconstrained);
     std::map<std::uint32_t, BitVector> by_mark;
     for (std::size_t bit = 0; bit < rules_.size(); ++bit)
-      for (const std::uint32_t mark : rules_[bit]->fwmark)
+      for (const std::uint32_t mark : rules_[bit].match->fwmark)
         set_bit(by_mark.try_emplace(mark, unconstrained).first->second, bit);
     for (const auto& [mark, bits] : by_mark)
       tables_.fwmarks.push_back(
@@ -182,12 +169,12 @@ class SetCompiler {
 
   ClassifierTables& tables_;
   SharedStore& store_;
-  std::vector<const MatchRule*> rules_;
+  std::vector<Rule> rules_;
   std::uint32_t number_;
 };
 
 void refuse_more_rules_than_bits(const ClassSet& set) {
-  const auto count = rule_count(set);
+  const auto count = rules_in_order(set).size();
   if (count <= WEIR_MAX_RULES) return;
   throw std::system_error(std::make_error_code(std::errc::argument_list_too_long),
                           "policy '" + set.name + "' has " + std::to_string(count) +
@@ -207,9 +194,8 @@ void refuse_ids_of_another_policy(const Policy& policy, const ClassIds& ids) {
                             "class handles do not belong to this policy");
 }
 
-void add_site(ClassifierTables& tables, const Policy& policy, std::size_t index,
-              const std::vector<Handle>& handles) {
-  const auto& site = policy.sites[index];
+void add_site(ClassifierTables& tables, const Policy& policy, const SitePolicy& site,
+              const std::vector<Handle>& handles, std::uint32_t first_slot) {
   const SiteClasses all = weir::classes_of(policy, site);
   const auto verdict = [&](std::size_t c) {
     const auto& dscp = all.classes[c].policy->set_dscp ? all.classes[c].policy->set_dscp : site.set_dscp;
@@ -219,7 +205,7 @@ void add_site(ClassifierTables& tables, const Policy& policy, std::size_t index,
     weir_site out{.class_set = WEIR_NO_CLASS_SET,
                   .first_verdict = static_cast<std::uint32_t>(tables.rule_verdicts.size()),
                   .otherwise = verdict(branch.first),
-                  .arrivals = static_cast<std::uint32_t>(WEIR_ARRIVALS_FIRST_SITE + index)};
+                  .arrivals = first_slot};
     if (branch.class_set) {
       out.class_set = static_cast<std::uint32_t>(*branch.class_set);
       const auto& classes = policy.class_sets[*branch.class_set].classes;
@@ -271,16 +257,28 @@ ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
   std::size_t most_rules = 1;
   for (const auto& set : policy.class_sets) {
     refuse_more_rules_than_bits(set);
-    most_rules = std::max(most_rules, rule_count(set));
+    most_rules = std::max(most_rules, rules_in_order(set).size());
   }
   tables.words = static_cast<std::uint32_t>((most_rules + WEIR_RULES_PER_WORD - 1) / WEIR_RULES_PER_WORD);
   SharedStore store(tables);
   for (std::size_t i = 0; i < policy.class_sets.size(); ++i)
     tables.class_sets.push_back(
         SetCompiler(tables, store, policy.class_sets[i], static_cast<std::uint32_t>(i)).compile());
-  tables.policy_sites = static_cast<std::uint32_t>(policy.sites.size());
-  for (std::size_t i = 0; i < policy.sites.size(); ++i) add_site(tables, policy, i, ids.classes[i]);
+  const auto slots = arrival_slots(policy);
+  tables.arrival_slots = slots.back();
+  for (std::size_t i = 0; i < policy.sites.size(); ++i)
+    add_site(tables, policy, policy.sites[i], ids.classes[i], slots[i]);
   return tables;
+}
+
+std::vector<std::uint32_t> arrival_slots(const Policy& policy) {
+  std::vector<std::uint32_t> first{WEIR_ARRIVALS_FIRST_SITE};
+  for (const SitePolicy& site : policy.sites) {
+    const ClassSet* const set = rules_of(policy, site);
+    const std::size_t rules = set == nullptr ? 0 : rules_in_order(*set).size();
+    first.push_back(first.back() + 1 + static_cast<std::uint32_t>(rules));
+  }
+  return first;
 }
 
 std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed) {
@@ -291,7 +289,7 @@ std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed) {
     hash.take(p.site);
   }
   hash.take(tables.sites);
-  hash.take(tables.policy_sites);
+  hash.take(tables.arrival_slots);
   hash.take(tables.rule_verdicts);
   hash.take(tables.class_sets);
   hash.take(tables.rule_prefixes.size());

@@ -37,7 +37,7 @@ struct ClassifierTables {
   std::vector<SitePrefix> site_prefixes;
   std::vector<weir_site>
       sites;  ///< in the policy's order; of a site whose subnets are classes, each of these
-  std::uint32_t policy_sites = 0;
+  std::uint32_t arrival_slots = WEIR_ARRIVALS_FIRST_SITE;
   std::vector<weir_verdict> rule_verdicts;
   std::vector<weir_class_set> class_sets;  ///< in the policy's order
   std::vector<RulePrefix> rule_prefixes;
@@ -55,6 +55,9 @@ struct ClassifierTables {
 /// Throws std::system_error when a class set has more match entries than the program can take
 /// (WEIR_MAX_RULES; the message names the set) or when `ids` is not of this policy.
 [[nodiscard]] ClassifierTables build_tables(const Policy& policy, const ClassIds& ids);
+
+/// The first arrivals slot of each site; at the end, how many slots there are.
+[[nodiscard]] std::vector<std::uint32_t> arrival_slots(const Policy& policy);
 
 /// A number for the content: equal tables give equal numbers, different ones different numbers but for chance
 /// (64 bits). `seed` takes in what else decides what the kernel holds.

@@ -36,6 +36,12 @@ class BpfClassifier final : public TrafficClassifier {
   std::vector<std::string> plan(const Policy& policy, const ClassIds& ids, bool as_tc) override {
     return classifier().plan(policy, ids, as_tc);
   }
+  std::optional<ClassifierAnswer> ask(std::span<const std::byte> frame, std::uint32_t fwmark) override {
+    return classifier().ask(frame, fwmark);
+  }
+  std::optional<ArrivalCounters> arrivals(const Policy& policy) override {
+    return classifier().arrivals(policy);
+  }
 
  private:
   // Opened on first use: a PortShaper may be made before its interface is there.
@@ -92,6 +98,12 @@ std::vector<SiteCounters> PortShaper::site_counters() {
 }
 std::vector<ClassCounters> PortShaper::class_counters() {
   return impl_->reconciler.class_counters();
+}
+std::optional<Verdict> PortShaper::explain(const PacketQuery& query) {
+  return impl_->reconciler.explain(query);
+}
+std::optional<ArrivalCounters> PortShaper::arrivals() {
+  return impl_->reconciler.arrivals();
 }
 bool PortShaper::in_place() {
   return impl_->reconciler.in_place();

@@ -17,6 +17,8 @@
 
 #include "config/policy.hpp"
 #include "config/units.hpp"
+#include "shaper/arrivals.hpp"
+#include "shaper/packet_query.hpp"
 
 namespace weir::shaper {
 
@@ -99,6 +101,11 @@ class PortShaper {
   /// Per site of the policy last applied, in its order.
   [[nodiscard]] std::vector<SiteCounters> site_counters();
   [[nodiscard]] std::vector<ClassCounters> class_counters();
+  /// Where the loaded program sends such a packet, under the policy last applied; nullopt: there is none, or
+  /// it cannot be asked.
+  [[nodiscard]] std::optional<Verdict> explain(const PacketQuery& query);
+  /// Of each rule of the policy last applied; nullopt as above.
+  [[nodiscard]] std::optional<ArrivalCounters> arrivals();
   /// False when the tree, the filter or the interface is no longer as last applied (somebody deleted it).
   [[nodiscard]] bool in_place();
   /// The address of our netlink socket: a notification that carries it was caused by us (KernelEvents).

@@ -335,6 +335,16 @@ ApplyReport Reconciler::clear() {
   return report;
 }
 
+std::optional<Verdict> Reconciler::explain(const PacketQuery& query) {
+  if (!applied_) return std::nullopt;
+  const auto answer = classifier_.ask(frame_of(query), query.fwmark);
+  return answer ? verdict_of(applied_->policy, applied_->tree.ids, *answer) : std::nullopt;
+}
+
+std::optional<ArrivalCounters> Reconciler::arrivals() {
+  return applied_ ? classifier_.arrivals(applied_->policy) : std::nullopt;
+}
+
 bool Reconciler::in_place() {
   if (!applied_) return false;
   const auto link = kernel_.link(interface_);

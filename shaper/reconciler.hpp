@@ -27,6 +27,9 @@ class TrafficClassifier {
   virtual std::size_t remove() = 0;
   [[nodiscard]] virtual std::vector<std::string> plan(const Policy& policy, const ClassIds& ids,
                                                       bool as_tc) = 0;
+  [[nodiscard]] virtual std::optional<ClassifierAnswer> ask(std::span<const std::byte> frame,
+                                                            std::uint32_t fwmark) = 0;
+  [[nodiscard]] virtual std::optional<ArrivalCounters> arrivals(const Policy& policy) = 0;
 };
 
 class Reconciler {
@@ -41,6 +44,8 @@ class Reconciler {
   [[nodiscard]] ApplyReport clear();
   [[nodiscard]] std::vector<SiteCounters> site_counters();
   [[nodiscard]] std::vector<ClassCounters> class_counters();
+  [[nodiscard]] std::optional<Verdict> explain(const PacketQuery& query);
+  [[nodiscard]] std::optional<ArrivalCounters> arrivals();
   [[nodiscard]] bool in_place();
 
  private:

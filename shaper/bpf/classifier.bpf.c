@@ -417,14 +417,16 @@ inlined int first_rule(const struct packet* p, const struct weir_class_set* set,
   return -1;
 }
 
-inlined const struct weir_verdict* verdict_in_site(const struct packet* p, const struct weir_site* site) {
+/* The rule that chooses among the site's classes, or -1. */
+inlined int rule_in_site(const struct packet* p, const struct weir_site* site) {
   const __u32 set_number = site->class_set;
   const struct weir_class_set* set = bpf_map_lookup_elem(&class_sets, &set_number);
-  if (!set) return &site->otherwise;
-  const int rule = first_rule(p, set, set_number);
-  if (rule < 0) return &site->otherwise;
+  return set ? first_rule(p, set, set_number) : -1;
+}
+
+inlined const struct weir_verdict* verdict_of(const struct weir_site* site, int rule) {
   const __u32 at = site->first_verdict + (__u32)rule;
-  const struct weir_verdict* verdict = bpf_map_lookup_elem(&rule_verdicts, &at);
+  const struct weir_verdict* verdict = rule < 0 ? 0 : bpf_map_lookup_elem(&rule_verdicts, &at);
   return verdict ? verdict : &site->otherwise;
 }
 
@@ -447,8 +449,12 @@ inlined void set_dscp(struct __sk_buff* skb, const struct packet* p, __u32 dscp)
   }
 }
 
+/* A packet that does not leave by the port is a question: it is told the slot instead. */
 inlined void count_arrival(struct __sk_buff* skb, __u32 slot) {
-  if (skb->ifindex != constants.port_index) return;
+  if (skb->ifindex != constants.port_index) {
+    skb->cb[0] = slot;
+    return;
+  }
   struct weir_arrivals* counter = bpf_map_lookup_elem(&arrivals, &slot);
   if (!counter) return;
   counter->packets += skb->gso_segs ? skb->gso_segs : 1;
@@ -468,9 +474,10 @@ int weir_classify(struct __sk_buff* skb) {
     const __u32* number = site_of(&p);
     const struct weir_site* site = number ? bpf_map_lookup_elem(&sites, number) : 0;
     if (site) {
-      const struct weir_verdict* verdict = verdict_in_site(&p, site);
+      const int rule = rule_in_site(&p, site);
+      const struct weir_verdict* verdict = verdict_of(site, rule);
       handle = verdict->handle;
-      slot = site->arrivals;
+      slot = site->arrivals + (__u32)(rule + 1);
       if (verdict->dscp < WEIR_KEEP_DSCP && verdict->dscp != p.dscp) set_dscp(skb, &p, verdict->dscp);
     }
   }

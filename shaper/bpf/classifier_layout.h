@@ -28,7 +28,8 @@ enum {
   WEIR_USES_FWMARK = 16
 };
 
-/* Slots of the arrivals table; the policy's site i has slot WEIR_ARRIVALS_FIRST_SITE + i. */
+/* Slots of the arrivals table. From WEIR_ARRIVALS_FIRST_SITE on each site of the policy has one for what no
+ * rule holds for, and one for each rule that can choose among its classes, in the order of matching. */
 enum { WEIR_ARRIVALS_ELSEWHERE = 0, WEIR_ARRIVALS_CONTROL = 1, WEIR_ARRIVALS_FIRST_SITE = 2 };
 
 /* Constants of one load: frozen before the verifier runs, so that it drops what they rule out. */
@@ -52,7 +53,7 @@ struct weir_site {
   __u32 class_set;               /* index of its weir_class_set, or WEIR_NO_CLASS_SET */
   __u32 first_verdict;           /* rule r of that set leads to rule_verdicts[first_verdict + r] */
   struct weir_verdict otherwise; /* when no rule holds */
-  __u32 arrivals;                /* slot of the site */
+  __u32 arrivals;                /* the site's first slot */
 };
 
 /* Every number in here names a vector, but for the pages: those name a weir_port_page. */

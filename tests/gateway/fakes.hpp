@@ -54,6 +54,7 @@ class FakePort final : public Port {
   bool fifo_leaves = false;
   std::vector<shaper::SiteCounters> counters;
   std::vector<shaper::ClassCounters> classes;
+  std::optional<shaper::ArrivalCounters> arrived;
   std::size_t applies = 0;
   std::vector<std::vector<Rate>> batches;
 
@@ -98,6 +99,15 @@ class FakePort final : public Port {
     return counters;
   }
   std::vector<shaper::ClassCounters> class_counters() override { return classes; }
+  std::optional<shaper::Verdict> explain(const shaper::PacketQuery& query) override {
+    if (counters_fail) throw std::system_error(EPERM, std::generic_category(), "ask the classifier program");
+    if (!policy) return std::nullopt;
+    return shaper::judge(*policy, query);
+  }
+  std::optional<shaper::ArrivalCounters> arrivals() override {
+    if (counters_fail) throw std::system_error(EPERM, std::generic_category(), "read the arrival counters");
+    return arrived;
+  }
   bool in_place() override { return tree.has_value(); }
 };
 

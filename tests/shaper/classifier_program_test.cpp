@@ -260,6 +260,30 @@ TEST_F(ClassifierProgramTest, RandomPoliciesAndFramesAsTheReferenceSays) {
   EXPECT_GT(outcomes["kept"], 1'000);
 }
 
+TEST_F(ClassifierProgramTest, AnswersNameSiteClassAndRuleAsThePolicyDoes) {
+  std::map<Way, int> ways;
+  int by_rule = 0;
+  for (std::uint32_t seed = 1; seed <= 30; ++seed) {
+    RandomWorld world(seed);
+    const auto policy = world.policy();
+    const auto ids = distinct_ids(policy);
+    const auto loaded = load_program(build_tables(policy, ids), 1'000);
+    for (int i = 0; i < 500; ++i) {
+      const PacketQuery query = world.query();
+      const auto run = try_frame(loaded.program, frame_of(query), 1, query.fwmark);
+      ASSERT_TRUE(run.has_value());
+      const auto answered = verdict_of(policy, ids, {.handle = run->handle, .slot = run->slot});
+      ASSERT_EQ(answered, judge(policy, query)) << "seed " << seed << ", question " << i;
+      ++ways[answered->way];
+      if (answered->rule) ++by_rule;
+    }
+  }
+  EXPECT_GT(ways[Way::control], 500);
+  EXPECT_GT(ways[Way::elsewhere], 500);
+  EXPECT_GT(ways[Way::site], 5'000);
+  EXPECT_GT(by_rule, 1'000);
+}
+
 TEST_F(ClassifierProgramTest, TheLastOfAThousandRulesIsFound) {
   auto policy = example_policy();
   auto& classes = policy.class_sets[0].classes;

@@ -12,6 +12,7 @@
 #include "config/policy.hpp"
 #include "config/site_classes.hpp"
 #include "shaper/class_ids.hpp"
+#include "shaper/packet_query.hpp"
 
 #include "classifier_frames.hpp"
 
@@ -99,6 +100,20 @@ class RandomWorld {
   }
 
   std::uint32_t fwmark() { return below(5); }
+
+  PacketQuery query() {
+    const bool v4 = chance(60);
+    const auto address = [&] { return IpAddress::parse(v4 ? address4() : address6()).value(); };
+    return {
+        .source = address(),
+        .destination = address(),
+        .dscp = dscp(),
+        .protocol = chance(90) ? protocol() : one_of(std::array<std::uint8_t, 6>{2, 47, 88, 89, 103, 112}),
+        .source_port = port(),
+        .destination_port = port(),
+        .vlan = one_of(std::array<std::uint16_t, 4>{0, 0, 100, 300}),
+        .fwmark = fwmark()};
+  }
 
  private:
   /// What frames have is one of few.

@@ -57,7 +57,10 @@ TEST(ClassifierTables, NumbersRulesInTheOrderOfMatching) {
   EXPECT_EQ(t.sites[0].otherwise.handle, id(0x16));
   EXPECT_EQ(t.sites[1].otherwise.handle, id(0x21));
   EXPECT_EQ(t.sites[1].first_verdict, 7U);
-  EXPECT_EQ(t.sites[1].arrivals, 3U);
+  EXPECT_EQ(t.sites[0].arrivals, 2U);
+  EXPECT_EQ(t.sites[1].arrivals, 10U)
+      << "behind the seven rules of the first site, and what none of them held for";
+  EXPECT_EQ(t.arrival_slots, 11U);
   EXPECT_EQ(t.words, 1U);
 }
 

@@ -132,16 +132,22 @@ TEST_F(ClassifierTest, PacketsReachTheirHtbClassesAndAreCountedOnArrival) {
   EXPECT_EQ(packets[kElsewhereClass], 6U);
   EXPECT_EQ(packets[kControlClass], 7U);
 
-  const auto arrivals = c.arrivals();
+  const auto arrivals = c.arrivals(policy_);
   ASSERT_TRUE(arrivals.has_value());
-  EXPECT_EQ(arrivals->sites.at(0).packets, 10U);
-  EXPECT_EQ(arrivals->sites.at(1).packets, 5U);
-  EXPECT_EQ(arrivals->sites.at(1).bytes, Bytes(5 * (14 + 20 + 20)));
+  // Rules of its policy: voice, interactive twice, replication twice, web, backup.
+  const auto& edge = arrivals->sites.at(0);
+  std::vector<std::uint64_t> by_rule;
+  for (const Arrivals& rule : edge.rules) by_rule.push_back(rule.packets);
+  EXPECT_EQ(by_rule, (std::vector<std::uint64_t>{1, 0, 2, 3, 0, 4, 0}));
+  EXPECT_EQ(edge.otherwise.packets, 0U);
+  EXPECT_EQ(edge.total().packets, 10U);
+  EXPECT_EQ(arrivals->sites.at(1).total().packets, 5U);
+  EXPECT_EQ(arrivals->sites.at(1).otherwise.bytes, Bytes(5 * (14 + 20 + 20)));
   EXPECT_EQ(arrivals->elsewhere.packets, 6U);
   EXPECT_EQ(arrivals->control.packets, 7U);
   // A question is not an arrival.
-  EXPECT_EQ(c.classify(as_frame(voice())), ids_.classes[0][0]);
-  EXPECT_EQ(c.arrivals()->sites.at(0).packets, 10U);
+  EXPECT_EQ(c.ask(as_frame(voice()))->handle, ids_.classes[0][0]);
+  EXPECT_EQ(c.arrivals(policy_)->sites.at(0).total().packets, 10U);
 }
 
 TEST_F(ClassifierTest, ATagInMetadataIsSteppedOver) {
@@ -175,13 +181,13 @@ TEST_F(ClassifierTest, LoadingTheSameAgainWritesNothingAlsoAfterARestart) {
   EXPECT_TRUE(second.attached());
   EXPECT_EQ(second.load(policy_, ids_), 0U);
   EXPECT_EQ(egress_filters(), before);
-  EXPECT_EQ(second.classify(as_frame(voice())), ids_.classes[0][0]);
+  EXPECT_EQ(second.ask(as_frame(voice()))->handle, ids_.classes[0][0]);
   // What the classifier does not depend on is no change either.
   policy_.sites[0].rate.floor = Rate::mbps(77);
   EXPECT_EQ(second.load(policy_, ids_), 0U);
   ids_.classes[0][0] = make_handle(kMajor, 0x99);
   EXPECT_GT(second.load(policy_, ids_), 0U);
-  EXPECT_EQ(second.classify(as_frame(voice())), ids_.classes[0][0]);
+  EXPECT_EQ(second.ask(as_frame(voice()))->handle, ids_.classes[0][0]);
 }
 
 /// Leaves the process the capabilities that the daemon's unit grants, and no other.
@@ -205,7 +211,7 @@ TEST_F(ClassifierTest, ARestartWithTheDaemonsCapabilitiesFindsItsOwn) {
     if (c.load(policy_, ids_) != 0) return "wrote although nothing changed";
     policy_.sites[0].subnets.pop_back();
     if (c.load(policy_, ids_) == 0) return "did not load a new policy";
-    if (c.classify(as_frame(voice())) != ids_.classes[0][0]) return "classified wrongly";
+    if (c.ask(as_frame(voice()))->handle != ids_.classes[0][0]) return "classified wrongly";
     return c.remove() == 5 ? "" : "did not remove all";
   };
   const pid_t child = ::fork();
@@ -282,7 +288,7 @@ TEST_F(ClassifierTest, RemoveLeavesNothing) {
   EXPECT_EQ(qdiscs(), before);
   EXPECT_FALSE(std::filesystem::exists(sandbox_.bpf_dir()));
   EXPECT_FALSE(c.attached());
-  EXPECT_FALSE(c.classify(as_frame(voice())).has_value());
+  EXPECT_FALSE(c.ask(as_frame(voice())).has_value());
   EXPECT_EQ(c.remove(), 0U);
   EXPECT_EQ(classifier().remove(), 0U);
 }
@@ -369,7 +375,7 @@ TEST_F(ClassifierTest, PinsOfAnotherNamespaceAreNotTakenForOurs) {
   ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
   output_of("ip link add wan0 type veth peer name far0");
   auto here = classifier();
-  EXPECT_FALSE(here.classify(as_frame(voice())).has_value());
+  EXPECT_FALSE(here.ask(as_frame(voice())).has_value());
   EXPECT_EQ(here.remove(), 0U);
   EXPECT_TRUE(std::filesystem::exists(sandbox_.bpf_dir() / "wan0" / "program"));
   EXPECT_GT(here.load(policy_, ids_), 0U);

@@ -189,6 +189,7 @@ class FakeClassifier final : public TrafficClassifier {
  public:
   std::optional<std::pair<Policy, ClassIds>> holds;
   bool fails = false;
+  std::optional<ClassifierAnswer> answer;
   std::function<void()> on_switch = [] {};
 
   std::size_t load(const Policy& policy, const ClassIds& ids) override {
@@ -202,6 +203,8 @@ class FakeClassifier final : public TrafficClassifier {
   bool attached() override { return holds.has_value(); }
   std::size_t remove() override { return std::exchange(holds, std::nullopt) ? 1 : 0; }
   std::vector<std::string> plan(const Policy&, const ClassIds&, bool) override { return {"classify"}; }
+  std::optional<ClassifierAnswer> ask(std::span<const std::byte>, std::uint32_t) override { return answer; }
+  std::optional<ArrivalCounters> arrivals(const Policy&) override { return std::nullopt; }
 };
 
 class FakeStore final : public StateStore {
