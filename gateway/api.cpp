@@ -11,6 +11,7 @@
 #include <boost/url.hpp>
 
 #include "gateway/api_json.hpp"
+#include "gateway/explain.hpp"
 #include "gateway/json_text.hpp"
 #include "gateway/metrics.hpp"
 
@@ -161,6 +162,42 @@ ApiResponse classes(const Query& query, const ApiView& view) {
   return ok(json::object{{"classes", std::move(all)}});
 }
 
+constexpr const char* kNotLoaded = "no classifier of this policy is loaded";
+
+ApiResponse explain(const Query& query, const ApiView& view) {
+  const auto read = parse_query(query.parameters);
+  if (const auto* wrong = std::get_if<std::string>(&read)) return problem(400, *wrong);
+  const auto& packet = std::get<shaper::PacketQuery>(read);
+  try {
+    const auto verdict = view.explain(packet);
+    if (!verdict) return problem(503, kNotLoaded);
+    return ok(explain_json(view.policy, packet, *verdict, AnsweredBy::program, view.classes));
+  } catch (const std::exception& failure) {
+    return problem(503, failure.what());
+  }
+}
+
+ApiResponse rules(const Query& query, const ApiView& view) {
+  const auto wanted =
+      std::ranges::find(query.parameters, "site", &std::pair<std::string, std::string>::first);
+  const bool all_sites = wanted == query.parameters.end();
+  if (!all_sites &&
+      std::ranges::find(view.policy.sites, wanted->second, &SitePolicy::name) == view.policy.sites.end())
+    return no_such_site(wanted->second);
+  try {
+    const auto arrived = view.arrivals();
+    if (!arrived) return problem(503, kNotLoaded);
+    json::array all;
+    for (const RuleStatus& rule : rules_of_policy(view.policy, *arrived)) {
+      if (all_sites || (rule.site != nullptr && rule.site->name == wanted->second))
+        all.push_back(rule_json(view.policy, rule));
+    }
+    return ok(json::object{{"rules", std::move(all)}});
+  } catch (const std::exception& failure) {
+    return problem(503, failure.what());
+  }
+}
+
 ApiResponse events(const Query& query, const ApiView& view) {
   const auto limit = number(query, "limit", kUsualEvents, 1, kMostEvents);
   if (!limit) return problem(400, fmt::format("'limit' must be a number from 1 to {}", kMostEvents));
@@ -200,9 +237,10 @@ ApiResponse readyz(const GatewayStatus& status) {
 
 ApiResponse index() {
   json::array paths;
-  for (const char* path : {"/v1/status", "/v1/sites", "/v1/sites/{name}", "/v1/sites/{name}/history",
-                           "/v1/sites/{name}/decisions", "/v1/sites/{name}/recording", "/v1/classes",
-                           "/v1/events", "/v1/recording", "/healthz", "/readyz", "/metrics"}) {
+  for (const char* path :
+       {"/v1/status", "/v1/sites", "/v1/sites/{name}", "/v1/sites/{name}/history",
+        "/v1/sites/{name}/decisions", "/v1/sites/{name}/recording", "/v1/classes", "/v1/rules", "/v1/explain",
+        "/v1/events", "/v1/recording", "/healthz", "/readyz", "/metrics"}) {
     paths.push_back(path);
   }
   return ok(json::object{{"paths", std::move(paths)}});
@@ -235,6 +273,8 @@ ApiResponse route(const Target& target, const ApiView& view) {
   }
   if (is({"v1", "recording"})) return checked({}, [&] { return recording(std::nullopt, view); });
   if (is({"v1", "classes"})) return checked({"site"}, [&] { return classes(target.query, view); });
+  if (is({"v1", "rules"})) return checked({"site"}, [&] { return rules(target.query, view); });
+  if (is({"v1", "explain"})) return explain(target.query, view);
   if (is({"v1", "events"})) return checked({"since", "limit"}, [&] { return events(target.query, view); });
   if (is({"healthz"})) return checked({}, [] { return healthz(); });
   if (is({"readyz"})) return checked({}, [&] { return readyz(view.status); });

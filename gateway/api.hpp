@@ -16,6 +16,8 @@
 #include "gateway/event_log.hpp"
 #include "gateway/history.hpp"
 #include "gateway/status.hpp"
+#include "shaper/arrivals.hpp"
+#include "shaper/packet_query.hpp"
 
 namespace weir::gateway {
 
@@ -34,6 +36,7 @@ struct ApiResponse {
 
 /// What a response may draw on; valid while the request is answered.
 struct ApiView {
+  const Policy& policy;
   GatewayStatus status;
   std::span<const ClassStatus> classes;
   const EventLog& events;
@@ -41,6 +44,9 @@ struct ApiView {
   std::function<const DecisionLog*(std::string_view site)> decisions_of;
   /// Of one site that there is, or of all; nullopt: none is kept.
   std::function<std::optional<std::vector<SharedText>>(std::optional<std::string_view> site)> recording_of;
+  /// Of the classifier that is loaded; nullopt: none is. Both may throw std::system_error.
+  std::function<std::optional<shaper::Verdict>(const shaper::PacketQuery& query)> explain;
+  std::function<std::optional<shaper::ArrivalCounters>()> arrivals;
 };
 
 inline constexpr std::size_t kLongestTarget = 2048;

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <map>
 #include <thread>
 
 #include <fmt/format.h>
@@ -28,6 +29,9 @@ struct Choices {
   PortOptions port;
   StatusOptions status;
   WhyOptions why;
+  ExplainOptions explain;
+  std::map<std::string, std::string> words;
+  RulesOptions rules;
   RecordOptions record;
   ReplayOptions replay;
   ObserveOptions observe;
@@ -127,6 +131,42 @@ void add_why(CLI::App& app, Choices& c) {
   why.callback([&c] { c.action = [&c] { return show_why(c.why); }; });
 }
 
+void add_explain(CLI::App& app, Choices& c) {
+  CLI::App& explain = *app.add_subcommand("explain", "Say which class a packet would get, and by which rule");
+  const auto word = [&](const std::string& option, const std::string& name, const std::string& help) {
+    return explain.add_option_function<std::string>(
+        option, [&c, name](const std::string& value) { c.words[name] = value; }, help);
+  };
+  word("--from", "from", "Source address")->required();
+  word("--to", "to", "Destination address")->required();
+  word("--dscp", "dscp", "Code point (ef, af41, 0 to 63; default: 0)");
+  word("--protocol,--proto", "protocol", "IP protocol (default: tcp)");
+  word("--source-port", "source_port", "Source port (default: one that no rule names)");
+  word("--port,--destination-port", "port", "Destination port (the same)");
+  word("--vlan", "vlan", "VLAN id (default: untagged)");
+  word("--fwmark", "fwmark", "Mark of this host's firewall (default: none)");
+  explain.add_flag("--json", c.explain.json, "The API's own document");
+  auto* socket =
+      explain.add_option("--socket", c.explain.socket, "The daemon's API socket")->capture_default_str();
+  auto* file = explain.add_option("--config", c.explain.file, "Ask this policy file, not the daemon");
+  file->excludes(socket);
+  explain.footer(
+      "The daemon asks the classifier in the kernel; where none runs, /etc/weir/weir.yaml is asked.\n"
+      "Example: weir explain --from 10.1.8.9 --to 10.20.0.1 --port 443 --dscp af41");
+  explain.callback([&c, file] {
+    c.explain.from_file = file->count() > 0;
+    c.explain.words.assign(c.words.begin(), c.words.end());
+    c.action = [&c] { return gateway::explain(c.explain); };
+  });
+
+  CLI::App& rules = *app.add_subcommand("rules", "Show what each rule of the policy has met");
+  rules.add_option("SITE", c.rules.site, "This site alone");
+  rules.add_flag("--json", c.rules.json, "The API's own document");
+  rules.add_option("--socket", c.rules.socket, "The daemon's API socket")->capture_default_str();
+  rules.footer("Counted since the policy was loaded, before any queue.\nExample: weir rules dc-coast");
+  rules.callback([&c] { c.action = [&c] { return show_rules(c.rules); }; });
+}
+
 void add_recordings(CLI::App& app, Choices& c) {
   CLI::App& take = *app.add_subcommand("record", "Save what the controllers were told and decided of late");
   take.add_option("FILE", c.record.file, "Where to; - for standard output")->required();
@@ -205,6 +245,7 @@ int run_command_line(int argc, char** argv) {
   add_observe(app, choices);
   add_status(app, choices);
   add_why(app, choices);
+  add_explain(app, choices);
   add_recordings(app, choices);
   try {
     app.parse(argc, argv);

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace weir::gateway {
@@ -51,6 +52,23 @@ struct WhyOptions {
   bool json = false;
 };
 [[nodiscard]] int show_why(const WhyOptions& options);
+
+/// A packet in words: gateway/explain.hpp says which there are.
+struct ExplainOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::filesystem::path file = "/etc/weir/weir.yaml";  ///< asked when the daemon does not run,
+  bool from_file = false;                              ///< or when it is not to be asked
+  std::vector<std::pair<std::string, std::string>> words;
+  bool json = false;
+};
+[[nodiscard]] int explain(const ExplainOptions& options);
+
+struct RulesOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::string site;  ///< empty: all
+  bool json = false;
+};
+[[nodiscard]] int show_rules(const RulesOptions& options);
 
 struct RecordOptions {
   std::filesystem::path socket = "/run/weir/weir.sock";

@@ -1,13 +1,16 @@
 #include "gateway/cli_answer.hpp"
 
 #include <cstdio>
+#include <cstdlib>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <boost/url/encode.hpp>
 #include <boost/url/rfc/unreserved_chars.hpp>
 
+#include "config/load.hpp"
 #include "gateway/cli.hpp"
 #include "gateway/json_view.hpp"
 
@@ -32,6 +35,24 @@ int complain(const HttpFailure& failure) {
   fmt::print(stderr, "weir: {}\n", failure.text);
   if (failure.not_running) return kExitNotRunning;
   return failure.refused ? kExitPolicy : kExitSystem;
+}
+
+std::optional<Policy> load_or_complain(const std::filesystem::path& file) {
+  auto read = load_policy(file);
+  if (const auto* failure = std::get_if<LoadFailure>(&read)) {
+    fmt::print(stderr, "{}", failure->rendered);
+    return std::nullopt;
+  }
+  return std::get<LoadedPolicy>(std::move(read)).policy;
+}
+
+bool on_a_terminal() {
+  return ::isatty(STDOUT_FILENO) == 1;
+}
+
+bool wants_colour() {
+  const char* no_colour = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe): one thread
+  return on_a_terminal() && (no_colour == nullptr || *no_colour == '\0');
 }
 
 std::string site_target(std::string_view site, std::string_view below) {

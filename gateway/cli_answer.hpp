@@ -1,12 +1,14 @@
-/// What the daemon answers to a subcommand that asks it. Internal to the command line.
+/// What several subcommands share: asking the daemon, complaining, a terminal. Internal to the command line.
 #pragma once
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 
+#include "config/policy.hpp"
 #include "gateway/http_client.hpp"
 
 namespace weir::gateway {
@@ -21,5 +23,12 @@ namespace weir::gateway {
 
 /// "/v1/sites/NAME" + `below`, whatever stands in the name.
 [[nodiscard]] std::string site_target(std::string_view site, std::string_view below = {});
+
+/// Prints what is wrong with a policy file; empty when something is.
+[[nodiscard]] std::optional<Policy> load_or_complain(const std::filesystem::path& file);
+
+[[nodiscard]] bool on_a_terminal();
+/// Standard output is a terminal, and nobody asked for none (NO_COLOR, no-color.org).
+[[nodiscard]] bool wants_colour();
 
 }  // namespace weir::gateway

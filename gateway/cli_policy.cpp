@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstdio>
-#include <variant>
 #include <vector>
 
 #include <fmt/format.h>
@@ -9,6 +8,7 @@
 #include "config/schema.hpp"
 #include "config/site_classes.hpp"
 #include "gateway/cli.hpp"
+#include "gateway/cli_answer.hpp"
 #include "gateway/port.hpp"
 #include "shaper/port_shaper.hpp"
 
@@ -17,16 +17,6 @@ namespace {
 
 shaper::PortShaper::Options shaper_options(const PortOptions& options) {
   return {.replace_foreign = options.replace, .state_dir = options.state_dir, .bpf_dir = options.bpf_dir};
-}
-
-/// Prints what is wrong with `file`; empty when something is.
-std::optional<Policy> load_or_complain(const std::filesystem::path& file) {
-  auto read = load_policy(file);
-  if (const auto* failure = std::get_if<LoadFailure>(&read)) {
-    fmt::print(stderr, "{}", failure->rendered);
-    return std::nullopt;
-  }
-  return std::get<LoadedPolicy>(std::move(read)).policy;
 }
 
 std::vector<Rate> start_rates(const Policy& policy) {

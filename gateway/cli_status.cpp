@@ -1,10 +1,8 @@
 #include <cstdio>
-#include <cstdlib>
 #include <thread>
 #include <variant>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <boost/json.hpp>
 
@@ -16,16 +14,6 @@ namespace weir::gateway {
 namespace {
 
 namespace json = boost::json;
-
-bool on_a_terminal() {
-  return ::isatty(STDOUT_FILENO) == 1;
-}
-
-/// no-color.org: any non-empty value of NO_COLOR means none.
-bool wants_colour() {
-  const char* no_colour = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe): one thread
-  return on_a_terminal() && (no_colour == nullptr || *no_colour == '\0');
-}
 
 /// The page or the document to show now.
 std::variant<std::string, HttpFailure> look(const StatusOptions& options) {

@@ -111,13 +111,16 @@ class Daemon {
 
   ApiView view() {
     return {
+        .policy = gateway_.policy(),
         .status = gateway_.status(instant_now()),
         .classes = gateway_.classes(),
         .events = events_,
         .history_of = [this](std::string_view site) { return gateway_.history_of(site); },
         .decisions_of = [this](std::string_view site) { return gateway_.decisions_of(site); },
         .recording_of =
-            [this](std::optional<std::string_view> site) { return gateway_.recording(site, instant_now()); }};
+            [this](std::optional<std::string_view> site) { return gateway_.recording(site, instant_now()); },
+        .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain(query); },
+        .arrivals = [this] { return gateway_.arrivals(); }};
   }
 
   void open_api() {

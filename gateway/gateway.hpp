@@ -79,6 +79,11 @@ class Gateway {
   [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const {
     return loop_.decisions_of(site);
   }
+  /// As Port says.
+  [[nodiscard]] std::optional<shaper::Verdict> explain(const shaper::PacketQuery& query) {
+    return port_.explain(query);
+  }
+  [[nodiscard]] std::optional<shaper::ArrivalCounters> arrivals() { return port_.arrivals(); }
   /// Of one site, or of all; nullopt: the policy keeps none.
   [[nodiscard]] std::optional<std::vector<SharedText>> recording(std::optional<std::string_view> site,
                                                                  const Instant& now);

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "gateway/api.hpp"
+#include "gateway/explain.hpp"
 #include "gateway/port.hpp"
 
 namespace weir::gateway {
@@ -236,6 +237,30 @@ void daemon(std::string& out, const ApiView& view) {
   counter("weir_events_total", "Events recorded.", view.events.newest_id());
 }
 
+void rules(std::string& out, const ApiView& view) {
+  std::optional<shaper::ArrivalCounters> arrived;
+  try {
+    arrived = view.arrivals();
+  } catch (const std::exception&) {
+    // What is not known is left out; why, /v1/rules says.
+  }
+  if (!arrived) return;
+  const auto all = rules_of_policy(view.policy, *arrived);
+  const auto family = [&](std::string_view name, std::string_view help, auto&& value_of) {
+    Family counters(out, name, "counter", help);
+    for (const RuleStatus& one : all) {
+      counters.sample({{"site", one.site == nullptr ? std::string_view() : std::string_view(one.site->name)},
+                       {"class", one.cls},
+                       {"rule", one.rule ? std::to_string(*one.rule + 1) : std::string("none")}},
+                      value_of(one.arrived));
+    }
+  };
+  family("weir_rule_packets_total", "Packets for which this rule of the policy decided, before any queue.",
+         [](const shaper::Arrivals& a) { return a.packets; });
+  family("weir_rule_bytes_total", "Their bytes, without the link layer's overhead.",
+         [](const shaper::Arrivals& a) { return a.bytes.count(); });
+}
+
 }  // namespace
 
 std::string metrics_text(const ApiView& view) {
@@ -246,6 +271,7 @@ std::string metrics_text(const ApiView& view) {
   site_path(out, view.status);
   site_states(out, view.status);
   classes(out, view.classes);
+  rules(out, view);
   return out;
 }
 

@@ -12,18 +12,12 @@
 #include <boost/json.hpp>
 
 #include "gateway/json_view.hpp"
+#include "gateway/text_table.hpp"
 
 namespace weir::gateway {
 namespace {
 
 namespace json = boost::json;
-
-constexpr std::string_view kBold = "\033[1m";
-constexpr std::string_view kDim = "\033[2m";
-constexpr std::string_view kRed = "\033[31m";
-constexpr std::string_view kGreen = "\033[32m";
-constexpr std::string_view kYellow = "\033[33m";
-constexpr std::string_view kPlain = "\033[0m";
 
 std::string capacity(const json::value& site) {
   const json::value& found = at(site, {"capacity"});
@@ -39,62 +33,9 @@ std::string rtt(const json::value& site) {
 }
 
 std::string_view colour_of_state(std::string_view state) {
-  if (state == "hold") return kGreen;
-  return state == "outage" ? kRed : kYellow;
+  if (state == "hold") return style::kGreen;
+  return state == "outage" ? style::kRed : style::kYellow;
 }
-
-struct Cell {
-  std::string text;
-  std::string_view colour = {};
-};
-
-/// Code points, not bytes: a site's name may be UTF-8.
-std::size_t width(std::string_view utf8) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(utf8, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-}
-
-class Table {
- public:
-  Table(std::string indent, std::vector<std::string> heads) : indent_(std::move(indent)) {
-    std::vector<Cell> cells;
-    cells.reserve(heads.size());
-    for (std::string& head : heads) cells.push_back({std::move(head), kBold});
-    rows_.push_back(std::move(cells));
-    after_.emplace_back();
-  }
-  /// `below` goes on lines of their own under the row.
-  void row(std::vector<Cell> cells, std::string below = {}) {
-    rows_.push_back(std::move(cells));
-    after_.push_back(std::move(below));
-  }
-  [[nodiscard]] std::string print(bool colour) const {
-    std::vector<std::size_t> widths(rows_.front().size(), 0);
-    for (const auto& row : rows_) {
-      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i].text));
-    }
-    std::string out;
-    for (std::size_t r = 0; r < rows_.size(); ++r) {
-      out += indent_;
-      for (std::size_t i = 0; i < rows_[r].size(); ++i) out += padded(rows_[r][i], widths[i], colour);
-      while (out.ends_with(' ')) out.pop_back();
-      out += '\n';
-      out += after_[r];
-    }
-    return out;
-  }
-
- private:
-  static std::string padded(const Cell& cell, std::size_t to, bool colour) {
-    const std::string fill(to - width(cell.text) + 2, ' ');
-    if (!colour || cell.colour.empty()) return cell.text + fill;
-    return fmt::format("{}{}{}{}", cell.colour, cell.text, kPlain, fill);
-  }
-
-  std::string indent_;
-  std::vector<std::vector<Cell>> rows_;
-  std::vector<std::string> after_;
-};
 
 class Renderer {
  public:
@@ -104,12 +45,12 @@ class Renderer {
   std::string render() const {
     std::string out = headline();
     for (const json::value& d : list(at(status_, {"degraded"}))) {
-      out += paint(kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
+      out += paint(style::kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
     }
     if (const json::value& error = at(status_, {"policy", "reload_error"}); error.is_string()) {
       std::istringstream lines(std::string(error.get_string()));
       for (std::string line; std::getline(lines, line);) {
-        out += paint(kRed, "POLICY FILE") + "  " + printable(line) + "\n";
+        out += paint(style::kRed, "POLICY FILE") + "  " + printable(line) + "\n";
       }
     }
     return out + "\n" + sites();
@@ -117,21 +58,21 @@ class Renderer {
 
  private:
   std::string paint(std::string_view colour, std::string_view what) const {
-    return style_.colour ? fmt::format("{}{}{}", colour, what, kPlain) : std::string(what);
+    return style_.colour ? fmt::format("{}{}{}", colour, what, style::kPlain) : std::string(what);
   }
 
   std::string headline() const {
-    return fmt::format("{}  {}bit/s  up {}  weir {}\n", paint(kBold, text(at(status_, {"interface"}))),
+    return fmt::format("{}  {}bit/s  up {}  weir {}\n", paint(style::kBold, text(at(status_, {"interface"}))),
                        rate(at(status_, {"port_bps"})), time_span(at(status_, {"uptime_s"})),
                        text(at(status_, {"version"})));
   }
 
   std::string sites() const {
-    Table table("", {"SITE", "SHAPED", "CAPACITY (bit/s)", "STATE", "MODE", "LOST BEYOND", "BEFORE",
-                     "RTT BASE / P95", "SENT", "DELIVERED", "WANTS MORE", "AGE"});
+    TextTable table("", {"SITE", "SHAPED", "CAPACITY (bit/s)", "STATE", "MODE", "LOST BEYOND", "BEFORE",
+                         "RTT BASE / P95", "SENT", "DELIVERED", "WANTS MORE", "AGE"});
     for (const json::value& site : list(at(status_, {"sites"}))) {
       const std::string state = text(at(site, {"state"}));
-      table.row({{text(at(site, {"name"})), kBold},
+      table.row({{text(at(site, {"name"})), style::kBold},
                  {rate(at(site, {"shaped_bps"}))},
                  {capacity(site)},
                  {state, colour_of_state(state)},
@@ -152,21 +93,21 @@ class Renderer {
   std::string below(const json::value& site) const {
     std::string out;
     if (const std::string why = text(at(site, {"reason"})); why != "-" && !why.empty()) {
-      out += "  " + paint(kDim, why) + "\n";
+      out += "  " + paint(style::kDim, why) + "\n";
     }
     if (at(site, {"sharing"}).is_string()) {
-      out += "  " + paint(kDim, text(at(site, {"sharing"}))) + "\n";
+      out += "  " + paint(style::kDim, text(at(site, {"sharing"}))) + "\n";
     }
     for (const json::value& d : list(at(site, {"degraded"}))) {
-      out += "  " + paint(kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
+      out += "  " + paint(style::kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
     }
     if (!classes_.is_null()) out += classes_of(text(at(site, {"name"})));
     return out;
   }
 
   std::string classes_of(const std::string& site) const {
-    Table table("    ",
-                {"CLASS", "PRIO", "SENT", "GUARANTEE", "CEILING", "WAITING", "DROPS", "MARKS", "LEAF"});
+    TextTable table("    ",
+                    {"CLASS", "PRIO", "SENT", "GUARANTEE", "CEILING", "WAITING", "DROPS", "MARKS", "LEAF"});
     bool any = false;
     for (const json::value& one : list(at(classes_, {"classes"}))) {
       const std::string name = text(at(one, {"name"}));

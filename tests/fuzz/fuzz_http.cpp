@@ -10,6 +10,21 @@
 
 using namespace weir::gateway;
 
+namespace {
+
+weir::Policy fuzzed_policy() {
+  weir::Policy policy;
+  policy.class_sets.resize(1);
+  auto& classes = policy.class_sets[0].classes;
+  classes.resize(2);
+  classes[0] = {.name = "voice", .match = {{.dscp = {46}}, {.port = {{22, 443}}}}};
+  classes[1] = {.name = "rest", .match = {}, .is_default = true};
+  policy.sites.push_back({.name = "dc-coast", .subnets = {*weir::Prefix::parse("10.0.0.0/8")}, .rate = {}});
+  return policy;
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static EventLog events;
   static const History history;
@@ -17,14 +32,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   status.sites.emplace_back().name = "dc-coast";
   static const DecisionLog decisions;
   static ControlRecorder recorder(1'000'000);
+  static const weir::Policy policy = fuzzed_policy();
   const ApiView view{
+      .policy = policy,
       .status = status,
       .classes = {},
       .events = events,
       .history_of = [](std::string_view site) { return site == "dc-coast" ? &history : nullptr; },
       .decisions_of = [](std::string_view site) { return site == "dc-coast" ? &decisions : nullptr; },
       .recording_of =
-          [](std::optional<std::string_view> site) { return std::optional(recorder.recording({}, site)); }};
+          [](std::optional<std::string_view> site) { return std::optional(recorder.recording({}, site)); },
+      .explain =
+          [](const weir::shaper::PacketQuery& query) {
+            return std::optional(weir::shaper::judge(policy, query));
+          },
+      .arrivals = [] { return std::optional(weir::shaper::ArrivalCounters()); }};
   const std::string_view target(reinterpret_cast<const char*>(data), size);
   const ApiResponse response = respond({.method = "GET", .target = target}, view);
   if (response.status < 200 || response.status > 599) std::abort();

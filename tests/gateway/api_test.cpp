@@ -24,8 +24,12 @@ struct ApiTest : testing::Test {
   ControlRecorder recorder{1'000'000};
   std::vector<ClassStatus> classes;
   GatewayStatus status;
+  Policy policy;
+  FakePort port;
 
   void SetUp() override {
+    port.policy = policy;
+    port.arrived.emplace();
     status.version = "9.9";
     status.at = at(100).wall;
     status.started = at(0).wall;
@@ -76,6 +80,7 @@ struct ApiTest : testing::Test {
   }
   ApiView view() {
     return {
+        .policy = policy,
         .status = status,
         .classes = classes,
         .events = events,
@@ -85,7 +90,9 @@ struct ApiTest : testing::Test {
             [this](std::optional<std::string_view> site) -> std::optional<std::vector<SharedText>> {
           if (!recorder.is_on()) return std::nullopt;
           return recorder.recording({.version = "9.9", .interface = "wan0"}, site);
-        }};
+        },
+        .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
+        .arrivals = [this] { return port.arrivals(); }};
   }
   ApiResponse get(std::string_view target, std::string_view method = "GET") {
     return respond({.method = method, .target = target}, view());
@@ -333,6 +340,7 @@ TEST_F(ApiTest, TheIndexNamesOnlyPathsThatExist) {
     std::string target(path.as_string());
     if (const auto name = target.find("{name}"); name != std::string::npos)
       target.replace(name, 6, "dc%20coast%2F1");
+    if (target == "/v1/explain") target += "?from=10.0.0.1&to=10.0.0.2";
     EXPECT_EQ(get(target).status, 200U) << target;
   }
 }
@@ -451,7 +459,7 @@ TEST_F(ApiTest, TheManualHasEveryFieldKindAndMetric) {
   std::set<std::string> keys;
   for (const char* target :
        {"/", "/v1/status", "/v1/sites/dc%20coast%2F1", "/v1/sites/dc%20coast%2F1/history", "/v1/classes",
-        "/v1/events", "/healthz", "/readyz"}) {
+        "/v1/rules", "/v1/explain?from=10.0.0.1&to=10.0.0.2", "/v1/events", "/healthz", "/readyz"}) {
     collect_keys(body(target), keys);
   }
   keys.erase("paths");

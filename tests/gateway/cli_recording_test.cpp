@@ -41,6 +41,7 @@ struct RecordingCommands : testing::Test {
   ControlRecorder recorder{32U << 20U};
   DecisionLog decisions;
   GatewayStatus status;
+  Policy policy;
   boost::asio::io_context loop;
   std::optional<HttpServer> server;
   std::thread thread;
@@ -82,7 +83,8 @@ struct RecordingCommands : testing::Test {
     thread.join();
   }
   ApiView view() {
-    return {.status = status,
+    return {.policy = policy,
+            .status = status,
             .classes = {},
             .events = events,
             .history_of = [](std::string_view) { return nullptr; },
@@ -95,7 +97,9 @@ struct RecordingCommands : testing::Test {
                                          .wall_ns = 1'700'000'030'000'000'000,
                                          .steady = TimePoint(std::chrono::seconds(30))},
                                         site);
-            }};
+            },
+            .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
+            .arrivals = [] { return std::nullopt; }};
   }
   [[nodiscard]] std::string written() const {
     std::ifstream in(file, std::ios::binary);

@@ -21,8 +21,8 @@ TEST(CommandLine, HelpNamesTheExitCodesAndEverySubcommandHasAnExample) {
   const Outcome all = weir({"--help"});
   EXPECT_EQ(all.code, kExitOk);
   EXPECT_NE(all.out.find("Exit codes:"), std::string::npos);
-  for (const std::string command :
-       {"run", "check", "apply", "plan", "clear", "observe", "status", "why", "record", "replay"}) {
+  for (const std::string command : {"run", "check", "apply", "plan", "clear", "observe", "status", "why",
+                                    "explain", "rules", "record", "replay"}) {
     EXPECT_NE(all.out.find("  " + command), std::string::npos) << command;
     const Outcome one = weir({command, "--help"});
     EXPECT_EQ(one.code, kExitOk) << command;
@@ -53,6 +53,9 @@ TEST(CommandLine, WrongUseIsTwo) {
       {"why"},
       {"why", "dc-coast", "-n", "0"},
       {"why", "dc-coast", "-n", "201"},
+      {"explain"},
+      {"explain", "--from", "10.0.0.1"},
+      {"explain", "--from", "10.0.0.1", "--to", "10.0.0.2", "--config", "x", "--socket", "y"},
       {"record"},
       {"replay"}};
   for (const auto& arguments : wrong) {
