@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Which class does real traffic end up in? Each kind is sent through the box and looked for in the counters."""
+"""Which class does real traffic end up in? Each kind is sent through the box and looked for in the kernel's counters;
+what `weir explain` says of it beforehand, and what the rules have counted afterwards, must agree with them."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from netlab import Lab, wait_until
 from netlab.namespace import need_root
@@ -22,40 +24,52 @@ AF41, SECONDS, LEAST_PACKETS = 34, 0.6, 20
 
 
 @dataclass(frozen=True)
+class Traffic:
+    send: Callable[[Lab], None]
+    question: Callable[[Lab], dict[str, str | int]] | None = None  # of /v1/explain; None: not IP
+
+
+@dataclass(frozen=True)
 class Kind:
     name: str
     wanted: str  # class, with "control" and "elsewhere" for the built-in ones
-    send: Callable[[Lab], None]
+    traffic: Traffic
 
 
-def requests(source: str, dscp: int) -> Callable[[Lab], None]:
+def far_host(lab: Lab, source: str) -> str:
+    site = lab.far_site(None)
+    return site.host6() if ":" in source else site.host()
+
+
+def requests(source: str, dscp: int) -> Traffic:
     def send(lab: Lab) -> None:
         flow = Requests(lab, source=source, dscp=dscp)
         time.sleep(SECONDS)
         flow.stop()
-    return send
+    return Traffic(send, lambda lab: {"from": source, "to": far_host(lab, source), "dscp": dscp, "protocol": "udp",
+                                      "port": 5060})
 
 
-def tcp(source: str, port: int) -> Callable[[Lab], None]:
+def tcp(source: str, port: int) -> Traffic:
     def send(lab: Lab) -> None:
         flow = Bulk(lab, source=source, port=port, interval=1).start()
         time.sleep(SECONDS)
         flow.stop()
-    return send
+    return Traffic(send, lambda lab: {"from": source, "to": far_host(lab, source), "protocol": "tcp", "port": port})
 
 
-def ping(*options: str) -> Callable[[Lab], None]:
+def ping(source: str, target: str) -> Traffic:
     def send(lab: Lab) -> None:
-        lab.core.run(["ping", "-q", "-c", "30", "-i", "0.01", *options])
-    return send
+        lab.core.run(["ping", "-q", "-c", "30", "-i", "0.01", "-I", source, target])
+    return Traffic(send, lambda _: {"from": source, "to": target, "protocol": "icmp"})
 
 
-def frames(ethertype: int) -> Callable[[Lab], None]:
+def frames(ethertype: int) -> Traffic:
     """Bare frames of a protocol that is not IP, from the core router's own port."""
     script = (f"import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('edge0', 0)); "
               f"[s.send(b'\\xff' * 6 + s.getsockname()[4] + ({ethertype}).to_bytes(2, 'big') + bytes(46)) "
               f"for _ in range({LEAST_PACKETS + 5})]")
-    return lambda lab: lab.core.run(["python3", "-c", script]) and None
+    return Traffic(lambda lab: lab.core.run(["python3", "-c", script]) and None)
 
 
 KINDS = [Kind("EF by mark", "voice", requests(REST, EF)),
@@ -72,7 +86,7 @@ KINDS = [Kind("EF by mark", "voice", requests(REST, EF)),
          Kind("anything else", "rest", requests(REST, 0)),
          Kind("anything else, IPv6", "rest", requests(INTERACTIVE6, 0)),
          Kind("network control, CS6", "control", requests(REST, CS6)),
-         Kind("no site's address", "elsewhere", ping("-I", CORE_ROUTER, PROVIDER_ROUTER)),
+         Kind("no site's address", "elsewhere", ping(CORE_ROUTER, PROVIDER_ROUTER)),
          Kind("ARP", "control", frames(0x0806)),
          Kind("LLDP, which is not IP", "control", frames(0x88cc))]
 
@@ -99,16 +113,33 @@ class Counters:
                 if q.get("parent") in self._names}
 
 
-def check_kind(kind: Kind, lab: Lab, counters: Counters, checks: Checks) -> None:
+def explained(kind: Kind, weir: Weir) -> str | None:
+    """The class that the loaded classifier names."""
+    if kind.traffic.question is None:
+        return None
+    return weir.api.json("/v1/explain?" + urlencode(kind.traffic.question(weir.lab)))["class"]
+
+
+def check_rules(weir: Weir, counters: Counters, checks: Checks) -> None:
+    """Nothing was dropped at these rates: what the rules of a class decided is what its queue was handed."""
+    kernel = counters.settled()
+    for name in ("voice", "interactive", "replication", "rest", "elsewhere"):
+        counted = sum(rule["packets"] for rule in weir.api.json("/v1/rules")["rules"] if rule["class"] == name)
+        checks.check(f"the rules of {name} have met what its queue has seen", counted == kernel[name] > 0,
+                     f"{counted}, the kernel's queue {kernel[name]}")
+
+
+def check_kind(kind: Kind, weir: Weir, counters: Counters, checks: Checks) -> None:
+    said = explained(kind, weir)
     before = counters.settled()
-    kind.send(lab)
+    kind.traffic.send(weir.lab)
     gained = {name: count - before.get(name, 0) for name, count in counters.read().items()}
     got = {name: n for name, n in gained.items() if n > 0}
     most = max(got, key=lambda name: got[name], default=None)
     strays = sum(n for name, n in got.items() if name not in (kind.wanted, "control", "rest"))
     # iperf3's control connection and neighbour discovery ride along in "rest" and "control".
     checks.check(f"{kind.name} -> {kind.wanted}", most == kind.wanted and got[most] >= LEAST_PACKETS
-                 and strays == 0, ", ".join(f"{name} {n}" for name, n in sorted(got.items())))
+                 and strays == 0 and said in (None, kind.wanted), f"explained as {said}; " + ", ".join(f"{name} {n}" for name, n in sorted(got.items())))
 
 
 def main() -> int:
@@ -121,7 +152,8 @@ def main() -> int:
         weir = Weir(lab, policy_text(lab, adapt=False), arguments.weir).start()
         counters = Counters(weir)
         for kind in KINDS:
-            check_kind(kind, lab, counters, checks)
+            check_kind(kind, weir, counters, checks)
+        check_rules(weir, counters, checks)
     return checks.exit_code()
 
 
