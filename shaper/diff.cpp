@@ -38,7 +38,6 @@ class Differ {
     lower();
     raise_and_create();
     leaves();
-    if (!plan_.structural) join_into_one_batch();
     retire();
     std::erase_if(plan_.stages, [](const Stage& stage) { return stage.empty(); });
     return std::move(plan_);
@@ -48,19 +47,19 @@ class Differ {
   void root() {
     if (seen_.root) {
       if (*seen_.root->htb != desired_.root) {
-        structural(SetRoot{.how = SetRoot::How::modify, .root = desired_.root});
+        add_stage_of(SetRoot{.how = SetRoot::How::modify, .root = desired_.root});
       }
       return;
     }
     SetRoot make{.how = SetRoot::How::add, .root = desired_.root};
     if (before_.root && before_.root->handle == kRoot) {
-      structural(
+      add_stage_of(
           RemoveRoot{});  // a replacement with the handle of what is there would be taken for a change of it
     } else if (before_.root && before_.root->handle != 0) {
       make.how = SetRoot::How::replace;
       make.instead_of = before_.root->kind + " " + tc_name(before_.root->handle);
     }
-    structural(std::move(make));
+    add_stage_of(std::move(make));
   }
 
   // HTB can neither move a class to another parent nor put a queue under a class that has children: what
@@ -81,23 +80,23 @@ class Differ {
       }
     }
     remove_deepest_first(doomed, plan_.stages);
-    plan_.structural = true;
     for (const Handle handle : doomed) {
       seen_.classes.erase(handle);
       seen_.leaves.erase(handle);
     }
   }
 
+  // A stage a level: the kernel goes on after a message that it refused, and a parent must not be lowered
+  // under a child that was not.
   void lower() {
-    Stage stage;
+    std::map<int, Stage, std::greater<>> by_depth;
     count_leaves_below();
-    for (const auto& handle : deepest_first(seen_)) {
-      const auto& cls = seen_.classes.at(handle);
+    for (const auto& [handle, cls] : seen_.classes) {
       const auto want = wanted_.classes.find(handle);
       HtbClass htb = want == wanted_.classes.end() ? parting(handle) : want->second.htb;
-      if (htb.rate < cls.htb.rate) stage.emplace_back(change(cls, htb));
+      if (htb.rate < cls.htb.rate) by_depth[depth_of(handle)].emplace_back(change(cls, htb));
     }
-    plan_.stages.push_back(std::move(stage));
+    for (auto& [depth, stage] : by_depth) plan_.stages.push_back(std::move(stage));
   }
 
   void count_leaves_below() {
@@ -135,7 +134,6 @@ class Differ {
                                               .parent = spec.parent,
                                               .htb = spec.htb,
                                               .title = spec.title()});
-        plan_.structural = true;
       } else if (spec.htb.rate >= have->second.htb.rate &&
                  !same(spec.htb, have->second.htb, wanted_.classes.at(spec.handle).inner)) {
         by_depth[level].emplace_back(change(have->second, spec.htb));
@@ -152,13 +150,11 @@ class Differ {
       const auto have = seen_.leaves.find(spec.handle);
       if (have == seen_.leaves.end()) {
         stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
-        plan_.structural = true;
       } else if (have->second.kind != kind_of(spec.leaf->parameters) ||
                  have->second.handle != spec.leaf->handle || has_other_flows(have->second, *spec.leaf)) {
         // The kernel changes a queue's kind only by a new handle: ours are fixed, so the old one goes first.
         removals.emplace_back(RemoveLeaf{.handle = have->second.handle, .parent = spec.handle});
         stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
-        plan_.structural = true;
       } else if (!same_leaf(*have->second.parameters, spec.leaf->parameters)) {
         stage.emplace_back(SetLeaf{.create = false, .leaf = *spec.leaf, .title = spec.title()});
       }
@@ -183,14 +179,6 @@ class Differ {
     return rounded == have;
   }
 
-  // Changes alone depend on nothing but their order, which one batch keeps.
-  void join_into_one_batch() {
-    Stage all;
-    for (auto& stage : plan_.stages) std::move(stage.begin(), stage.end(), std::back_inserter(all));
-    plan_.stages.clear();
-    plan_.stages.push_back(std::move(all));
-  }
-
   void retire() {
     std::set<Handle> gone;
     for (const auto& [handle, cls] : seen_.classes) {
@@ -200,7 +188,6 @@ class Differ {
     }
     if (gone.empty()) return;
     remove_deepest_first(gone, plan_.removal);
-    plan_.structural = true;
   }
 
   void remove_deepest_first(const std::set<Handle>& handles, std::vector<Stage>& stages) const {
@@ -222,17 +209,6 @@ class Differ {
     return depth;
   }
 
-  [[nodiscard]] std::vector<Handle> deepest_first(const Observed& observed) const {
-    std::vector<std::pair<int, Handle>> order;
-    order.reserve(observed.classes.size());
-    for (const auto& [handle, cls] : observed.classes) order.emplace_back(-depth_of(handle), handle);
-    std::sort(order.begin(), order.end());
-    std::vector<Handle> handles;
-    handles.reserve(order.size());
-    for (const auto& [depth, handle] : order) handles.push_back(handle);
-    return handles;
-  }
-
   [[nodiscard]] SetClass change(const ObservedClass& have, const HtbClass& to) {
     return {.create = false,
             .handle = have.handle,
@@ -250,10 +226,7 @@ class Differ {
     return it == titles_.end() ? "retired" : it->second;
   }
 
-  void structural(Change change) {
-    plan_.stages.emplace_back().push_back(std::move(change));
-    plan_.structural = true;
-  }
+  void add_stage_of(Change change) { plan_.stages.emplace_back().push_back(std::move(change)); }
 
   const Tree& desired_;
   Observed wanted_;

@@ -22,7 +22,6 @@ struct ChangePlan {
   std::vector<Stage> stages;    ///< before the classifier is switched
   std::vector<Handle> retired;  ///< leaf classes that nobody wants any more: wait until they are empty
   std::vector<Stage> removal;   ///< then remove them and the inner classes above
-  bool structural = false;      ///< something is created or removed, not just changed
 
   [[nodiscard]] bool empty() const { return stages.empty() && removal.empty(); }
   [[nodiscard]] std::size_t count() const;

@@ -242,7 +242,8 @@ void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
   }
   report.degraded = tree.degraded;
 
-  first_start = !observed.is_ours();
+  // Our filter without our root is no first start: somebody took the tree, or the dump lacks it.
+  first_start = !observed.is_ours() && !classifier_.attached();
   const auto changes = diff(observed, tree);
   remember(names_of(policy, tree.ids), observed, true, report);
   if (!run_all(link.index, changes.stages, report)) return;

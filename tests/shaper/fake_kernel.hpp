@@ -3,9 +3,12 @@
 /// carried out.
 #pragma once
 
+#include <array>
 #include <cerrno>
 #include <functional>
+#include <iterator>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -14,6 +17,28 @@
 #include "shaper/reconciler.hpp"
 
 namespace weir::shaper::testing {
+
+/// Something that goes wrong once, at the `at`-th of its kind.
+struct FakeFault {
+  enum class Kind {
+    refuses_message,   ///< and, as the real one, carries out the rest of the batch
+    loses_batch,       ///< none of it is carried out, and there is no answer
+    loses_answer,      ///< all of it is carried out, and there is no answer
+    fails_dump,        ///< there is none
+    shortens_dump,     ///< a class and its leaf are left out: the at-th over all dumps
+    fails_classifier,  ///< what loads it does not
+  };
+  Kind kind = Kind::refuses_message;
+  int error = EINVAL;
+  std::size_t at = 0;
+
+  [[nodiscard]] std::string name() const {
+    constexpr std::array kNames{"refused message", "lost batch",           "lost answer",
+                                "failed dump",     "dump without a class", "classifier that fails"};
+    return std::string(kNames.at(static_cast<std::size_t>(kind))) + " " + std::to_string(at) + " (errno " +
+           std::to_string(error) + ")";
+  }
+};
 
 class FakeKernel final : public Kernel {
  public:
@@ -31,13 +56,40 @@ class FakeKernel final : public Kernel {
   int failing_dumps = 0;  ///< so many observe() to come give no answer
   std::function<void()> on_pause = [] {};
   std::function<void()> on_write = [] {};
+  std::function<void()> after_message = [] {};
+  std::size_t lost = 0;  ///< packets that were in a queue when it was taken away
+  bool hides_root_once = false;
   std::size_t full_dumps = 0;
   std::size_t single_questions = 0;
 
   std::optional<LinkFacts> link(const std::string&) override {
     return index == 0 ? std::nullopt : std::optional(LinkFacts{.index = index, .mtu = mtu});
   }
+  void arm(const FakeFault& fault) {
+    fault_ = fault;
+    until_fault_ = fault.at;
+  }
+  /// True when it has not happened.
+  bool disarm() {
+    const bool not_met = fault_.has_value();
+    fault_.reset();
+    return not_met;
+  }
+  /// The armed fault of this kind happens now; whoever asks counts as one of its kind.
+  bool strikes(FakeFault::Kind kind) {
+    if (!fault_ || fault_->kind != kind || until_fault_-- > 0) return false;
+    last_error_ = fault_->error;
+    fault_.reset();
+    return true;
+  }
+  [[noreturn]] void no_answer(const char* attempt) const {
+    throw std::system_error(last_error_, std::generic_category(), attempt);
+  }
+
   Observed observe(int) override {
+    if (strikes(FakeFault::Kind::fails_dump)) no_answer("dump the classes of wan0");
+    if (std::exchange(hides_root_once, false)) return {};
+    if (fault_ && fault_->kind == FakeFault::Kind::shortens_dump) return shortened();
     if (failing_dumps > 0) {
       --failing_dumps;
       throw std::system_error(ENOBUFS, std::generic_category(), "dump the classes of wan0");
@@ -49,17 +101,22 @@ class FakeKernel final : public Kernel {
   // As the real one: after a refusal the rest is carried out all the same.
   WriteResult write(int, std::span<const Change> changes) override {
     on_write();
+    if (strikes(FakeFault::Kind::loses_batch)) no_answer("change the queue tree");
     WriteResult result;
     for (std::size_t i = 0; i < changes.size(); ++i) {
-      const int error =
-          fail_at == messages++ ? EINVAL : std::visit([&](const auto& c) { return take(c); }, changes[i]);
+      const int error = fail_at == messages++ ? EINVAL
+                        : strikes(FakeFault::Kind::refuses_message)
+                            ? last_error_
+                            : std::visit([&](const auto& c) { return take(c); }, changes[i]);
       if (error == 0) {
         ++result.accepted;
       } else if (!result.refusal) {
         result.refusal = Refusal{.index = i, .error = error, .kernel_says = "fake"};
       }
       if (!first_violation) first_violation = violated_invariant(tree);
+      after_message();
     }
+    if (strikes(FakeFault::Kind::loses_answer)) no_answer("change the queue tree");
     return result;
   }
 
@@ -90,6 +147,24 @@ class FakeKernel final : public Kernel {
   }
 
  private:
+  /// The tree as a dump shows it that lacks one class, if the armed fault is for one of its classes.
+  Observed shortened() {
+    Observed seen = tree;
+    if (until_fault_ >= tree.classes.size()) {
+      until_fault_ -= tree.classes.size();
+      return seen;
+    }
+    const Handle gone = std::next(tree.classes.begin(), static_cast<std::ptrdiff_t>(until_fault_))->first;
+    seen.classes.erase(gone);
+    seen.leaves.erase(gone);
+    fault_.reset();
+    return seen;
+  }
+  void lose_queue_of(Handle handle) {
+    lost += queued[handle];
+    queued[handle] = 0;
+  }
+
   [[nodiscard]] bool has_children(Handle handle) const {
     for (const auto& [h, cls] : tree.classes) {
       if (cls.parent == handle) return true;
@@ -120,6 +195,7 @@ class FakeKernel final : public Kernel {
   }
   int take(const RemoveRoot&) {
     if (!tree.root || tree.root->handle != kRoot) return ENOENT;
+    for (const auto& [handle, cls] : tree.classes) lose_queue_of(handle);
     tree = {};
     tree.root = ObservedRoot{.kind = "noqueue", .handle = 0, .htb = std::nullopt};
     return 0;
@@ -144,6 +220,7 @@ class FakeKernel final : public Kernel {
     if (above == tree.classes.end()) {
       cls.parent = kRoot;  // an unknown parent makes a root class, without an error
     } else {
+      if (!above->second.inner) lose_queue_of(c.parent);
       above->second.inner = true;
       tree.leaves.erase(c.parent);
     }
@@ -155,6 +232,7 @@ class FakeKernel final : public Kernel {
     if (it == tree.classes.end()) return ENOENT;
     if (has_children(c.handle)) return EBUSY;
     const Handle parent = it->second.parent;
+    lose_queue_of(c.handle);
     tree.classes.erase(it);
     tree.leaves.erase(c.handle);
     if (const auto above = tree.classes.find(parent); above != tree.classes.end() && !has_children(parent)) {
@@ -183,6 +261,10 @@ class FakeKernel final : public Kernel {
     tree.leaves.erase(have);
     return 0;
   }
+
+  std::optional<FakeFault> fault_;
+  std::size_t until_fault_ = 0;
+  int last_error_ = 0;
 };
 
 class FakeClassifier final : public TrafficClassifier {
@@ -191,13 +273,17 @@ class FakeClassifier final : public TrafficClassifier {
   bool fails = false;
   std::optional<ClassifierAnswer> answer;
   std::function<void()> on_switch = [] {};
+  std::function<void()> after_switch = [] {};
+  FakeKernel* kernel = nullptr;  ///< that knows of armed faults
 
   std::size_t load(const Policy& policy, const ClassIds& ids) override {
-    if (fails) throw std::system_error(EPERM, std::generic_category(), "load the classifier");
+    if (fails || (kernel != nullptr && kernel->strikes(FakeFault::Kind::fails_classifier)))
+      throw std::system_error(EPERM, std::generic_category(), "load the classifier");
     std::pair wanted(policy, ids);
     if (holds == wanted) return 0;
     on_switch();
     holds = std::move(wanted);
+    after_switch();
     return 1;
   }
   bool attached() override { return holds.has_value(); }
@@ -230,7 +316,12 @@ struct FakePort {
   bool replace_foreign = false;
   std::optional<Reconciler> reconciler;
 
-  FakePort() { start(); }
+  FakePort() {
+    classifier.kernel = &kernel;
+    start();
+  }
+  FakePort(const FakePort&) = delete;
+  FakePort& operator=(const FakePort&) = delete;
   Reconciler& start() { return reconciler.emplace("wan0", replace_foreign, kernel, classifier, store); }
   Reconciler* operator->() { return &*reconciler; }
 };
