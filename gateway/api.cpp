@@ -31,16 +31,22 @@ std::string_view title_of(unsigned status) {
   switch (status) {
     case 400:
       return "Bad Request";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
       return "Method Not Allowed";
+    case 409:
+      return "Conflict";
     case 408:
       return "Request Timeout";
     case 413:
       return "Content Too Large";
     case 414:
       return "URI Too Long";
+    case 422:
+      return "Unprocessable Content";
     case 431:
       return "Request Header Fields Too Large";
     case 503:
@@ -198,6 +204,27 @@ ApiResponse rules(const Query& query, const ApiView& view) {
   }
 }
 
+ApiResponse revisions(const ApiView& view) {
+  json::array all;
+  for (const Revision& r : view.revisions.all()) all.push_back(revision_json(r));
+  return ok(json::object{{"in_force", view.status.policy.revision}, {"revisions", std::move(all)}});
+}
+
+ApiResponse revision(std::string_view number, const ApiView& view) {
+  std::uint64_t wanted = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), wanted);
+  if (error != std::errc() || end != number.data() + number.size())
+    return problem(404, "a revision is named by its number");
+  const auto files = view.revisions.files(wanted);
+  if (const auto* why = std::get_if<std::string>(&files)) return problem(404, *why);
+  json::object document = revision_json(*view.revisions.find(wanted));
+  json::array all;
+  for (const PolicyFile& file : std::get<std::vector<PolicyFile>>(files))
+    all.push_back({{"path", json::string(file.path.string())}, {"text", json::string(file.text)}});
+  document["files"] = std::move(all);
+  return ok(document);
+}
+
 ApiResponse events(const Query& query, const ApiView& view) {
   const auto limit = number(query, "limit", kUsualEvents, 1, kMostEvents);
   if (!limit) return problem(400, fmt::format("'limit' must be a number from 1 to {}", kMostEvents));
@@ -240,7 +267,8 @@ ApiResponse index() {
   for (const char* path :
        {"/v1/status", "/v1/sites", "/v1/sites/{name}", "/v1/sites/{name}/history",
         "/v1/sites/{name}/decisions", "/v1/sites/{name}/recording", "/v1/classes", "/v1/rules", "/v1/explain",
-        "/v1/events", "/v1/recording", "/healthz", "/readyz", "/metrics"}) {
+        "/v1/events", "/v1/policy/revisions", "/v1/policy/revisions/{number}", "/v1/recording", "/healthz",
+        "/readyz", "/metrics"}) {
     paths.push_back(path);
   }
   return ok(json::object{{"paths", std::move(paths)}});
@@ -273,6 +301,14 @@ ApiResponse route(const Target& target, const ApiView& view) {
   }
   if (is({"v1", "recording"})) return checked({}, [&] { return recording(std::nullopt, view); });
   if (is({"v1", "classes"})) return checked({"site"}, [&] { return classes(target.query, view); });
+  if (is({"v1", "policy", "revisions"})) return checked({}, [&] { return revisions(view); });
+  if (path.size() == 4 && path[0] == "v1" && path[1] == "policy" && path[2] == "revisions")
+    return checked({}, [&] { return revision(path[3], view); });
+  if (is({"v1", "policy", "apply"}) || is({"v1", "policy", "confirm"}) || is({"v1", "policy", "rollback"})) {
+    ApiResponse post_only = problem(405, "this path changes something: POST");
+    post_only.allow = "POST";
+    return post_only;
+  }
   if (is({"v1", "rules"})) return checked({"site"}, [&] { return rules(target.query, view); });
   if (is({"v1", "explain"})) return explain(target.query, view);
   if (is({"v1", "events"})) return checked({"since", "limit"}, [&] { return events(target.query, view); });
@@ -301,7 +337,7 @@ ApiResponse problem(unsigned status, std::string_view detail) {
 
 ApiResponse respond(const ApiRequest& request, const ApiView& view) {
   if (request.method != "GET" && request.method != "HEAD") {
-    return with_allow(problem(405, "this API is read-only: GET and HEAD"));
+    return with_allow(problem(405, "known methods: GET, HEAD, and POST where something is changed"));
   }
   if (request.target.size() > kLongestTarget) {
     return problem(414, fmt::format("the target is longer than {} bytes", kLongestTarget));

@@ -1,4 +1,5 @@
-/// The HTTP API as a pure function: request and view in, response out. No sockets, no clock, no state.
+/// The part of the HTTP API that only looks, as a pure function: request and view in, response out. No
+/// sockets, no clock, no state.
 ///
 /// Any bytes may stand in the target; the answer is then a problem document (RFC 9457). Paths and fields:
 /// docs/API.md.
@@ -15,6 +16,8 @@
 #include "gateway/decision_log.hpp"
 #include "gateway/event_log.hpp"
 #include "gateway/history.hpp"
+#include "gateway/peer.hpp"
+#include "gateway/revision_log.hpp"
 #include "gateway/status.hpp"
 #include "shaper/arrivals.hpp"
 #include "shaper/packet_query.hpp"
@@ -24,6 +27,8 @@ namespace weir::gateway {
 struct ApiRequest {
   std::string_view method;  ///< "GET"
   std::string_view target;  ///< as it stood in the request line: "/v1/sites/dc-coast/history?seconds=60"
+  std::string_view body{};
+  std::optional<Peer> peer{};  ///< nullopt: not over the Unix socket
 };
 
 struct ApiResponse {
@@ -47,11 +52,13 @@ struct ApiView {
   /// Of the classifier that is loaded; nullopt: none is. Both may throw std::system_error.
   std::function<std::optional<shaper::Verdict>(const shaper::PacketQuery& query)> explain;
   std::function<std::optional<shaper::ArrivalCounters>()> arrivals;
+  const RevisionLog& revisions;
 };
 
 inline constexpr std::size_t kLongestTarget = 2048;
 
-/// A HEAD request gets the response of its GET; leaving out the body is the sender's task.
+/// The answer to any request but POST (gateway/api_changes.hpp). A HEAD request gets the response of its GET;
+/// leaving out the body is the sender's task.
 [[nodiscard]] ApiResponse respond(const ApiRequest& request, const ApiView& view);
 
 /// An application/problem+json response.

@@ -107,6 +107,8 @@ json::object policy_json(const PolicyStatus& p) {
   return {{"file", p.file},
           {"source", p.last_good ? "last_good" : "file"},
           {"loaded", iso_utc(p.loaded)},
+          {"revision", p.revision},
+          {"confirm_by", p.confirm_by ? json::value(iso_utc(*p.confirm_by)) : json::value(nullptr)},
           {"reload_error", or_null(p.reload_error)}};
 }
 
@@ -196,6 +198,15 @@ json::object class_json(const ClassStatus& one) {
       {"backlog_bytes", c.backlog.count()},
       {"backlog_packets", c.backlog_packets},
   };
+}
+
+json::object revision_json(const Revision& r) {
+  return {{"number", r.number},
+          {"time", iso_utc(r.at)},
+          {"by", r.by},
+          {"comment", r.comment},
+          {"state", json::string(to_string(r.state))},
+          {"note", r.note}};
 }
 
 json::object event_json(const Event& e) {

@@ -11,6 +11,7 @@
 #include "gateway/decision_log.hpp"
 #include "gateway/event_log.hpp"
 #include "gateway/history.hpp"
+#include "gateway/revision_log.hpp"
 #include "gateway/status.hpp"
 
 namespace weir::gateway {
@@ -19,6 +20,7 @@ namespace weir::gateway {
 [[nodiscard]] boost::json::object status_json(const GatewayStatus& status);
 [[nodiscard]] boost::json::array degraded_json(std::span<const Degradation> degraded);
 [[nodiscard]] boost::json::object class_json(const ClassStatus& one);
+[[nodiscard]] boost::json::object revision_json(const Revision& revision);
 [[nodiscard]] boost::json::object event_json(const Event& event);
 [[nodiscard]] boost::json::object decision_json(const Decision& decision);
 /// Arrays of equal length, one value per sample, oldest first.

@@ -27,6 +27,10 @@ constexpr const char* kExitCodes =
 struct Choices {
   RunOptions run;
   PortOptions port;
+  ApplyOptions apply;
+  std::string confirm_within;
+  ChangeOptions change;
+  DiffOptions diff;
   StatusOptions status;
   WhyOptions why;
   ExplainOptions explain;
@@ -46,6 +50,18 @@ struct Choices {
 void add_port_options(CLI::App& command, PortOptions& port) {
   command.add_option("--state-dir", port.state_dir, "Folder for locks and port state")->capture_default_str();
   command.add_option("--bpf-dir", port.bpf_dir, "Folder in the BPF file system")->capture_default_str();
+}
+
+/// "90", "90s", "5m", "1h".
+Duration waiting_time(const std::string& text) {
+  static const std::map<std::string, int> kUnits{{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}};
+  std::size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  const auto unit = kUnits.find(text.substr(digits));
+  constexpr std::size_t kMostDigits = 6;
+  if (digits == 0 || digits > kMostDigits || unit == kUnits.end())
+    throw CLI::ValidationError("--confirm", "'" + text + "' is not a time such as 90s, 5m or 1h");
+  return std::chrono::seconds(std::stol(text.substr(0, digits)) * unit->second);
 }
 
 void add_run(CLI::App& app, Choices& c) {
@@ -79,14 +95,33 @@ void add_policy_commands(CLI::App& app, Choices& c) {
   schema.callback([&c] { c.action = print_schema; });
 
   CLI::App& apply =
-      *app.add_subcommand("apply", "Program the queue tree and leave: no daemon, no adaptation");
-  apply.add_option("FILE", c.file, "Policy file")->required();
-  apply.add_flag("--once", c.once, "Say that you mean it: nobody will adapt the rates")->required();
+      *app.add_subcommand("apply", "Have the daemon put a policy in force; or, without one, program it once");
+  apply.add_option("FILE", c.file, "Policy file (default: the daemon's own)");
+  auto* confirm =
+      apply.add_option("--confirm", c.confirm_within,
+                       "Go back by itself unless `weir confirm` comes within this time (5m, 90s)");
+  auto* comment = apply.add_option("--comment", c.apply.comment, "For the list of revisions");
+  auto* socket =
+      apply.add_option("--socket", c.apply.socket, "The daemon's API socket")->capture_default_str();
+  apply
+      .add_flag("--once", c.once,
+                "Without a daemon: program the tree and leave; nobody will adapt the rates, every site gets "
+                "its start rate")
+      ->excludes(confirm)
+      ->excludes(comment)
+      ->excludes(socket);
   apply.add_flag("--replace", c.port.replace,
                  "Take the port even if somebody else's root qdisc stands there");
   add_port_options(apply, c.port);
-  apply.footer("Every site gets its start rate.\nExample: weir apply /etc/weir/weir.yaml --once");
-  apply.callback([&c] { c.action = [&c] { return apply_once(c.file, c.port); }; });
+  apply.footer(
+      "Another FILE than the daemon's own takes its place, once the daemon has taken it.\n"
+      "Example: weir apply new.yaml --confirm 5m --comment 'more for replication'");
+  apply.callback([&c] {
+    if (c.once && c.file.empty()) throw CLI::RequiredError("FILE (with --once)");
+    c.apply.file = c.file;
+    if (!c.confirm_within.empty()) c.apply.confirm_within = waiting_time(c.confirm_within);
+    c.action = [&c] { return c.once ? apply_once(c.file, c.port) : apply_by_daemon(c.apply); };
+  });
 
   CLI::App& plan = *app.add_subcommand("plan", "Show what applying a policy would change");
   plan.add_option("FILE", c.file, "Policy file")->required();
@@ -107,6 +142,37 @@ void add_policy_commands(CLI::App& app, Choices& c) {
       return c.interface.empty() ? clear_port_of(c.file, c.port) : clear_port(c.interface, c.port);
     };
   });
+}
+
+void add_change_commands(CLI::App& app, Choices& c) {
+  const auto socket = [&c](CLI::App& command) {
+    command.add_option("--socket", c.change.socket, "The daemon's API socket")->capture_default_str();
+  };
+  CLI::App& confirm = *app.add_subcommand("confirm", "Keep the policy that waits to be confirmed");
+  socket(confirm);
+  confirm.footer("Example: weir confirm");
+  confirm.callback([&c] { c.action = [&c] { return confirm_change(c.change); }; });
+
+  CLI::App& back = *app.add_subcommand("rollback", "Put the policy before in force again, or another one");
+  back.add_option("REVISION", c.change.revision, "Which one")->check(CLI::PositiveNumber);
+  socket(back);
+  back.footer("Changes no file.\nExample: weir rollback 11");
+  back.callback([&c] { c.action = [&c] { return roll_back(c.change); }; });
+
+  CLI::App& revisions = *app.add_subcommand("revisions", "List what was in force, when and by whom");
+  revisions.add_option("REVISION", c.change.revision, "Print this one's files")->check(CLI::PositiveNumber);
+  revisions.add_flag("--json", c.change.json, "The API's own document");
+  socket(revisions);
+  revisions.footer("Example: weir revisions 11 > weir.yaml");
+  revisions.callback([&c] { c.action = [&c] { return show_revisions(c.change); }; });
+
+  CLI::App& diff = *app.add_subcommand("diff", "Show how policies differ");
+  diff.add_option("FROM", c.diff.from, "Revision (default: the one in force)")->check(CLI::PositiveNumber);
+  diff.add_option("TO", c.diff.to, "Revision (default: the one in force; without FROM the policy file)")
+      ->check(CLI::PositiveNumber);
+  diff.add_option("--socket", c.diff.socket, "The daemon's API socket")->capture_default_str();
+  diff.footer("Exit codes of its own: 0 they are the same, 1 they differ.\nExample: weir diff 11 12");
+  diff.callback([&c] { c.action = [&c] { return show_difference(c.diff); }; });
 }
 
 void add_status(CLI::App& app, Choices& c) {
@@ -242,6 +308,7 @@ int run_command_line(int argc, char** argv) {
   Choices choices;
   add_run(app, choices);
   add_policy_commands(app, choices);
+  add_change_commands(app, choices);
   add_observe(app, choices);
   add_status(app, choices);
   add_why(app, choices);

@@ -6,11 +6,14 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "config/units.hpp"
 
 namespace weir::gateway {
 
@@ -36,6 +39,33 @@ int check_policy(const std::filesystem::path& file);
 [[nodiscard]] int clear_port(const std::string& interface, const PortOptions& options);
 /// The port that a policy file names.
 [[nodiscard]] int clear_port_of(const std::filesystem::path& file, const PortOptions& options);
+
+struct ApplyOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::filesystem::path file;  ///< empty: the daemon's own
+  std::string comment;
+  std::optional<Duration> confirm_within;
+};
+/// Another file than the daemon's own takes that one's place, if the daemon takes it.
+[[nodiscard]] int apply_by_daemon(const ApplyOptions& options);
+
+struct ChangeOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::uint64_t revision = 0;  ///< 0: none was named
+  bool json = false;
+};
+[[nodiscard]] int confirm_change(const ChangeOptions& options);
+[[nodiscard]] int roll_back(const ChangeOptions& options);
+[[nodiscard]] int show_revisions(const ChangeOptions& options);
+
+/// Two revisions; one against what is in force; none: what is in force against the files.
+struct DiffOptions {
+  std::filesystem::path socket = "/run/weir/weir.sock";
+  std::uint64_t from = 0;
+  std::uint64_t to = 0;
+};
+/// kExitPolicy: they differ.
+[[nodiscard]] int show_difference(const DiffOptions& options);
 
 struct StatusOptions {
   std::filesystem::path socket = "/run/weir/weir.sock";

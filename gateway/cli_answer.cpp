@@ -18,17 +18,32 @@ namespace weir::gateway {
 
 namespace json = boost::json;
 
-std::variant<std::string, HttpFailure> body_of(const std::filesystem::path& socket, std::string_view target,
-                                               std::chrono::milliseconds patience) {
-  auto got = http_get(socket, target, patience);
+namespace {
+
+std::variant<std::string, HttpFailure> body_or_failure(std::variant<HttpAnswer, HttpFailure> got,
+                                                       std::string_view target) {
   if (auto* failure = std::get_if<HttpFailure>(&got)) return std::move(*failure);
   auto& answer = std::get<HttpAnswer>(got);
   if (answer.status == 200) return std::move(answer.body);
   boost::system::error_code malformed;
   const json::value problem = json::parse(answer.body, malformed);
   const std::string detail = malformed ? "-" : text(at(problem, {"detail"}));
-  return HttpFailure{.refused = answer.status >= 400 && answer.status < 500,
+  constexpr unsigned kForbidden = 403;  // a right is missing: the question made sense
+  return HttpFailure{.refused = answer.status >= 400 && answer.status < 500 && answer.status != kForbidden,
                      .text = detail == "-" ? fmt::format("{} answered {}", target, answer.status) : detail};
+}
+
+}  // namespace
+
+std::variant<std::string, HttpFailure> body_of(const std::filesystem::path& socket, std::string_view target,
+                                               std::chrono::milliseconds patience) {
+  return body_or_failure(http_get(socket, target, patience), target);
+}
+
+std::variant<std::string, HttpFailure> answer_to_change(const std::filesystem::path& socket,
+                                                        std::string_view target, const std::string& body) {
+  constexpr std::chrono::seconds kPatience{60};
+  return body_or_failure(http_request(socket, target, body, kPatience), target);
 }
 
 int complain(const HttpFailure& failure) {

@@ -18,6 +18,12 @@ namespace weir::gateway {
     const std::filesystem::path& socket, std::string_view target,
     std::chrono::milliseconds patience = std::chrono::seconds(5));
 
+/// The same of a change that is asked for with this JSON body. It may take as long as queues take to run
+/// empty.
+[[nodiscard]] std::variant<std::string, HttpFailure> answer_to_change(const std::filesystem::path& socket,
+                                                                      std::string_view target,
+                                                                      const std::string& body);
+
 /// Says it on standard error; returns the exit code.
 [[nodiscard]] int complain(const HttpFailure& failure);
 

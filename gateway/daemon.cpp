@@ -14,6 +14,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "gateway/api.hpp"
+#include "gateway/api_changes.hpp"
 #include "gateway/bounded_queue.hpp"
 #include "gateway/capture_worker.hpp"
 #include "gateway/cli.hpp"
@@ -69,18 +70,18 @@ class Every {
 /// thread, then the sockets, last the port, whose tree stays in the kernel.
 class Daemon {
  public:
-  Daemon(const RunOptions& options, BootPolicy boot, const PolicyLibrary& library)
+  Daemon(const RunOptions& options, BootPolicy boot, const PolicyLibrary& library, RevisionLog& revisions)
       : options_(options),
         events_(kEventsKept, log_event),
         shaper_(
             boot.loaded.policy.wan.interface,
             {.replace_foreign = options.replace, .state_dir = options.state_dir, .bpf_dir = options.bpf_dir}),
         port_(kernel_port(shaper_)),
-        gateway_({.version = std::string(kVersion), .policy_file = options.config}, std::move(boot), *port_,
-                 library, site_controllers(), events_, instant_now()),
+        gateway_({.version = std::string(kVersion), .policy_file = std::filesystem::absolute(options.config)},
+                 std::move(boot), *port_, library, revisions, site_controllers(), events_, instant_now()),
         signals_(loop_, SIGTERM, SIGINT, SIGHUP),
         memory_(options.library_dir),
-        http_(loop_, [this](const ApiRequest& request) { return respond(request, view()); }),
+        http_(loop_, [this](const ApiRequest& request) { return answer(request); }),
         notifier_(ServiceNotifier::from_environment()) {}
 
   int run() {
@@ -109,6 +110,33 @@ class Daemon {
  private:
   static constexpr std::size_t kEventsKept = 4096;
 
+  /// Does what may change the policy; a capture that measures for another one is told.
+  template <class Change>
+  auto following_estimator(Change&& make) {
+    const std::uint64_t before = gateway_.estimator_generation();
+    auto made = make();
+    if (gateway_.estimator_generation() != before)
+      capture_->use(estimator_settings(gateway_.policy()), gateway_.estimator_generation());
+    return made;
+  }
+
+  ApiResponse answer(const ApiRequest& request) {
+    return request.method == "POST" ? change(request, policy_changes()) : respond(request, view());
+  }
+
+  PolicyChanges policy_changes() {
+    return {
+        .apply =
+            [this](const ChangeRequest& request) {
+              return following_estimator([&] { return gateway_.changes().apply(request, instant_now()); });
+            },
+        .confirm = [this](const std::string& by) { return gateway_.changes().confirm(by, instant_now()); },
+        .roll_back =
+            [this](std::optional<std::uint64_t> to, const std::string& by) {
+              return following_estimator([&] { return gateway_.changes().roll_back(to, by, instant_now()); });
+            }};
+  }
+
   ApiView view() {
     return {
         .policy = gateway_.policy(),
@@ -120,7 +148,8 @@ class Daemon {
         .recording_of =
             [this](std::optional<std::string_view> site) { return gateway_.recording(site, instant_now()); },
         .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain(query); },
-        .arrivals = [this] { return gateway_.arrivals(); }};
+        .arrivals = [this] { return gateway_.arrivals(); },
+        .revisions = gateway_.changes().revisions()};
   }
 
   void open_api() {
@@ -197,16 +226,15 @@ class Daemon {
 
   void reload() {
     notifier_.reloading(monotonic_now());
-    const std::uint64_t before = gateway_.estimator_generation();
-    gateway_.reload(instant_now());
-    if (gateway_.estimator_generation() != before) {
-      capture_->use(estimator_settings(gateway_.policy()), gateway_.estimator_generation());
-    }
+    following_estimator([this] { return gateway_.reload(instant_now()); });
     notifier_.ready(summary());
   }
 
   void on_second() {
-    gateway_.every_second(instant_now());
+    following_estimator([this] {
+      gateway_.every_second(instant_now());
+      return true;
+    });
     if (++seconds_ % 5 == 0) notifier_.status(summary());
     if (seconds_ % kSecondsBetweenMemories == 0) {
       if (auto kept = gateway_.memories_to_keep(instant_now())) memory_writer_->store(*std::move(kept));
@@ -287,13 +315,14 @@ class Daemon {
 int run_daemon(const RunOptions& options) {
   set_up_log(options.log_level);
   const PolicyLibrary library(options.library_dir);
-  auto boot = load_boot_policy(options.config, library);
+  RevisionLog revisions(options.library_dir);
+  auto boot = load_boot_policy(options.config, library, revisions);
   if (const auto* failure = std::get_if<LoadFailure>(&boot)) {
     spdlog::error("no policy to run with:\n{}", failure->rendered);
     return kExitPolicy;
   }
   try {
-    return Daemon(options, std::get<BootPolicy>(std::move(boot)), library).run();
+    return Daemon(options, std::get<BootPolicy>(std::move(boot)), library, revisions).run();
   } catch (const std::system_error& failure) {
     spdlog::error("{}", failure.what());
     return kExitSystem;

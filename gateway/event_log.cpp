@@ -8,19 +8,35 @@ namespace weir::gateway {
 namespace {
 
 // In the order of EventKind.
-constexpr std::array<std::string_view, 26> kKinds = {"started",        "stopping",
-                                                     "adopted",        "applied",
-                                                     "rate_changed",   "outage_began",
-                                                     "outage_over",    "sharing_changed",
-                                                     "batch_failed",   "batch_recovered",
-                                                     "capture_down",   "capture_up",
-                                                     "capture_lost",   "capture_sampled",
-                                                     "ticks_dropped",  "foreign_change",
-                                                     "repaired",       "repair_failed",
-                                                     "reloaded",       "reload_failed",
-                                                     "last_good_used", "last_good_not_saved",
-                                                     "memory_ignored", "memory_not_saved",
-                                                     "fifo_leaves",    "api_failed"};
+constexpr std::array<std::string_view, 29> kKinds = {"started",
+                                                     "stopping",
+                                                     "adopted",
+                                                     "applied",
+                                                     "rate_changed",
+                                                     "outage_began",
+                                                     "outage_over",
+                                                     "sharing_changed",
+                                                     "batch_failed",
+                                                     "batch_recovered",
+                                                     "capture_down",
+                                                     "capture_up",
+                                                     "capture_lost",
+                                                     "capture_sampled",
+                                                     "ticks_dropped",
+                                                     "foreign_change",
+                                                     "repaired",
+                                                     "repair_failed",
+                                                     "reloaded",
+                                                     "reload_failed",
+                                                     "last_good_used",
+                                                     "last_good_not_saved",
+                                                     "policy_applied",
+                                                     "policy_confirmed",
+                                                     "policy_rolled_back",
+                                                     "memory_ignored",
+                                                     "memory_not_saved",
+                                                     "fifo_leaves",
+                                                     "api_failed"};
 static_assert(kKinds.size() == static_cast<std::size_t>(EventKind::api_failed) + 1);
 
 }  // namespace

@@ -23,10 +23,6 @@ bool is_due(const std::optional<TimePoint>& last, Duration every, TimePoint now)
   return !last || now - *last >= every;
 }
 
-std::string in_words(const std::vector<std::string>& sentences) {
-  return fmt::format("{}", fmt::join(sentences, "; "));
-}
-
 std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
   std::vector<Rate> rates;
   rates.reserve(starts.size());
@@ -52,55 +48,26 @@ EstimatorSettings estimator_settings(const Policy& policy) {
   return settings;
 }
 
-std::vector<std::string> restart_only_changes(const Policy& current, const Policy& next) {
-  std::vector<std::string> changes;
-  const auto restart = [&](std::string_view key, const std::string& from, const std::string& to) {
-    changes.push_back(fmt::format("{} changed from {} to {}: this takes a restart", key, from, to));
-  };
-  const auto endpoint = [](const std::optional<TcpEndpoint>& e) {
-    return e ? fmt::format("{}:{}", e->address.to_string(), e->port) : std::string("none");
-  };
-  if (current.wan.interface != next.wan.interface) {
-    restart("wan.interface", current.wan.interface, next.wan.interface);
-  }
-  if (current.api.socket != next.api.socket) {
-    restart("api.socket", current.api.socket.string(), next.api.socket.string());
-  }
-  if (current.api.listen != next.api.listen) {
-    restart("api.listen", endpoint(current.api.listen), endpoint(next.api.listen));
-  }
-  return changes;
-}
-
 Gateway::Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLibrary& library,
-                 MakeRateLaw make_law, EventLog& events, const Instant& now)
-    : settings_(std::move(settings)),
-      policy_(std::move(boot.loaded.policy)),
-      policy_files_(std::move(boot.loaded.files)),
+                 RevisionLog& revisions, MakeRateLaw make_law, EventLog& events, const Instant& now)
+    : version_(std::move(settings.version)),
       port_(port),
-      library_(library),
       events_(events),
       loop_(std::move(make_law), events),
-      started_(now),
-      policy_status_{.file = settings_.policy_file.string(),
-                     .last_good = boot.file_problems.has_value(),
-                     .loaded = now.wall,
-                     .reload_error = boot.file_problems} {
+      changes_(
+          std::move(settings.policy_file), std::move(boot), library, revisions, events,
+          [this](const Policy& next, const Instant& at) { return put_in_force(next, at); }, now),
+      started_(now) {
   capture_.why_down = "not opened yet";
-  if (policy_status_.last_good) {
-    events_.record(EventKind::last_good_used, Severity::error, "",
-                   "the policy file is bad, the last good policy serves instead:\n" + *boot.file_problems,
-                   now.wall);
-  }
 }
 
 shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& remembered) {
-  const auto adopted = port_.adopted_rates(policy_);
+  const auto adopted = port_.adopted_rates(policy());
   const std::vector<ControlStart> starts = loop_.starts_for(
-      policy_, adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>(), remembered.sites);
-  shaper::ApplyReport report = try_to_apply(policy_, rates_of(starts));
+      policy(), adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>(), remembered.sites);
+  shaper::ApplyReport report = try_to_apply(policy(), rates_of(starts));
   if (!report.ok()) return report;
-  loop_.take_over(policy_, starts, now);
+  loop_.take_over(policy(), starts, now);
   kept_ = remembered.sites;
   kept_at_ = now.steady;
   shaper_.in_place = true;
@@ -108,8 +75,8 @@ shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& re
   const auto known =
       std::ranges::count_if(starts, [](const ControlStart& start) { return start.memory.has_value(); });
   events_.record(EventKind::started, Severity::info, "",
-                 fmt::format("weir {} controls {} with {} site(s){}", settings_.version,
-                             policy_.wan.interface, policy_.sites.size(),
+                 fmt::format("weir {} controls {} with {} site(s){}", version_, policy().wan.interface,
+                             policy().sites.size(),
                              known > 0 ? fmt::format(", {} of them known from before", known) : ""),
                  now.wall);
   if (remembered.ignored) {
@@ -125,57 +92,24 @@ shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& re
                    fmt::format("programmed the tree with {} message(s)", report.messages), now.wall);
   }
   note_leaves(report.degraded, now);
-  if (!policy_status_.last_good) keep_as_last_good(now);
+  changes_.started(now);
   read_classes(now.steady);
   return report;
 }
 
-bool Gateway::reload(const Instant& now) {
-  auto read = load_policy(settings_.policy_file);
-  if (const auto* failure = std::get_if<LoadFailure>(&read)) return refuse_reload(failure->rendered, now);
-  auto& next = std::get<LoadedPolicy>(read);
-  const auto restart_only = restart_only_changes(policy_, next.policy);
-  if (!restart_only.empty()) return refuse_reload(in_words(restart_only), now);
-
-  const std::vector<ControlStart> starts = loop_.starts_for(next.policy);
-  const shaper::ApplyReport report = try_to_apply(next.policy, rates_of(starts));
+ChangeControl::InForce Gateway::put_in_force(const Policy& next, const Instant& now) {
+  const std::vector<ControlStart> starts = loop_.starts_for(next);
+  shaper::ApplyReport report = try_to_apply(next, rates_of(starts));
   if (!report.ok()) {
-    refuse_reload("the kernel refused it: " + describe(*report.fault), now);
     repair(now);  // part of the new policy may be in force
-    return false;
+    return {.why_not = describe(*report.fault), .changes = {}};
   }
-  if (!same_for_estimator(policy_, next.policy)) ++estimator_generation_;
-  policy_ = std::move(next.policy);
-  policy_files_ = std::move(next.files);
-  loop_.take_over(policy_, starts, now);
+  if (!same_for_estimator(policy(), next)) ++estimator_generation_;
+  loop_.take_over(next, starts, now);
   shaper_.in_place = true;
   note_leaves(report.degraded, now);
-  policy_status_.last_good = false;
-  policy_status_.reload_error.reset();
-  policy_status_.loaded = now.wall;
-  events_.record(EventKind::reloaded, Severity::info, "",
-                 fmt::format("policy reloaded with {} kernel change(s)", report.messages), now.wall);
-  keep_as_last_good(now);
   read_classes(now.steady);
-  return true;
-}
-
-bool Gateway::refuse_reload(std::string why, const Instant& now) {
-  events_.record(EventKind::reload_failed, Severity::error, "",
-                 "reload changed nothing, the policy before it serves on: " + why, now.wall);
-  policy_status_.reload_error = std::move(why);
-  return false;
-}
-
-void Gateway::keep_as_last_good(const Instant& now) {
-  try {
-    library_.store(policy_files_);
-    not_saved_.reset();
-  } catch (const std::exception& failure) {
-    not_saved_ = failure.what();
-    events_.record(EventKind::last_good_not_saved, Severity::warning, "",
-                   "the last good policy could not be saved: " + *not_saved_, now.wall);
-  }
+  return {.why_not = std::nullopt, .changes = std::move(report.changes)};
 }
 
 void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
@@ -220,7 +154,7 @@ void Gateway::on_capture(const CaptureChange& change, const Instant& now) {
   events_.record(
       change.up ? EventKind::capture_up : EventKind::capture_down,
       change.up ? Severity::info : Severity::error, "",
-      change.up ? "the capture runs on " + policy_.wan.interface : "no capture, all rates are held: " + change.text,
+      change.up ? "the capture runs on " + policy().wan.interface : "no capture, all rates are held: " + change.text,
       now.wall);
 }
 
@@ -240,7 +174,7 @@ std::optional<KeptMemories> Gateway::memories_to_keep(const Instant& now) {
   kept_ = present;
   kept_at_ = now.steady;
   if (same) return std::nullopt;
-  return KeptMemories{.interface = policy_.wan.interface, .saved = now.wall, .sites = std::move(present)};
+  return KeptMemories{.interface = policy().wan.interface, .saved = now.wall, .sites = std::move(present)};
 }
 
 void Gateway::on_memories_kept(const std::optional<std::string>& failure, const Instant& now) {
@@ -255,6 +189,7 @@ void Gateway::on_memories_kept(const std::optional<std::string>& failure, const 
 }
 
 void Gateway::every_second(const Instant& now) {
+  changes_.every_second(now);
   loop_.sample_history(now);
   const bool troubled = !shaper_.in_place || loop_.fault() || loop_.unreadable();
   if (troubled || is_due(place_checked_, kPlaceCheck, now.steady))
@@ -277,14 +212,14 @@ void Gateway::check_in_place(const std::string& suspicion, const Instant& now) {
   }
   if (shaper_.in_place) {
     events_.record(EventKind::foreign_change, Severity::error, "",
-                   fmt::format("{}: {}; putting it back", policy_.wan.interface, suspicion), now.wall);
+                   fmt::format("{}: {}; putting it back", policy().wan.interface, suspicion), now.wall);
   }
   repair(now);
 }
 
 void Gateway::repair(const Instant& now) {
   const std::vector<Rate> rates = loop_.wanted_rates();
-  const shaper::ApplyReport report = try_to_apply(policy_, rates);
+  const shaper::ApplyReport report = try_to_apply(policy(), rates);
   if (report.ok()) {
     note_leaves(report.degraded, now);
     loop_.rates_written(rates);
@@ -351,13 +286,13 @@ void Gateway::read_classes(TimePoint now) {
 
 GatewayStatus Gateway::status(const Instant& now) const {
   GatewayStatus s{
-      .version = settings_.version,
+      .version = version_,
       .at = now.wall,
       .started = started_.wall,
       .uptime = now.steady - started_.steady,
-      .interface = policy_.wan.interface,
-      .port_rate = policy_.wan.rate,
-      .policy = policy_status_,
+      .interface = policy().wan.interface,
+      .port_rate = policy().wan.rate,
+      .policy = changes_.status(),
       .capture = capture_,
       .shaper = shaper_,
       .degraded = degradations(now.steady),
@@ -375,8 +310,8 @@ std::optional<std::vector<SharedText>> Gateway::recording(std::optional<std::str
                                                           const Instant& now) {
   if (!loop_.recorder().is_on()) return std::nullopt;
   const auto unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now.wall.time_since_epoch());
-  return loop_.recorder().recording({.version = settings_.version,
-                                     .interface = policy_.wan.interface,
+  return loop_.recorder().recording({.version = version_,
+                                     .interface = policy().wan.interface,
                                      .wall_ns = unix_ns.count(),
                                      .steady = now.steady},
                                     site);
@@ -384,13 +319,7 @@ std::optional<std::vector<SharedText>> Gateway::recording(std::optional<std::str
 
 std::vector<Degradation> Gateway::degradations(TimePoint now) const {
   std::vector<Degradation> all;
-  if (policy_status_.last_good) {
-    all.push_back(
-        {"last_good_policy", "the policy file was bad at boot; the last good policy serves instead"});
-  }
-  if (policy_status_.reload_error && !policy_status_.last_good) {
-    all.push_back({"reload_failed", "the last reload changed nothing; the policy before it serves on"});
-  }
+  changes_.add_degradations(all);
   if (!shaper_.in_place) {
     all.push_back(
         {"tree_missing", "the queue tree does not stand: " + shaper_.fault.value_or("not repaired yet")});
@@ -417,8 +346,6 @@ std::vector<Degradation> Gateway::degradations(TimePoint now) const {
         {"capture_sampled", fmt::format("the capture cannot keep up: one connection in {} is followed",
                                         capture_.totals.one_in)});
   }
-  if (not_saved_)
-    all.push_back({"last_good_not_saved", "the last good policy is not on disk: " + *not_saved_});
   if (memory_not_saved_) {
     all.push_back({"memory_not_saved", "what is known of the sites is not on disk: " + *memory_not_saved_});
   }

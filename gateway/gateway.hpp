@@ -3,9 +3,9 @@
 ///
 ///   boot:    adopted_rates, else what is remembered -> apply (writes nothing if the tree is already so) ->
 ///   controllers start there
-///   SIGHUP:  load -> apply -> take over by site name; anything wrong: the old policy serves on and `status`
-///   says why repair:  tree not in place -> apply again with the rates in force; tried every second until it
-///   stands
+///   change:  ChangeControl says which policy -> apply -> take over by site name; anything wrong: the old
+///   policy serves on and `status` says why repair:  tree not in place -> apply again with the rates in
+///   force; tried every second until it stands
 ///
 /// Not thread-safe: the daemon's loop owns it. No call throws for what a file, the kernel or a packet holds.
 #pragma once
@@ -22,6 +22,7 @@
 #include "config/policy.hpp"
 #include "estimator/estimator.hpp"
 #include "gateway/capture_events.hpp"
+#include "gateway/change_control.hpp"
 #include "gateway/event_log.hpp"
 #include "gateway/memory_file.hpp"
 #include "gateway/meter.hpp"
@@ -35,25 +36,25 @@ namespace weir::gateway {
 /// What a policy means to the estimator.
 [[nodiscard]] EstimatorSettings estimator_settings(const Policy& policy);
 
-/// What of `next` takes a restart to change, one sentence each; empty: `next` can be taken over while
-/// running.
-[[nodiscard]] std::vector<std::string> restart_only_changes(const Policy& current, const Policy& next);
-
 class Gateway {
  public:
   struct Settings {
     std::string version;
     std::filesystem::path policy_file;
   };
-  /// `port`, `library` and `events` must outlive the gateway.
-  Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLibrary& library, MakeRateLaw make_law,
-          EventLog& events, const Instant& now);
+  /// `port`, `library`, `revisions` and `events` must outlive the gateway.
+  Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLibrary& library,
+          RevisionLog& revisions, MakeRateLaw make_law, EventLog& events, const Instant& now);
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
 
   /// Adopts or builds the tree. With a fault in the report nothing is controlled and the daemon should give
   /// up. `remembered`: what was known of the sites when the daemon last ended.
   [[nodiscard]] shaper::ApplyReport start(const Instant& now, const RememberedSites& remembered = {});
   /// Reads the policy file anew. False: it changed nothing, and status().policy.reload_error says why.
-  bool reload(const Instant& now);
+  bool reload(const Instant& now) { return changes_.reload(now); }
+  /// Everything else that may become of the policy.
+  [[nodiscard]] ChangeControl& changes() { return changes_; }
 
   void on_tick(const CaptureTick& tick, const Instant& now);
   void on_ticks_dropped(std::uint64_t count, const Instant& now);
@@ -69,7 +70,7 @@ class Gateway {
   /// History, class counters, and another try at whatever does not stand; once a second.
   void every_second(const Instant& now);
 
-  [[nodiscard]] const Policy& policy() const { return policy_; }
+  [[nodiscard]] const Policy& policy() const { return changes_.policy(); }
   /// Rises whenever the estimator must be made anew from estimator_settings(policy()).
   [[nodiscard]] std::uint64_t estimator_generation() const { return estimator_generation_; }
   [[nodiscard]] GatewayStatus status(const Instant& now) const;
@@ -89,8 +90,7 @@ class Gateway {
                                                                  const Instant& now);
 
  private:
-  bool refuse_reload(std::string why, const Instant& now);
-  void keep_as_last_good(const Instant& now);
+  [[nodiscard]] ChangeControl::InForce put_in_force(const Policy& next, const Instant& now);
   void check_in_place(const std::string& suspicion, const Instant& now);
   void repair(const Instant& now);
   void tell_repaired(std::string how, const Instant& now);
@@ -100,23 +100,19 @@ class Gateway {
   void read_classes(TimePoint now);
   [[nodiscard]] std::vector<Degradation> degradations(TimePoint now) const;
 
-  Settings settings_;
-  Policy policy_;
-  std::vector<PolicyFile> policy_files_;
+  std::string version_;
   Port& port_;
-  const PolicyLibrary& library_;
   EventLog& events_;
   SiteLoop loop_;
+  ChangeControl changes_;
   Instant started_;
 
-  PolicyStatus policy_status_;
   CaptureStatus capture_;
   ShaperStatus shaper_;
   std::uint64_t estimator_generation_ = 1;
   std::optional<TimePoint> last_tick_;
   std::optional<TimePoint> ticks_dropped_told_;
   std::optional<TimePoint> capture_lost_;  ///< when the capture last dropped frames
-  std::optional<std::string> not_saved_;   ///< why the last good policy is not on disk
   std::vector<std::string> api_failures_;
   std::optional<SiteMemories> kept_;  ///< handed out last,
   TimePoint kept_at_;                 ///< then

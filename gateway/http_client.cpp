@@ -23,8 +23,16 @@ constexpr std::uint64_t kMostBody = 256ULL << 20U;
 /// Connect, write, read: one chain under one deadline, its first error kept.
 class Exchange : public std::enable_shared_from_this<Exchange> {
  public:
-  Exchange(asio::io_context& loop, std::string_view target, std::chrono::milliseconds patience)
-      : stream_(loop), request_(http::verb::get, beast::string_view(target.data(), target.size()), 11) {
+  Exchange(asio::io_context& loop, std::string_view target, const std::optional<std::string>& body,
+           std::chrono::milliseconds patience)
+      : stream_(loop),
+        request_(body ? http::verb::post : http::verb::get, beast::string_view(target.data(), target.size()),
+                 11) {
+    if (body) {
+      request_.set(http::field::content_type, "application/json");
+      request_.body() = *body;
+      request_.prepare_payload();
+    }
     request_.set(http::field::host, "weir");
     request_.keep_alive(false);
     parser_.body_limit(kMostBody);
@@ -58,7 +66,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   }
 
   beast::basic_stream<Unix> stream_;
-  http::request<http::empty_body> request_;
+  http::request<http::string_body> request_;
   http::response_parser<http::string_body> parser_;
   beast::flat_buffer buffer_;
 };
@@ -67,11 +75,18 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
 std::variant<HttpAnswer, HttpFailure> http_get(const std::filesystem::path& socket, std::string_view target,
                                                std::chrono::milliseconds patience) {
+  return http_request(socket, target, std::nullopt, patience);
+}
+
+std::variant<HttpAnswer, HttpFailure> http_request(const std::filesystem::path& socket,
+                                                   std::string_view target,
+                                                   const std::optional<std::string>& body,
+                                                   std::chrono::milliseconds patience) {
   if (socket.native().size() >= sizeof(sockaddr_un{}.sun_path)) {
     return HttpFailure{.text = socket.string() + " is too long a name for a socket"};
   }
   asio::io_context loop;
-  const auto exchange = std::make_shared<Exchange>(loop, target, patience);
+  const auto exchange = std::make_shared<Exchange>(loop, target, body, patience);
   exchange->begin(Unix::endpoint(socket.string()));
   loop.run();
   if (!exchange->error) return exchange->answer();

@@ -1,8 +1,9 @@
-/// One GET over the daemon's Unix socket, for the command line. Blocking, with a deadline.
+/// One request over the daemon's Unix socket, for the command line. Blocking, with a deadline.
 #pragma once
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -21,6 +22,10 @@ struct HttpFailure {
   std::string text;
 };
 
+/// With a body it is a POST, without a GET.
+[[nodiscard]] std::variant<HttpAnswer, HttpFailure> http_request(
+    const std::filesystem::path& socket, std::string_view target, const std::optional<std::string>& body,
+    std::chrono::milliseconds patience = std::chrono::seconds(5));
 [[nodiscard]] std::variant<HttpAnswer, HttpFailure> http_get(
     const std::filesystem::path& socket, std::string_view target,
     std::chrono::milliseconds patience = std::chrono::seconds(5));

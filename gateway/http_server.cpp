@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <list>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -44,6 +45,11 @@ bool somebody_listens(asio::io_context& loop, const Unix::endpoint& endpoint) {
 struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
   using Session = std::shared_ptr<HttpSession>;
   using Socket = HttpSession::Socket;
+  struct Newcomer {
+    Socket socket;
+    std::optional<Peer> peer;
+    std::function<void()> accept_on;
+  };
 
   Impl(asio::io_context& the_loop, HttpHandler the_handler, HttpLimits the_limits)
       : loop(the_loop), handler(std::move(the_handler)), limits(the_limits) {}
@@ -59,7 +65,10 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
             error_code ignored;
             socket.set_option(Tcp::no_delay(true), ignored);
           }
-          self->admit(Socket(std::move(socket)), [self, acceptor] { self->accept_on<Protocol>(acceptor); });
+          std::optional<Peer> peer;
+          if constexpr (std::is_same_v<Protocol, Unix>) peer = peer_of(socket.native_handle());
+          self->admit({Socket(std::move(socket)), std::move(peer),
+                       [self, acceptor] { self->accept_on<Protocol>(acceptor); }});
         });
   }
 
@@ -72,18 +81,18 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
 
   /// Begins a session for `socket`, then accepts on. With no room the socket is parked and nothing more is
   /// accepted there until somebody leaves: the kernel's backlog holds the others back.
-  void admit(Socket socket, std::function<void()> accept_on_this) {
+  void admit(Newcomer one) {
     if (sessions.size() >= limits.connections && !make_room()) {
-      parked.push_back({std::move(socket), std::move(accept_on_this)});
+      parked.push_back(std::move(one));
       return;
     }
-    begin(std::move(socket));
-    accept_on_this();
+    begin(std::move(one.socket), std::move(one.peer));
+    one.accept_on();
   }
 
-  void begin(Socket socket) {
+  void begin(Socket socket, std::optional<Peer> peer) {
     const std::weak_ptr<Impl> weak = weak_from_this();
-    auto session = std::make_shared<HttpSession>(std::move(socket), limits,
+    auto session = std::make_shared<HttpSession>(std::move(socket), limits, std::move(peer),
                                                  HttpSession::Owner{
                                                      .answer_me =
                                                          [weak](const Session& s) {
@@ -115,7 +124,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
     auto next = std::move(parked.front());
     parked.pop_front();
     asio::post(loop, [self = shared_from_this(), next = std::move(next)]() mutable {
-      if (!self->closed) self->admit(std::move(next.socket), std::move(next.accept_on));
+      if (!self->closed) self->admit(std::move(next));
     });
   }
 
@@ -138,11 +147,6 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
     session->answer(handler);
   }
 
-  struct Parked {
-    Socket socket;
-    std::function<void()> accept_on;
-  };
-
   asio::io_context& loop;
   HttpHandler handler;
   HttpLimits limits;
@@ -150,7 +154,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
   std::vector<std::shared_ptr<Unix::acceptor>> unix_acceptors;
   std::vector<std::shared_ptr<Tcp::acceptor>> tcp_acceptors;
   std::list<Session> sessions;
-  std::deque<Parked> parked;
+  std::deque<Newcomer> parked;
   std::deque<Session> waiting;
   std::filesystem::path socket_file;
   bool closed = false;

@@ -21,7 +21,7 @@ namespace weir::gateway {
 
 struct HttpLimits {
   std::uint32_t header_bytes = 8192;
-  std::uint64_t body_bytes = 1024;  ///< nothing here takes a body; a small one is read and ignored
+  std::uint64_t body_bytes = 1024;  ///< of a change; that of a question is read and ignored
   std::size_t connections = 256;
   std::chrono::milliseconds header_time{10'000};  ///< from the first byte of a request to its last
   std::chrono::milliseconds idle_time{30'000};    ///< between requests

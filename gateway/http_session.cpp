@@ -21,14 +21,17 @@ bool has_whole_request_line(const beast::flat_buffer& buffer) {
          std::string_view::npos;
 }
 
-bool reads_only(const http::request<http::string_body>& request) {
-  return request.method() == http::verb::get || request.method() == http::verb::head;
+constexpr const char* kMethods = "known methods: GET, HEAD, and POST where something is changed";
+
+bool is_known(http::verb method) {
+  return method == http::verb::get || method == http::verb::head || method == http::verb::post;
 }
 
 }  // namespace
 
-HttpSession::HttpSession(Socket socket, const HttpLimits& limits, Owner owner)
+HttpSession::HttpSession(Socket socket, const HttpLimits& limits, std::optional<Peer> peer, Owner owner)
     : limits_(limits),
+      peer_(std::move(peer)),
       owner_(std::move(owner)),
       stream_(std::move(socket)),
       buffer_(limits.header_bytes + static_cast<std::size_t>(limits.body_bytes) + kReadChunk) {}
@@ -72,7 +75,7 @@ void HttpSession::on_head(ErrorCode error) {
   if (error) return on_unreadable(error);
   const auto& request = parser_->get();
   // What follows the head of a method that is not served need not be read: refused, then closed.
-  if (!reads_only(request)) return refuse(405, "this API is read-only: GET and HEAD");
+  if (!is_known(request.method())) return refuse(405, kMethods);
   if (request.version() == 11 && request.count(http::field::host) != 1) {
     return refuse(400, "an HTTP/1.1 request needs exactly one Host field");  // RFC 9112, 3.2
   }
@@ -97,8 +100,8 @@ void HttpSession::on_unreadable(ErrorCode error) {
     return refuse(431, "the header fields are too long");
   }
   if (error == http::error::body_limit) {
-    if (!reads_only(parser_->get())) return refuse(405, "this API is read-only: GET and HEAD");
-    return refuse(413, "this API takes no request body");
+    if (!is_known(parser_->get().method())) return refuse(405, kMethods);
+    return refuse(413, "the request body is too long");
   }
   // Of the http category, but not an error in the request: the client left, or was too slow.
   if (error == http::error::end_of_stream || error == http::error::partial_message) return end();
@@ -110,7 +113,7 @@ void HttpSession::on_unreadable(ErrorCode error) {
 
 void HttpSession::refuse(unsigned status, std::string_view detail) {
   ApiResponse response = problem(status, detail);
-  if (status == 405) response.allow = "GET, HEAD";
+  if (status == 405) response.allow = "GET, HEAD, POST";
   write(std::move(response), false);
 }
 
@@ -121,7 +124,10 @@ void HttpSession::answer(const HttpHandler& handler) {
   const auto target = request.target();
   ApiResponse response;
   try {
-    response = handler({.method = {method.data(), method.size()}, .target = {target.data(), target.size()}});
+    response = handler({.method = {method.data(), method.size()},
+                        .target = {target.data(), target.size()},
+                        .body = request.body(),
+                        .peer = peer_});
   } catch (const std::exception& failure) {
     response = problem(500, failure.what());
   }

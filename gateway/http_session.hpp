@@ -30,7 +30,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     std::function<std::uint64_t()> next_turn;                        ///< ever-growing, orders activity
   };
 
-  HttpSession(Socket socket, const HttpLimits& limits, Owner owner);
+  /// `peer`: who is at the other end, where that is known.
+  HttpSession(Socket socket, const HttpLimits& limits, std::optional<Peer> peer, Owner owner);
 
   void start();
   /// Answers the request that waits.
@@ -61,6 +62,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   [[nodiscard]] bool has_ended() const { return phase_ == Phase::ended; }
 
   HttpLimits limits_;
+  std::optional<Peer> peer_;
   Owner owner_;
   boost::beast::basic_stream<boost::asio::generic::stream_protocol> stream_;
   boost::beast::flat_buffer buffer_;

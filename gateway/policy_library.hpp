@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/load.hpp"
+#include "gateway/revision_log.hpp"
 
 namespace weir::gateway {
 
@@ -31,13 +32,14 @@ class PolicyLibrary {
 /// What a boot works with.
 struct BootPolicy {
   LoadedPolicy loaded;
-  /// Set when the file was bad and the last good copy serves instead: what was wrong with the file, ready to
-  /// print.
-  std::optional<std::string> file_problems;
+  /// Set when the last good copy serves instead of the file: what is wrong with it, ready to print, or that
+  /// it holds a policy that was rolled back.
+  std::optional<std::string> why_not_the_file;
 };
 
 /// The failure is the file's own; that there is no usable copy either is added to its text.
 [[nodiscard]] std::variant<BootPolicy, LoadFailure> load_boot_policy(const std::filesystem::path& file,
-                                                                     const PolicyLibrary& library);
+                                                                     const PolicyLibrary& library,
+                                                                     const RevisionLog& revisions);
 
 }  // namespace weir::gateway

@@ -102,9 +102,12 @@ struct ShaperStatus {
 
 struct PolicyStatus {
   std::string file;
-  bool last_good = false;  ///< the file was bad at boot: the stored copy serves
+  bool last_good = false;  ///< another policy serves than the file holds: the last one that was good
   WallTime loaded;
-  std::optional<std::string> reload_error;  ///< why the last reload changed nothing
+  /// Why the last reload changed nothing, or what serves is not what the file holds.
+  std::optional<std::string> reload_error;
+  std::uint64_t revision = 0;            ///< in force; 0: it could not be kept
+  std::optional<WallTime> confirm_by{};  ///< then it goes back, unless it is confirmed
 };
 
 struct GatewayStatus {

@@ -1,5 +1,5 @@
-/// Any bytes as a request line's target: the answer is always a whole response, JSON or metrics, never a
-/// crash.
+/// Any bytes as a request line's target, and as the body of a change: the answer is always a whole response,
+/// JSON or metrics, never a crash.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 
 #include "gateway/api.hpp"
+#include "gateway/api_changes.hpp"
 
 using namespace weir::gateway;
 
@@ -27,6 +28,7 @@ weir::Policy fuzzed_policy() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static EventLog events;
+  static const RevisionLog revisions("/nonexistent");
   static const History history;
   GatewayStatus status;
   status.sites.emplace_back().name = "dc-coast";
@@ -46,8 +48,24 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           [](const weir::shaper::PacketQuery& query) {
             return std::optional(weir::shaper::judge(policy, query));
           },
-      .arrivals = [] { return std::optional(weir::shaper::ArrivalCounters()); }};
+      .arrivals = [] { return std::optional(weir::shaper::ArrivalCounters()); },
+      .revisions = revisions};
   const std::string_view target(reinterpret_cast<const char*>(data), size);
+  static const PolicyChanges changes{
+      .apply = [](const ChangeRequest& request) { return ChangeOutcome{.text = request.comment}; },
+      .confirm = [](const std::string& by) { return ChangeOutcome{.text = by}; },
+      .roll_back = [](std::optional<std::uint64_t>,
+                      const std::string& by) { return ChangeOutcome{.text = by}; }};
+  for (const char* path : {"/v1/policy/apply", "/v1/policy/confirm", "/v1/policy/rollback"}) {
+    const ApiResponse changed = change({.method = "POST",
+                                        .target = path,
+                                        .body = target,
+                                        .peer = Peer{.uid = 0, .pid = 1, .may_change = true, .name = "root"}},
+                                       changes);
+    boost::system::error_code not_json;
+    boost::json::parse(changed.body, not_json);
+    if (not_json) std::abort();
+  }
   const ApiResponse response = respond({.method = "GET", .target = target}, view);
   if (response.status < 200 || response.status > 599) std::abort();
   if (response.content_type.find("json") == std::string::npos) return 0;

@@ -11,6 +11,7 @@
 #include <boost/json.hpp>
 
 #include "fakes.hpp"
+#include "scratch_folder.hpp"
 
 namespace weir::gateway::test {
 namespace {
@@ -19,6 +20,8 @@ namespace json = boost::json;
 
 struct ApiTest : testing::Test {
   EventLog events;
+  ScratchFolder folder;
+  RevisionLog revisions{folder.path()};
   History history;
   DecisionLog decisions;
   ControlRecorder recorder{1'000'000};
@@ -30,6 +33,8 @@ struct ApiTest : testing::Test {
   void SetUp() override {
     port.policy = policy;
     port.arrived.emplace();
+    revisions.add({{.path = "/etc/weir/weir.yaml", .text = "sites: []\n"}}, "root", "as before",
+                  RevisionState::good, at(0).wall);
     status.version = "9.9";
     status.at = at(100).wall;
     status.started = at(0).wall;
@@ -92,7 +97,8 @@ struct ApiTest : testing::Test {
           return recorder.recording({.version = "9.9", .interface = "wan0"}, site);
         },
         .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
-        .arrivals = [this] { return port.arrivals(); }};
+        .arrivals = [this] { return port.arrivals(); },
+        .revisions = revisions};
   }
   ApiResponse get(std::string_view target, std::string_view method = "GET") {
     return respond({.method = method, .target = target}, view());
@@ -340,6 +346,8 @@ TEST_F(ApiTest, TheIndexNamesOnlyPathsThatExist) {
     std::string target(path.as_string());
     if (const auto name = target.find("{name}"); name != std::string::npos)
       target.replace(name, 6, "dc%20coast%2F1");
+    if (const auto number = target.find("{number}"); number != std::string::npos)
+      target.replace(number, 8, "1");
     if (target == "/v1/explain") target += "?from=10.0.0.1&to=10.0.0.2";
     EXPECT_EQ(get(target).status, 200U) << target;
   }
@@ -459,7 +467,8 @@ TEST_F(ApiTest, TheManualHasEveryFieldKindAndMetric) {
   std::set<std::string> keys;
   for (const char* target :
        {"/", "/v1/status", "/v1/sites/dc%20coast%2F1", "/v1/sites/dc%20coast%2F1/history", "/v1/classes",
-        "/v1/rules", "/v1/explain?from=10.0.0.1&to=10.0.0.2", "/v1/events", "/healthz", "/readyz"}) {
+        "/v1/rules", "/v1/explain?from=10.0.0.1&to=10.0.0.2", "/v1/policy/revisions",
+        "/v1/policy/revisions/1", "/v1/events", "/healthz", "/readyz"}) {
     collect_keys(body(target), keys);
   }
   keys.erase("paths");

@@ -38,6 +38,7 @@ struct RecordingCommands : testing::Test {
   std::string socket = (folder.path() / "weir.sock").string();
   std::string file = (folder.path() / "weir.jsonl").string();
   EventLog events;
+  RevisionLog revisions{"/nonexistent"};
   ControlRecorder recorder{32U << 20U};
   DecisionLog decisions;
   GatewayStatus status;
@@ -99,7 +100,8 @@ struct RecordingCommands : testing::Test {
                                         site);
             },
             .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
-            .arrivals = [] { return std::nullopt; }};
+            .arrivals = [] { return std::nullopt; },
+            .revisions = revisions};
   }
   [[nodiscard]] std::string written() const {
     std::ifstream in(file, std::ios::binary);

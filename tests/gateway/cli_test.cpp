@@ -21,8 +21,9 @@ TEST(CommandLine, HelpNamesTheExitCodesAndEverySubcommandHasAnExample) {
   const Outcome all = weir({"--help"});
   EXPECT_EQ(all.code, kExitOk);
   EXPECT_NE(all.out.find("Exit codes:"), std::string::npos);
-  for (const std::string command : {"run", "check", "apply", "plan", "clear", "observe", "status", "why",
-                                    "explain", "rules", "record", "replay"}) {
+  for (const std::string command :
+       {"run", "check", "apply", "confirm", "rollback", "revisions", "diff", "plan", "clear", "observe",
+        "status", "why", "explain", "rules", "record", "replay"}) {
     EXPECT_NE(all.out.find("  " + command), std::string::npos) << command;
     const Outcome one = weir({command, "--help"});
     EXPECT_EQ(one.code, kExitOk) << command;
@@ -36,7 +37,11 @@ TEST(CommandLine, WrongUseIsTwo) {
       {"dance"},
       {"run"},
       {"check"},
-      {"apply", "x.yaml"},
+      {"apply", "--once"},
+      {"apply", "x.yaml", "--once", "--confirm", "5m"},
+      {"apply", "--confirm", "soon"},
+      {"rollback", "0"},
+      {"diff", "x"},
       {"clear"},
       {"clear", "x.yaml", "--interface", "wan0"},
       {"run", "--config", "x", "--log-level", "loud"},

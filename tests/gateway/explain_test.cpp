@@ -127,6 +127,7 @@ TEST(RuleText, SpellsAMatchEntryAsTheFileDoes) {
 
 struct ExplainApi : testing::Test {
   EventLog events;
+  RevisionLog revisions{"/nonexistent"};
   Policy policy = policy_of_text();
   FakePort port;
   std::vector<ClassStatus> classes;
@@ -161,7 +162,8 @@ struct ExplainApi : testing::Test {
                     .decisions_of = [](std::string_view) { return nullptr; },
                     .recording_of = [](std::optional<std::string_view>) { return std::nullopt; },
                     .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
-                    .arrivals = [this] { return port.arrivals(); }});
+                    .arrivals = [this] { return port.arrivals(); },
+                    .revisions = revisions});
   }
   json::value body(std::string_view target) {
     const ApiResponse response = get(target);

@@ -43,6 +43,7 @@ struct GatewayTest : testing::Test {
   ScratchFolder folder;
   std::filesystem::path file = folder.path() / "policy.yaml";
   PolicyLibrary library{folder.path() / "library"};
+  std::optional<RevisionLog> revisions;
   EventLog events;
   LawMaker laws;
   FakePort port;
@@ -50,10 +51,12 @@ struct GatewayTest : testing::Test {
 
   void write(const std::string& text) { std::ofstream(file) << text; }
   void boot(double s = 0) {
-    auto loaded = load_boot_policy(file, library);
+    revisions.emplace(folder.path() / "library");
+    auto loaded = load_boot_policy(file, library, *revisions);
     ASSERT_TRUE(std::holds_alternative<BootPolicy>(loaded)) << std::get<LoadFailure>(loaded).rendered;
     gateway.emplace(Gateway::Settings{.version = "9.9", .policy_file = file},
-                    std::get<BootPolicy>(std::move(loaded)), port, library, laws.maker(), events, at(s));
+                    std::get<BootPolicy>(std::move(loaded)), port, library, *revisions, laws.maker(), events,
+                    at(s));
   }
   void start() {
     write(policy_text());
@@ -202,7 +205,7 @@ TEST_F(GatewayTest, ABadFileAtBootFallsBackLoudly) {
 
 TEST_F(GatewayTest, ABadFileWithoutALastGoodOneNamesBoth) {
   write("nonsense: true");
-  const auto loaded = load_boot_policy(file, library);
+  const auto loaded = load_boot_policy(file, library, RevisionLog(folder.path() / "library"));
   ASSERT_TRUE(std::holds_alternative<LoadFailure>(loaded));
   EXPECT_NE(std::get<LoadFailure>(loaded).rendered.find("last-good.json"), std::string::npos);
 }

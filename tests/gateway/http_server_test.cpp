@@ -254,8 +254,9 @@ TEST_F(HttpServerTest, BadRequestsGetTheirProblemAndAreClosed) {
        "GET /a HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"},
       {"bad length", "GET /a HTTP/1.1\r\n" + host + "Content-Length: many\r\n\r\n", "400"},
       {"bad chunk", "GET /a HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\nZZ\r\n", "400"},
-      {"post", "POST /a HTTP/1.1\r\n" + host + "Content-Length: 3\r\n\r\nabc", "405"},
-      {"post with a huge body", "POST /a HTTP/1.1\r\n" + host + "Content-Length: 999999999\r\n\r\n", "405"},
+      {"put", "PUT /a HTTP/1.1\r\n" + host + "Content-Length: 3\r\n\r\nabc", "405"},
+      {"put with a huge body", "PUT /a HTTP/1.1\r\n" + host + "Content-Length: 999999999\r\n\r\n", "405"},
+      {"post with a huge body", "POST /a HTTP/1.1\r\n" + host + "Content-Length: 999999999\r\n\r\n", "413"},
       {"get with a big body", "GET /a HTTP/1.1\r\n" + host + "Content-Length: 999999\r\n\r\n", "413"},
       {"chunks without end",
        "GET /a HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(0x800, 'x') +
@@ -281,7 +282,7 @@ TEST_F(HttpServerTest, BadRequestsGetTheirProblemAndAreClosed) {
         << bad.name << ": " << *response;
     EXPECT_NE(response->find("application/problem+json"), std::string::npos) << bad.name;
     if (std::string_view(bad.status) == "405") {
-      EXPECT_NE(response->find("Allow: GET, HEAD\r\n"), std::string::npos) << bad.name;
+      EXPECT_NE(response->find("Allow: GET, HEAD, POST\r\n"), std::string::npos) << bad.name;
     }
   }
   EXPECT_EQ(asked, 0) << "nothing of that may reach the API";
