@@ -52,7 +52,7 @@ int tell(const json::value& outcome) {
   const json::array& made = list(at(outcome, {"changes"}));
   for (std::size_t i = 0; i < std::min(made.size(), kChangesShown); ++i) fmt::print("  {}\n", text(made[i]));
   if (made.size() > kChangesShown) fmt::print("  ... and {} more\n", made.size() - kChangesShown);
-  fmt::print("{}{}\n", text(at(outcome, {"text"})), made.empty() ? "; nothing changed in the kernel" : "");
+  fmt::print("{}\n", text(at(outcome, {"text"})));
   return kExitOk;
 }
 
