@@ -112,17 +112,49 @@ class Loader {
       fail_classifier(-error, "set the classifier program's constants");
   }
 
-  template <typename Key, typename Value>
-  void put(int table, const char* name, const Key& key, const Value& value) {
-    if (bpf_map_update_elem(table, &key, &value, BPF_ANY) != 0)
-      fail_classifier(errno, std::string("fill classifier table ") + name);
-    ++writes_;
+  /// Entries of one table, handed to the kernel many at a time.
+  template <typename Key>
+  class Entries {
+   public:
+    explicit Entries(std::size_t value_size) : value_size_(value_size) {}
+    /// `value` has the table's size.
+    void add(const Key& key, const void* value) {
+      keys_.push_back(key);
+      const auto* const bytes = static_cast<const std::byte*>(value);
+      values_.insert(values_.end(), bytes, bytes + value_size_);
+    }
+    /// The number of system calls.
+    [[nodiscard]] std::size_t put_into(int table, const char* name) const {
+      constexpr std::size_t kAtOnce = 4096;
+      std::size_t calls = 0;
+      for (std::size_t done = 0; done < keys_.size();) {
+        auto count = static_cast<std::uint32_t>(std::min(kAtOnce, keys_.size() - done));
+        const std::uint32_t wanted = count;
+        if (bpf_map_update_batch(table, &keys_[done], &values_[done * value_size_], &count, nullptr) != 0 ||
+            count != wanted)
+          fail_classifier(errno, std::string("fill classifier table ") + name);
+        done += count;
+        ++calls;
+      }
+      return calls;
+    }
+
+   private:
+    std::size_t value_size_;
+    std::vector<Key> keys_;
+    std::vector<std::byte> values_;
+  };
+
+  template <typename Key>
+  void put(const Entries<Key>& entries, const char* name) {
+    writes_ += entries.put_into(bpf_map__fd(map(name)), name);
   }
 
   template <typename Value>
   void put_all(const char* name, const std::vector<Value>& values) {
-    const int table = bpf_map__fd(map(name));
-    for (std::uint32_t i = 0; i < values.size(); ++i) put(table, name, i, values[i]);
+    Entries<std::uint32_t> entries(sizeof(Value));
+    for (std::uint32_t i = 0; i < values.size(); ++i) entries.add(i, &values[i]);
+    put(entries, name);
   }
 
   template <typename Address>
@@ -131,53 +163,51 @@ class Loader {
   }
 
   void fill_site_prefixes() {
-    const int v4 = bpf_map__fd(map("site_prefixes4"));
-    const int v6 = bpf_map__fd(map("site_prefixes6"));
+    Entries<weir_site_key4> v4(sizeof(std::uint32_t));
+    Entries<weir_site_key6> v6(sizeof(std::uint32_t));
     for (const auto& [prefix, site] : tables_.site_prefixes) {
       if (prefix.address.family == Family::v4) {
         weir_site_key4 key{.prefix_length = prefix.length, .address = 0};
         copy_address(key.address, prefix.address);
-        put(v4, "site_prefixes4", key, site);
+        v4.add(key, &site);
       } else {
         weir_site_key6 key{.prefix_length = prefix.length, .address = {}};
         copy_address(key.address, prefix.address);
-        put(v6, "site_prefixes6", key, site);
+        v6.add(key, &site);
       }
     }
+    put(v4, "site_prefixes4");
+    put(v6, "site_prefixes6");
   }
 
   void fill_rule_prefixes() {
-    const int v4 = bpf_map__fd(map("rule_prefixes4"));
-    const int v6 = bpf_map__fd(map("rule_prefixes6"));
+    Entries<weir_rule_key4> v4(sizeof(std::uint32_t));
+    Entries<weir_rule_key6> v6(sizeof(std::uint32_t));
     for (const auto& [scope, prefix, vector] : tables_.rule_prefixes) {
       const auto length = static_cast<std::uint32_t>(WEIR_SCOPE_BITS) + prefix.length;
       if (prefix.address.family == Family::v4) {
         weir_rule_key4 key{.prefix_length = length, .scope = scope, .address = 0};
         copy_address(key.address, prefix.address);
-        put(v4, "rule_prefixes4", key, vector);
+        v4.add(key, &vector);
       } else {
         weir_rule_key6 key{.prefix_length = length, .scope = scope, .address = {}};
         copy_address(key.address, prefix.address);
-        put(v6, "rule_prefixes6", key, vector);
+        v6.add(key, &vector);
       }
     }
-  }
-
-  void fill_vectors() {
-    const int table = bpf_map__fd(map("vectors"));
-    for (std::uint32_t number = 0; number < tables_.vector_count(); ++number) {
-      if (bpf_map_update_elem(table, &number, tables_.vector(number).data(), BPF_ANY) != 0)
-        fail_classifier(errno, "fill classifier table vectors");
-      ++writes_;
-    }
+    put(v4, "rule_prefixes4");
+    put(v6, "rule_prefixes6");
   }
 
   void fill() {
     fill_site_prefixes();
     fill_rule_prefixes();
-    fill_vectors();
-    const int marks = bpf_map__fd(map("fwmarks"));
-    for (const auto& [key, vector] : tables_.fwmarks) put(marks, "fwmarks", key, vector);
+    Entries<std::uint32_t> vectors(tables_.words * sizeof(std::uint64_t));
+    for (std::uint32_t i = 0; i < tables_.vector_count(); ++i) vectors.add(i, tables_.vector(i).data());
+    put(vectors, "vectors");
+    Entries<weir_fwmark_key> marks(sizeof(std::uint32_t));
+    for (const auto& [key, vector] : tables_.fwmarks) marks.add(key, &vector);
+    put(marks, "fwmarks");
     put_all("sites", tables_.sites);
     put_all("rule_verdicts", tables_.rule_verdicts);
     put_all("class_sets", tables_.class_sets);

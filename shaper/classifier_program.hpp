@@ -28,7 +28,7 @@ inline constexpr const char* kProgramName = "weir_classify";
 struct ClassifierProgram {
   Descriptor program;
   Descriptor arrivals;
-  std::size_t writes = 0;  ///< system calls that made it: table entries and the program itself
+  std::size_t writes = 0;  ///< system calls that filled its tables, and the one that loaded it
 };
 
 /// Loads the program, its tables filled from `tables`, for the port with this index.

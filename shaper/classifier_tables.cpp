@@ -186,8 +186,8 @@ void refuse_ids_of_another_policy(const Policy& policy, const ClassIds& ids) {
   bool fits = ids.classes.size() == policy.sites.size();
   for (std::size_t i = 0; fits && i < policy.sites.size(); ++i) {
     const auto& site = policy.sites[i];
-    fits =
-        site.class_set < policy.class_sets.size() && ids.classes[i].size() == number_of_classes(policy, site);
+    const bool known = site.each_subnet || site.class_set < policy.class_sets.size();
+    fits = known && ids.classes[i].size() == number_of_classes(policy, site);
   }
   if (!fits)
     throw std::system_error(std::make_error_code(std::errc::invalid_argument),

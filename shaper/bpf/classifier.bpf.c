@@ -160,6 +160,10 @@ struct packet {
 };
 
 #define inlined static __attribute__((always_inline)) inline
+/* A function that the verifier judges by itself, once, whatever led to its call: what it is given may hold anything.
+ * Without such seams it would follow every way through the headers into every way through the rules, a hundred times the
+ * work (Documentation/bpf/verifier.rst, "Function calls"). Pointers to such a function may be null, for all it knows. */
+#define verified_apart __attribute__((noinline))
 
 inlined int is_vlan_tag(__u32 type) {
   return type == TYPE_VLAN || type == TYPE_QINQ || type == TYPE_QINQ_LEGACY;
@@ -196,8 +200,9 @@ inlined void read_payload(struct __sk_buff* skb, struct packet* p) {
   p->has_payload = bpf_skb_load_bytes(skb, p->payload_at, p->payload, sizeof(p->payload)) == 0;
 }
 
-inlined int parse_ipv4(struct __sk_buff* skb, __u32 at, struct packet* p) {
+verified_apart int parse_ipv4(struct __sk_buff* skb, __u32 at, struct packet* p) {
   __u32 header[5];
+  if (!p) return -1;
   if (bpf_skb_load_bytes(skb, at, header, sizeof(header))) return -1;
   const __u8* bytes = (const __u8*)header;
   const __u32 header_length = (bytes[0] & 0x0fu) * 4u;
@@ -222,8 +227,9 @@ inlined int is_extension(__u32 protocol) {
 /* Walks from the IPv6 header to the transport header (RFC 8200, 4). A later fragment ends the walk: what its
  * next-header field names is not there. So does the bound; the protocol is then the header that we stopped
  * at. */
-inlined int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
+verified_apart int parse_ipv6(struct __sk_buff* skb, __u32 at, struct packet* p) {
   __u32 header[10];
+  if (!p) return -1;
   if (bpf_skb_load_bytes(skb, at, header, sizeof(header))) return -1;
   const __u8* bytes = (const __u8*)header;
   if (bytes[0] >> 4 != 6) return -1;
@@ -276,7 +282,8 @@ inlined int is_bfd_port(__u32 port) {
 }
 
 /* Routing and link control inside IP. CS6 and CS7 are what routers mark their own packets with (RFC 4594). */
-inlined int is_control(const struct packet* p) {
+verified_apart int is_control(const struct packet* p) {
+  if (!p) return 0;
   if (p->dscp == 48 || p->dscp == 56) return 1;
   switch (p->protocol) {
     case PROTOCOL_OSPF:
@@ -298,7 +305,8 @@ inlined int is_control(const struct packet* p) {
   }
 }
 
-inlined enum way find_way(struct __sk_buff* skb, struct packet* p) {
+verified_apart int find_way(struct __sk_buff* skb, struct packet* p) {
+  if (!p) return TO_ELSEWHERE;
   __u16 raw = 0;
   __u32 at = 12;
   if (bpf_skb_load_bytes(skb, at, &raw, sizeof(raw))) return TO_ELSEWHERE;
@@ -381,20 +389,34 @@ inlined const __u64* fwmark_vector(const struct packet* p, const struct weir_cla
   return vector(number ? *number : set->other_fwmark);
 }
 
-/* The first rule of the set that holds, or -1. Vectors of unused fields are vector 0, all ones; dscp and
+/* The first rule of the set that holds, or -1, also when there is no such set. Vectors of unused fields are vector 0, all ones; dscp and
  * protocol are always looked up, so bits beyond the set's last rule never survive. */
-inlined int first_rule(const struct packet* p, const struct weir_class_set* set, __u32 set_number) {
+verified_apart int first_rule(const struct packet* p, __u32 set_number) {
+  const struct weir_class_set* set = bpf_map_lookup_elem(&class_sets, &set_number);
+  if (!p || !set) return -1;
   const __u64* all = vector(WEIR_VECTOR_ALL);
   const __u64* dscp = vector(set->dscp[p->dscp & 63u]);
   const __u64* protocol = vector(set->protocol[p->protocol & 255u]);
   if (!all || !dscp || !protocol) return -1;
+  /* Each is tested where it is fetched: known to be there, all are alike to the verifier, and ways join again. */
   const __u64 *source = all, *destination = all;
-  if (set->uses & WEIR_USES_SOURCE) source = prefix_vector(p, WEIR_SOURCE_SCOPE(set_number), p->source);
-  if (set->uses & WEIR_USES_DESTINATION)
+  if (set->uses & WEIR_USES_SOURCE) {
+    source = prefix_vector(p, WEIR_SOURCE_SCOPE(set_number), p->source);
+    if (!source) return -1;
+  }
+  if (set->uses & WEIR_USES_DESTINATION) {
     destination = prefix_vector(p, WEIR_DESTINATION_SCOPE(set_number), p->destination);
+    if (!destination) return -1;
+  }
   const __u64 *vlan = all, *fwmark = all;
-  if (set->uses & WEIR_USES_VLAN) vlan = paged_vector(set->vlan_page[p->vlan >> 8 & 0x0fu], p->vlan);
-  if (set->uses & WEIR_USES_FWMARK) fwmark = fwmark_vector(p, set, set_number);
+  if (set->uses & WEIR_USES_VLAN) {
+    vlan = paged_vector(set->vlan_page[p->vlan >> 8 & 0x0fu], p->vlan);
+    if (!vlan) return -1;
+  }
+  if (set->uses & WEIR_USES_FWMARK) {
+    fwmark = fwmark_vector(p, set, set_number);
+    if (!fwmark) return -1;
+  }
   const __u64 *from_port = all, *to_port = all, *either_from = all, *either_to = all;
   if (set->uses & WEIR_USES_PORTS) {
     if (has_ports(p)) {
@@ -405,9 +427,8 @@ inlined int first_rule(const struct packet* p, const struct weir_class_set* set,
     } else {
       from_port = vector(set->portless);
     }
+    if (!from_port || !to_port || !either_from || !either_to) return -1;
   }
-  if (!vlan || !fwmark || !source || !destination || !from_port || !to_port || !either_from || !either_to)
-    return -1;
   for (__u32 w = 0; w < WEIR_MAX_WORDS; ++w) {
     if (w >= constants.words) break;
     const __u64 holds = dscp[w] & protocol[w] & vlan[w] & fwmark[w] & source[w] & destination[w] &
@@ -415,13 +436,6 @@ inlined int first_rule(const struct packet* p, const struct weir_class_set* set,
     if (holds) return (int)(w * WEIR_RULES_PER_WORD + lowest_bit(holds));
   }
   return -1;
-}
-
-/* The rule that chooses among the site's classes, or -1. */
-inlined int rule_in_site(const struct packet* p, const struct weir_site* site) {
-  const __u32 set_number = site->class_set;
-  const struct weir_class_set* set = bpf_map_lookup_elem(&class_sets, &set_number);
-  return set ? first_rule(p, set, set_number) : -1;
 }
 
 inlined const struct weir_verdict* verdict_of(const struct weir_site* site, int rule) {
@@ -466,7 +480,7 @@ int weir_classify(struct __sk_buff* skb) {
   struct packet p = {.fwmark = skb->mark};
   __u32 handle = constants.elsewhere_handle;
   __u32 slot = WEIR_ARRIVALS_ELSEWHERE;
-  const enum way way = find_way(skb, &p);
+  const int way = find_way(skb, &p);
   if (way == TO_CONTROL) {
     handle = constants.control_handle;
     slot = WEIR_ARRIVALS_CONTROL;
@@ -474,7 +488,7 @@ int weir_classify(struct __sk_buff* skb) {
     const __u32* number = site_of(&p);
     const struct weir_site* site = number ? bpf_map_lookup_elem(&sites, number) : 0;
     if (site) {
-      const int rule = rule_in_site(&p, site);
+      const int rule = first_rule(&p, site->class_set);
       const struct weir_verdict* verdict = verdict_of(site, rule);
       handle = verdict->handle;
       slot = site->arrivals + (__u32)(rule + 1);

@@ -64,6 +64,17 @@ TEST(ClassifierTables, NumbersRulesInTheOrderOfMatching) {
   EXPECT_EQ(t.words, 1U);
 }
 
+TEST(ClassifierTables, EachSubnetNeedsNoClassSet) {
+  Policy policy;
+  policy.sites = {site_of("coast", {prefix("10.20.0.0/16"), prefix("10.21.0.0/16")}, 0)};
+  policy.sites[0].each_subnet.emplace();
+  const auto id = [](std::uint16_t minor) { return make_handle(kMajor, minor); };
+  const auto t = build_tables(policy, {.site = {id(0x10)}, .classes = {{id(0x11), id(0x12)}}});
+  ASSERT_EQ(t.sites.size(), 2U);
+  EXPECT_EQ(t.sites[1].otherwise.handle, id(0x12));
+  EXPECT_EQ(t.sites[1].class_set, WEIR_NO_CLASS_SET);
+}
+
 TEST(ClassifierTables, AValueHasTheBitsOfTheRulesThatNameItOrSayNothing) {
   const auto t = build_tables(example_policy(), example_ids());
   const auto& set = t.class_sets.at(0);
