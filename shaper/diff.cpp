@@ -250,36 +250,30 @@ ChangePlan diff(const Observed& observed, const Tree& desired) {
   return Differ(observed, desired).run();
 }
 
-Stage rate_changes(const Tree& before, const Tree& after) {
-  const bool alike = before.root == after.root &&
-                     std::equal(before.classes.begin(), before.classes.end(), after.classes.begin(),
-                                after.classes.end(), [](const ClassSpec& a, const ClassSpec& b) {
-                                  return a.handle == b.handle && a.parent == b.parent &&
-                                         a.leaf.has_value() == b.leaf.has_value();
-                                });
-  if (!alike) throw std::invalid_argument("rate_changes: the trees differ in more than rates");
+Stage rate_changes(const Tree& before, std::span<const ReplannedClass> changed) {
   Stage batch;
-  const auto change = [&](std::size_t i) {
-    const auto& spec = after.classes[i];
+  const auto change = [&](const ReplannedClass& one) {
+    const ClassSpec& spec = before.classes[one.index];
     batch.emplace_back(SetClass{.handle = spec.handle,
                                 .parent = spec.parent,
-                                .htb = spec.htb,
+                                .htb = one.htb,
                                 .title = spec.title(),
-                                .was = before.classes[i].htb});
+                                .was = spec.htb});
   };
   // Parents stand before their children: backwards is children first.
-  for (std::size_t i = after.classes.size(); i-- > 0;) {
-    if (after.classes[i].htb.rate < before.classes[i].htb.rate) change(i);
+  for (auto one = changed.rbegin(); one != changed.rend(); ++one) {
+    if (one->htb.rate < before.classes[one->index].htb.rate) change(*one);
   }
-  for (std::size_t i = 0; i < after.classes.size(); ++i) {
-    const auto& to = after.classes[i].htb;
-    const auto& from = before.classes[i].htb;
-    if (to.rate >= from.rate && !same(to, from, !after.classes[i].leaf)) change(i);
+  for (const ReplannedClass& one : changed) {
+    const ClassSpec& spec = before.classes[one.index];
+    if (one.htb.rate >= spec.htb.rate && !same(one.htb, spec.htb, !spec.leaf)) change(one);
   }
-  for (std::size_t i = 0; i < after.classes.size(); ++i) {
-    const auto& spec = after.classes[i];
-    if (!spec.leaf || spec.leaf == before.classes[i].leaf) continue;
-    batch.emplace_back(SetLeaf{.leaf = *spec.leaf, .title = spec.title()});
+  for (const ReplannedClass& one : changed) {
+    const ClassSpec& spec = before.classes[one.index];
+    if (!spec.leaf || !one.leaf || *one.leaf == spec.leaf->parameters) continue;
+    LeafSpec leaf = *spec.leaf;
+    leaf.parameters = *one.leaf;
+    batch.emplace_back(SetLeaf{.leaf = std::move(leaf), .title = spec.title()});
   }
   return batch;
 }

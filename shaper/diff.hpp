@@ -8,6 +8,7 @@
 ///     -> remove the retired classes (children before parents)
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "shaper/change.hpp"
@@ -30,8 +31,8 @@ struct ChangePlan {
 /// `observed` must not be a foreign root unless it is to be replaced. Empty when the kernel is already so.
 [[nodiscard]] ChangePlan diff(const Observed& observed, const Tree& desired);
 
-/// The same for two trees of one policy and the same handles, where nothing but rates can differ: one batch,
-/// found without looking at the kernel. Throws std::invalid_argument when the trees are not alike.
-[[nodiscard]] Stage rate_changes(const Tree& before, const Tree& after);
+/// The same where nothing but rates differ (replan): one batch, found without looking at the kernel. The
+/// indices are those of `before`.
+[[nodiscard]] Stage rate_changes(const Tree& before, std::span<const ReplannedClass> changed);
 
 }  // namespace weir::shaper

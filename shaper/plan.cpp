@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <stdexcept>
 #include <utility>
 
 #include "config/site_classes.hpp"
@@ -40,8 +41,7 @@ Ticks burst_ticks(Rate rate, Bytes frame) {
 class TreeBuilder {
  public:
   TreeBuilder(const Policy& policy, const KernelFacts& facts, const ClassIds& ids)
-      : policy_(policy), facts_(facts), frame_(frame_bytes(facts, policy.wan.link_layer)) {
-    tree_.ids = ids;
+      : policy_(policy), facts_(facts), ids_(ids), frame_(frame_bytes(facts, policy.wan.link_layer)) {
     // A class's overhead is unsigned in the kernel (u16 added to an unsigned length): what is to be taken off
     // goes into a size table on the root.
     tree_.root.size_overhead = std::min<std::int32_t>(policy.wan.link_layer.overhead, 0);
@@ -52,23 +52,68 @@ class TreeBuilder {
   Tree build(std::span<const Rate> shaped) {
     const Rate port = whole_bytes(policy_.wan.rate);
     add({.handle = kPortClass, .parent = kRoot, .htb = htb(port, port)});
-    const Rate spendable = port - transition_reserve(port);
-    const auto [control, elsewhere] = built_in_guarantees(port, spendable);
+    const auto [control, elsewhere] = built_in_guarantees(port);
     add_built_in(kControlClass, "control", control, policy_.control, 0);
     add_built_in(kElsewhereClass, "elsewhere", elsewhere, policy_.elsewhere, kElsewherePriority);
+    const auto rates = rates_of_sites(shaped);
+    for (std::size_t s = 0; s < policy_.sites.size(); ++s) add_site(s, rates[s]);
+    tree_.ids = ids_;
+    return std::move(tree_);
+  }
 
+  std::vector<ReplannedClass> rebuild(const Tree& before, std::span<const Rate> shaped) {
+    std::vector<ReplannedClass> changed;
+    const auto rates = rates_of_sites(shaped);
+    std::size_t first = kBuiltInClasses;
+    for (std::size_t s = 0; s < policy_.sites.size(); ++s) {
+      const std::size_t count = 1 + ids_.classes.at(s).size();
+      if (first + count > before.classes.size() || before.classes[first].handle != ids_.site.at(s))
+        throw std::invalid_argument("replan: the tree is not of this policy");
+      if (before.classes[first].htb != htb(rates[s].guarantee, rates[s].ceil)) {
+        tree_.classes.clear();
+        add_site(s, rates[s]);
+        for (std::size_t i = 0; i < count; ++i) note_change(before.classes[first + i], i, first, changed);
+      }
+      first += count;
+    }
+    return changed;
+  }
+
+ private:
+  static constexpr std::size_t kBuiltInClasses = 3;  ///< the port, control and elsewhere stand first
+  struct Rates {
+    Rate guarantee;
+    Rate ceil;
+  };
+
+  /// The class at `index` of the site that was just built, if it is another than it was.
+  void note_change(const ClassSpec& before, std::size_t index, std::size_t first,
+                   std::vector<ReplannedClass>& changed) const {
+    const ClassSpec& now = tree_.classes.at(index);
+    const bool same_leaf = !now.leaf || (before.leaf && before.leaf->parameters == now.leaf->parameters);
+    if (now.htb == before.htb && same_leaf) return;
+    changed.push_back({.index = first + index,
+                       .htb = now.htb,
+                       .leaf = now.leaf ? std::optional(now.leaf->parameters) : std::nullopt});
+  }
+
+  [[nodiscard]] std::vector<Rates> rates_of_sites(std::span<const Rate> shaped) const {
+    const Rate port = whole_bytes(policy_.wan.rate);
+    const auto [control, elsewhere] = built_in_guarantees(port);
     std::vector<Rate> ceils;
     std::vector<Rate> floors;
     for (std::size_t s = 0; s < policy_.sites.size(); ++s) {
       ceils.push_back(whole_bytes(std::clamp(shaped[s], kLeastGuarantee, std::max(port, kLeastGuarantee))));
       floors.push_back(policy_.sites[s].rate.floor);
     }
-    const auto rates = site_guarantees(ceils, floors, spendable - control - elsewhere);
-    for (std::size_t s = 0; s < policy_.sites.size(); ++s) add_site(s, rates[s], ceils[s]);
-    return std::move(tree_);
+    const Rate free = port - transition_reserve(port) - control - elsewhere;
+    const auto guarantees = site_guarantees(ceils, floors, free);
+    std::vector<Rates> rates;
+    for (std::size_t s = 0; s < ceils.size(); ++s)
+      rates.push_back({.guarantee = guarantees[s], .ceil = ceils[s]});
+    return rates;
   }
 
- private:
   [[nodiscard]] HtbClass htb(Rate rate, Rate ceil) const {
     const auto& link = policy_.wan.link_layer;
     return {
@@ -84,7 +129,8 @@ class TreeBuilder {
 
   // The policy's reader sees to it that these and the floors fit into the port. Should they not, whatever the
   // reason, the two do not eat more than half of it.
-  [[nodiscard]] std::pair<Rate, Rate> built_in_guarantees(Rate port, Rate spendable) const {
+  [[nodiscard]] std::pair<Rate, Rate> built_in_guarantees(Rate port) const {
+    const Rate spendable = port - transition_reserve(port);
     const std::vector<Wish> wishes{{.wanted = resolve(policy_.control.guarantee, port), .priority = 0},
                                    {.wanted = resolve(policy_.elsewhere.guarantee, port), .priority = 1}};
     Rate floors;
@@ -104,21 +150,24 @@ class TreeBuilder {
     add_leaf_class(std::move(spec), LeafPolicy{});
   }
 
-  void add_site(std::size_t s, Rate rate, Rate ceil) {
+  void add_site(std::size_t s, const Rates& own) {
     const auto& site = policy_.sites[s];
-    add({.handle = tree_.ids.site[s], .parent = kPortClass, .htb = htb(rate, ceil), .site = site.name});
+    add({.handle = ids_.site[s],
+         .parent = kPortClass,
+         .htb = htb(own.guarantee, own.ceil),
+         .site = site.name});
     const auto classes = weir::classes_of(policy_, site).classes;
     std::map<std::optional<std::size_t>, std::vector<std::size_t>> children;
     for (std::size_t c = 0; c < classes.size(); ++c) children[classes[c].parent].push_back(c);
 
     std::vector<Rates> rates(classes.size());
-    share_out(classes, children[std::nullopt], {.guarantee = rate, .ceil = ceil}, rates);
+    share_out(classes, children[std::nullopt], own, rates);
     for (std::size_t c = 0; c < classes.size(); ++c) {  // parents stand before their own
       if (classes[c].inner) share_out(classes, children[c], rates[c], rates);
       const ClassPolicy& cls = *classes[c].policy;
       const auto& parent = classes[c].parent;
-      ClassSpec spec{.handle = tree_.ids.classes[s][c],
-                     .parent = parent ? tree_.ids.classes[s][*parent] : tree_.ids.site[s],
+      ClassSpec spec{.handle = ids_.classes[s][c],
+                     .parent = parent ? ids_.classes[s][*parent] : ids_.site[s],
                      .htb = htb(rates[c].guarantee, rates[c].ceil),
                      .site = site.name,
                      .name = classes[c].name};
@@ -127,15 +176,10 @@ class TreeBuilder {
         continue;
       }
       spec.htb.priority = cls.priority;
-      spec.htb.quantum = quantum(cls, parent ? rates[*parent].guarantee : rate);
+      spec.htb.quantum = quantum(cls, parent ? rates[*parent].guarantee : own.guarantee);
       add_leaf_class(std::move(spec), cls.leaf);
     }
   }
-
-  struct Rates {
-    Rate guarantee;
-    Rate ceil;
-  };
 
   void share_out(const std::vector<SiteClass>& classes, const std::vector<std::size_t>& among,
                  const Rates& parent, std::vector<Rates>& rates) const {
@@ -188,6 +232,7 @@ class TreeBuilder {
 
   const Policy& policy_;
   const KernelFacts& facts_;
+  const ClassIds& ids_;
   Bytes frame_;
   std::size_t leaves_ = 0;
   Tree tree_;
@@ -265,6 +310,19 @@ std::vector<Rate> grant(std::span<const Wish> wishes, Rate available) {
 
 Tree plan(const Policy& policy, std::span<const Rate> shaped, const KernelFacts& facts, const ClassIds& ids) {
   return TreeBuilder(policy, facts, ids).build(shaped);
+}
+
+std::vector<ReplannedClass> replan(const Tree& tree, const Policy& policy, std::span<const Rate> shaped,
+                                   const KernelFacts& facts) {
+  return TreeBuilder(policy, facts, tree.ids).rebuild(tree, shaped);
+}
+
+void take_over(const std::vector<ReplannedClass>& changed, Tree& tree) {
+  for (const ReplannedClass& one : changed) {
+    ClassSpec& spec = tree.classes.at(one.index);
+    spec.htb = one.htb;
+    if (spec.leaf && one.leaf) spec.leaf->parameters = *one.leaf;
+  }
 }
 
 std::optional<std::string> unsupported_leaf(const Policy& policy, const KernelFacts& facts) {

@@ -37,6 +37,14 @@ inline constexpr Rate kLeastGuarantee = Rate::kbps(8);
 [[nodiscard]] Tree plan(const Policy& policy, std::span<const Rate> shaped, const KernelFacts& facts,
                         const ClassIds& ids);
 
+/// What plan() makes of these rates in place of those that `tree` was planned for: the classes that differ,
+/// in their order. A site whose own rate and ceiling stay is not looked into, so the effort is that of what
+/// changes. `tree` is of the same policy and facts; throws std::invalid_argument where it has not its
+/// classes.
+[[nodiscard]] std::vector<ReplannedClass> replan(const Tree& tree, const Policy& policy,
+                                                 std::span<const Rate> shaped, const KernelFacts& facts);
+void take_over(const std::vector<ReplannedClass>& changed, Tree& tree);
+
 /// The guarantees of the sites, given their shaped rates and what the port has for them.
 [[nodiscard]] std::vector<Rate> site_guarantees(std::span<const Rate> shaped, std::span<const Rate> floors,
                                                 Rate available);

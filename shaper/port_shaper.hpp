@@ -33,7 +33,8 @@ struct ApplyReport {
   std::size_t messages = 0;  ///< netlink messages and map updates written; 0: the kernel was already so
   bool adopted = false;      ///< a tree of ours was already there
   bool degraded = false;     ///< automatic leaves are FIFOs: this kernel has no fq_codel
-  std::vector<std::string> changes;  ///< in the order done, for people
+  std::vector<std::string>
+      changes;  ///< in the order done, for people; not of set_rates, unless it had to mend
   std::optional<KernelFault> fault;
   [[nodiscard]] bool ok() const { return !fault; }
 };

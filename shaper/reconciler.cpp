@@ -110,10 +110,10 @@ std::optional<KernelFault> Reconciler::refuse(const Policy& policy, const Observ
   return std::nullopt;
 }
 
-bool Reconciler::run(int index, const Stage& stage, ApplyReport& report) {
+bool Reconciler::run(int index, const Stage& stage, ApplyReport& report, Tell tell) {
   const auto result = kernel_.write(index, stage);
   report.messages += result.accepted;
-  for (std::size_t i = 0; i < stage.size(); ++i) {
+  for (std::size_t i = 0; tell == Tell::all && i < stage.size(); ++i) {
     if (result.refusal && i == result.refusal->index) break;
     report.changes.push_back(describe(stage[i]));
   }
@@ -297,13 +297,13 @@ ApplyReport Reconciler::set_rates(std::span<const Rate> shaped) {
   }
   auto& now = *applied_;
   if (!now.kernel_is_known) return apply(Policy(now.policy), shaped);
-  auto tree = shaper::plan(now.policy, shaped, now.facts, now.tree.ids);
-  const auto batch = rate_changes(now.tree, tree);
+  const auto changed = replan(now.tree, now.policy, shaped, now.facts);
+  const auto batch = rate_changes(now.tree, changed);
   report.adopted = true;
-  report.degraded = tree.degraded;
+  report.degraded = now.tree.degraded;
   try {
-    if (batch.empty() || run(now.interface_index, batch, report)) {
-      now.tree = std::move(tree);
+    if (batch.empty() || run(now.interface_index, batch, report, Tell::faults)) {
+      take_over(changed, now.tree);
       return report;
     }
   } catch (const std::system_error& e) {
@@ -313,7 +313,6 @@ ApplyReport Reconciler::set_rates(std::span<const Rate> shaped) {
   // tick.
   auto repaired = apply(Policy(now.policy), shaped);
   repaired.messages += report.messages;
-  repaired.changes.insert(repaired.changes.begin(), report.changes.begin(), report.changes.end());
   return repaired;
 }
 

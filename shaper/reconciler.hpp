@@ -67,7 +67,9 @@ class Reconciler {
   void converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
                 ApplyReport& report, bool& first_start);
   void undo_first_start(int index, ApplyReport& report);
-  [[nodiscard]] bool run(int index, const Stage& stage, ApplyReport& report);
+  /// A tick's rates are not told one by one: words for ten thousand classes cost more than their change.
+  enum class Tell : std::uint8_t { all, faults };
+  [[nodiscard]] bool run(int index, const Stage& stage, ApplyReport& report, Tell tell = Tell::all);
   [[nodiscard]] bool run_all(int index, const std::vector<Stage>& stages, ApplyReport& report);
   [[nodiscard]] bool switch_classifier(const Policy& policy, const ClassIds& ids, ApplyReport& report);
   void wait_until_empty(int index, std::span<const Handle> retired);

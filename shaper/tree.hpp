@@ -97,6 +97,14 @@ struct ClassSpec {
   }
 };
 
+/// A class of a planned tree whose figures are others for other rates.
+struct ReplannedClass {
+  std::size_t index = 0;  ///< in the tree's classes
+  HtbClass htb = {};
+  std::optional<LeafParameters> leaf = {};  ///< where it has one
+  bool operator==(const ReplannedClass&) const = default;
+};
+
 /// What plan wants. Parents stand before their children.
 struct Tree {
   HtbRoot root = {};
