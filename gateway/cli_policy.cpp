@@ -90,9 +90,14 @@ int show_plan(const std::filesystem::path& file, const PortOptions& options, boo
   auto looking = shaper_options(options);
   looking.look_only = true;
   shaper::PortShaper port(policy->wan.interface, looking);
-  const auto lines = port.plan(*policy, rates_in_force(port, *policy), as_tc);
+  const auto rates = rates_in_force(port, *policy);
+  const auto lines = port.plan(*policy, rates, as_tc);
   for (const std::string& line : lines) fmt::print("{}\n", line);
-  if (lines.empty()) fmt::print("{}: nothing to change\n", policy->wan.interface);
+  if (lines.empty()) fmt::print("{}{}: nothing to change\n", as_tc ? "# " : "", policy->wan.interface);
+  const auto size = port.size(*policy, rates);
+  constexpr double kMebi = 1024.0 * 1024.0;
+  fmt::print("{}in all {} classes, {} queues, about {:.1f} MiB of kernel memory with the classifier\n",
+             as_tc ? "# " : "", size.classes, size.queues, static_cast<double>(size.memory.count()) / kMebi);
   return kExitOk;
 }
 

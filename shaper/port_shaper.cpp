@@ -87,6 +87,9 @@ ApplyReport PortShaper::apply(const Policy& policy, std::span<const Rate> shaped
 std::vector<std::string> PortShaper::plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc) {
   return impl_->reconciler.plan(policy, shaped, as_tc);
 }
+PortShaper::Size PortShaper::size(const Policy& policy, std::span<const Rate> shaped) {
+  return impl_->reconciler.size(policy, shaped);
+}
 ApplyReport PortShaper::set_rates(std::span<const Rate> shaped) {
   return impl_->reconciler.set_rates(shaped);
 }

@@ -94,6 +94,13 @@ class PortShaper {
   [[nodiscard]] ApplyReport apply(const Policy& policy, std::span<const Rate> shaped);
   /// What apply would do, as text for people; `as_tc` gives equivalent tc commands. Writes nothing.
   [[nodiscard]] std::vector<std::string> plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc);
+  /// What that would take of the kernel's memory, roughly (shaper/memory.hpp).
+  struct Size {
+    std::size_t classes = 0;
+    std::size_t queues = 0;
+    Bytes memory;  ///< of these and of the classifier
+  };
+  [[nodiscard]] Size size(const Policy& policy, std::span<const Rate> shaped);
   /// Changes the shaped rates of the policy last applied: one batch, ordered by the guarantee invariant.
   [[nodiscard]] ApplyReport set_rates(std::span<const Rate> shaped);
   /// Removes what Weir made on this port, and only that.

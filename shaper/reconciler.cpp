@@ -5,11 +5,13 @@
 #include <iterator>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
 #include "config/site_classes.hpp"
 #include "shaper/invariants.hpp"
+#include "shaper/memory.hpp"
 
 namespace weir::shaper {
 namespace {
@@ -286,6 +288,19 @@ std::vector<std::string> Reconciler::plan(const Policy& policy, std::span<const 
   std::move(classification.begin(), classification.end(), std::back_inserter(lines));
   write_out(changes.removal);
   return lines;
+}
+
+PortShaper::Size Reconciler::size(const Policy& policy, std::span<const Rate> shaped) {
+  const auto link = kernel_.link(interface_);
+  if (!link) throw std::system_error(ENODEV, std::generic_category(), "find " + interface_);
+  const auto tree = shaper::plan(policy, shaped, facts_of(*link), handles_for(policy));
+  const std::size_t processors = std::max(std::thread::hardware_concurrency(), 1U);
+  PortShaper::Size size{
+      .classes = tree.classes.size(),
+      .memory = kernel_memory(tree) + kernel_memory(build_tables(policy, tree.ids), processors)};
+  for (const ClassSpec& spec : tree.classes)
+    if (spec.leaf) ++size.queues;
+  return size;
 }
 
 ApplyReport Reconciler::set_rates(std::span<const Rate> shaped) {

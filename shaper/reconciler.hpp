@@ -40,6 +40,7 @@ class Reconciler {
   [[nodiscard]] std::optional<std::vector<std::optional<Rate>>> adopted_rates(const Policy& policy);
   [[nodiscard]] ApplyReport apply(const Policy& policy, std::span<const Rate> shaped);
   [[nodiscard]] std::vector<std::string> plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc);
+  [[nodiscard]] PortShaper::Size size(const Policy& policy, std::span<const Rate> shaped);
   [[nodiscard]] ApplyReport set_rates(std::span<const Rate> shaped);
   [[nodiscard]] ApplyReport clear();
   [[nodiscard]] std::vector<SiteCounters> site_counters();

@@ -9,6 +9,7 @@
 #include "shaper/class_allocation.hpp"
 #include "shaper/invariants.hpp"
 #include "shaper/leaf_parameters.hpp"
+#include "shaper/memory.hpp"
 
 #include "sample_policy.hpp"
 
@@ -440,6 +441,14 @@ TEST(Allocation, HoldsTenThousandSitesAndRefusesMoreThanThePortCan) {
   EXPECT_EQ(all.size(), 50'000U);
   policy.sites.assign(14'000, policy.sites[0]);
   EXPECT_THROW(allocate_handles(policy, {}), std::length_error);
+}
+
+TEST(KernelMemory, FollowsTheClassesAndTheFlowsOfTheirQueues) {
+  const Tree fq = plan_for(sample_policy(), {Rate::mbps(100)});
+  const Tree fifo = plan_for(sample_policy(), {Rate::mbps(100)}, kBare);
+  // The port, two built-in classes, the site and four within; six of them with a queue.
+  EXPECT_EQ(kernel_memory(fifo).count(), 1024U + 8U * 2560U + 6U * 1024U);
+  EXPECT_EQ(kernel_memory(fq).count(), kernel_memory(fifo).count() + 6U * (65'536U + 4'096U));
 }
 
 }  // namespace
