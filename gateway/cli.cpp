@@ -94,6 +94,10 @@ void add_policy_commands(CLI::App& app, Choices& c) {
   schema.footer("Example: weir schema > weir.schema.json");
   schema.callback([&c] { c.action = print_schema; });
 
+  CLI::App& manual = *app.add_subcommand("manual", "Print the policy file's manual page, weir.yaml(5)");
+  manual.footer("Example: weir manual | man -l -");
+  manual.callback([&c] { c.action = print_manual; });
+
   CLI::App& apply =
       *app.add_subcommand("apply", "Have the daemon put a policy in force; or, without one, program it once");
   apply.add_option("FILE", c.file, "Policy file (default: the daemon's own)");

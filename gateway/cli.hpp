@@ -33,6 +33,7 @@ struct PortOptions {
 };
 
 int print_schema();
+int print_manual();
 int check_policy(const std::filesystem::path& file);
 [[nodiscard]] int apply_once(const std::filesystem::path& file, const PortOptions& options);
 [[nodiscard]] int show_plan(const std::filesystem::path& file, const PortOptions& options, bool as_tc);

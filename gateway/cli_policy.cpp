@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "config/load.hpp"
+#include "config/manual.hpp"
 #include "config/schema.hpp"
 #include "config/site_classes.hpp"
 #include "gateway/cli.hpp"
@@ -74,6 +75,11 @@ int check_policy(const std::filesystem::path& file) {
 
 int print_schema() {
   fmt::print("{}\n", policy_schema());
+  return kExitOk;
+}
+
+int print_manual() {
+  fmt::print("{}", policy_manual());
   return kExitOk;
 }
 

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "config/load.hpp"
+#include "config/manual.hpp"
 #include "config/policy_keys.hpp"
 
 namespace weir {
@@ -49,6 +50,32 @@ std::set<std::string> documented_keys() {
 
 TEST(Documentation, EveryKeyStandsInConfigurationMdAndNoOther) {
   EXPECT_EQ(documented_keys(), known_keys());
+}
+
+TEST(Manual, HasASectionForEachMappingAndAnEntryForEachKey) {
+  const std::string page = policy_manual();
+  EXPECT_TRUE(page.starts_with(".TH \"WEIR.YAML\" \"5\""));
+  for (const KeyTable* table : key_tables()) {
+    std::string section = ".SH \"" + (table->where.empty() ? "The file" : std::string(table->where)) + "\"\n";
+    const auto begin = page.find(section);
+    ASSERT_NE(begin, std::string::npos) << section;
+    const std::string body = page.substr(begin, page.find("\n.SH ", begin + 1) - begin);
+    for (const PolicyKey& key : table->keys)
+      EXPECT_NE(body.find(".TP\n.BR \"" + std::string(key.name) + "\" "), std::string::npos)
+          << section << key.name;
+  }
+}
+
+// A line that begins with a dot or a quote is a request to roff; text must not be one.
+TEST(Manual, HoldsNoRequestsButItsOwn) {
+  std::istringstream lines(policy_manual());
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with('.') && !line.starts_with('\'')) continue;
+    const std::string request = line.substr(0, line.find(' '));
+    const std::set<std::string> known{".TH", ".SH", ".PP", ".TP", ".B", ".BR",
+                                      ".br", ".nf", ".fi", ".RS", ".RE"};
+    EXPECT_TRUE(known.contains(request)) << line;
+  }
 }
 
 TEST(Documentation, EveryYamlBlockThatIsAWholePolicyLoads) {
