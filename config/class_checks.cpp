@@ -56,15 +56,16 @@ class ClassChecker : DraftChecker {
 
   void brownout_names_classes(const ClassSetDraft& set) {
     std::unordered_map<std::string_view, Place> names;
+    std::unordered_set<std::string_view> classes;
+    for (const ClassDraft& one : set.classes) {
+      if (one.name) classes.insert(one.name->value);
+    }
     for (const auto& name : set.brownout) {
       report_if_repeated(names, name, "class");
-      const bool known = std::any_of(set.classes.begin(), set.classes.end(), [&](const ClassDraft& one) {
-        return one.name && one.name->value == name.value;
-      });
-      if (known || !set.whole) continue;
+      if (classes.contains(name.value) || !set.whole) continue;
       NearestName nearest(name.value);
       for (const ClassDraft& one : set.classes) {
-        if (one.name) nearest.offer(one.name->value);
+        if (one.name && guesses_.spend(1)) nearest.offer(one.name->value);
       }
       report(name.at, "policy " + in_quotes(set.name) + " has no class " + in_quotes(name.value),
              nearest.best() ? "did you mean " + in_quotes(*nearest.best()) + "?"
@@ -353,6 +354,7 @@ class ClassChecker : DraftChecker {
 
   std::unordered_map<const ClassSetDraft*, Tightest> tightest_;
   std::unordered_set<const ClassSetDraft*> sets_of_subnets_;
+  GuessBudget guesses_;
 };
 
 }  // namespace

@@ -52,14 +52,30 @@ std::variant<std::string, int> read_file(const std::filesystem::path& path) {
 
 class DiskFiles final : public PolicyFiles {
  public:
-  std::variant<std::string, int> read(const std::filesystem::path& path) override { return read_file(path); }
+  /// Files alone: whoever opens a pipe waits for its other end.
+  std::variant<std::string, int> read(const std::filesystem::path& path) override {
+    std::error_code error;
+    const auto about = std::filesystem::status(path, error);
+    if (error) return error.value();
+    if (std::filesystem::is_directory(about)) return EISDIR;
+    return std::filesystem::is_regular_file(about) ? read_file(path) : std::variant<std::string, int>(EINVAL);
+  }
 
-  std::vector<std::filesystem::path> matching(const std::string& pattern) override {
+  std::variant<std::vector<std::filesystem::path>, int> matching(const std::string& pattern) override {
+    // glob(3) tells of a folder that it cannot read by a call alone, which knows of no object.
+    static thread_local int unread = 0;
+    unread = 0;
+    const auto note = [](const char*, int error) {
+      if (error != ENOENT && error != ENOTDIR) unread = error;
+      return 0;
+    };
     glob_t found{};
+    const int result = ::glob(pattern.c_str(), 0, note, &found);
     std::vector<std::filesystem::path> paths;
-    if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
-      paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+    if (result == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
     ::globfree(&found);
+    if (unread != 0) return unread;
+    if (result != 0 && result != GLOB_NOMATCH) return ENOMEM;
     return paths;
   }
 };
@@ -75,7 +91,7 @@ class KeptFiles final : public PolicyFiles {
     return ENOENT;
   }
 
-  std::vector<std::filesystem::path> matching(const std::string& pattern) override {
+  std::variant<std::vector<std::filesystem::path>, int> matching(const std::string& pattern) override {
     std::vector<std::filesystem::path> paths;
     for (const PolicyFile& file : files_) {
       if (::fnmatch(pattern.c_str(), file.path.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0)
@@ -118,7 +134,7 @@ std::variant<Policy, Problems> parse_policy(std::string_view text) {
 
 std::variant<LoadedPolicy, LoadFailure> load_policy(const std::filesystem::path& path) {
   DiskFiles disk;
-  auto content = disk.read(path);
+  auto content = read_file(path);  // the operator's own may be a pipe
   if (const int* error = std::get_if<int>(&content)) {
     const PolicyFile unread{.path = path, .text = {}};
     Problems problems{cannot_read(path, *error)};

@@ -21,8 +21,9 @@ class PolicyFiles {
   virtual ~PolicyFiles() = default;
   /// The whole file, or the errno; of one that is too large for a policy its beginning, still too large.
   [[nodiscard]] virtual std::variant<std::string, int> read(const std::filesystem::path& path) = 0;
-  /// Those that match a pattern of glob(7), sorted.
-  [[nodiscard]] virtual std::vector<std::filesystem::path> matching(const std::string& pattern) = 0;
+  /// Those that match a pattern of glob(7), sorted; or the errno of a folder that cannot be looked into.
+  [[nodiscard]] virtual std::variant<std::vector<std::filesystem::path>, int> matching(
+      const std::string& pattern) = 0;
 };
 
 /// What a policy means, beside all that it was read from: the operator's file first. load_kept() reads it

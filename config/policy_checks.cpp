@@ -95,14 +95,12 @@ class SiteChecker : DraftChecker {
   }
 
   void policies_exist() {
-    // Guessing compares every unknown name with every known one: bounded, so that no file makes it slow.
-    std::size_t comparisons_left = 100'000;
+    GuessBudget guesses;
     for (const SiteDraft& site : draft_.sites) {
       for (const auto* named : {&site.policy, &site.policy_of_subnets}) {
         if (!*named || set_named((*named)->value) != nullptr) continue;
         NearestName nearest((*named)->value);
-        if (draft_.class_sets.size() <= comparisons_left) {
-          comparisons_left -= draft_.class_sets.size();
+        if (guesses.spend(draft_.class_sets.size())) {
           for (const ClassSetDraft& set : draft_.class_sets) nearest.offer(set.name);
         }
         report((*named)->at, "there is no policy " + in_quotes((*named)->value),
@@ -122,7 +120,22 @@ class SiteChecker : DraftChecker {
       report(*site.each_subnet->leaf_at, "packets of a subnet wait in the classes of its policy",
              "write 'leaf' into these classes");
     }
+    if (site.policy_of_subnets && site.each_subnet->priority) {
+      report(site.each_subnet->at,
+             "packets of a subnet wait in the classes of its policy, which have their own turn",
+             "write 'priority' into these classes");
+    }
     guarantees_of_subnets_fit(site);
+    ceiling_of_subnets_is_above(site);
+  }
+
+  void ceiling_of_subnets_is_above(const SiteDraft& site) {
+    const auto& [guarantee, ceiling] = std::tie(site.each_subnet->guarantee, site.each_subnet->ceiling);
+    if (!guarantee || !ceiling || !site.floor) return;
+    if (resolve(guarantee->value, site.floor->value) <= resolve(ceiling->value, site.floor->value)) return;
+    report(ceiling->at,
+           "the ceiling of each subnet is below its guarantee at the floor of site " + name_of(site.name),
+           "raise the ceiling or lower the guarantee");
   }
 
   void guarantees_of_subnets_fit(const SiteDraft& site) {

@@ -91,7 +91,14 @@ class DraftReader {
       if (item->text.find_first_of("*?[") == std::string::npos) {
         include_file(path, *item, depth);
       } else {  // a folder may be empty yet
-        for (const auto& match : files_.matching(path)) include_file(match, *item, depth);
+        const auto found = files_.matching(path);
+        if (const int* error = std::get_if<int>(&found)) {
+          const Problem unread = cannot_read(path, *error);
+          read_.report(item->at, unread.message, unread.mend);
+          continue;
+        }
+        for (const auto& match : std::get<std::vector<std::filesystem::path>>(found))
+          include_file(match, *item, depth);
       }
     }
   }
@@ -355,7 +362,7 @@ ClassPolicy finish(ClassDraft draft) {
   policy.priority = draft.priority.value_or(policy.priority);
   if (draft.ceiling) {
     policy.ceiling = draft.ceiling->value;
-  } else if (policy.priority == 0 && policy.guarantee) {
+  } else if (policy.priority == 0 && policy.guarantee && !policy.name.empty()) {  // each subnet is no mark
     policy.ceiling = ceiling_of_first_class(*policy.guarantee);
   }
   policy.leaf = draft.leaf;
@@ -414,10 +421,11 @@ Policy finish(PolicyDraft draft) {
     ClassSet& finished = policy.class_sets.emplace_back(ClassSet{.name = std::move(set.name), .classes = {}});
     std::transform(set.classes.begin(), set.classes.end(), std::back_inserter(finished.classes),
                    [](ClassDraft& one) { return finish(std::move(one)); });
-    for (std::uint32_t rank = 0; rank < set.brownout.size(); ++rank) {
-      for (ClassPolicy& one : finished.classes) {
-        if (one.name == set.brownout[rank].value) one.brownout = rank;
-      }
+    std::unordered_map<std::string, std::uint32_t> ranks;
+    for (std::uint32_t rank = 0; rank < set.brownout.size(); ++rank)
+      ranks.emplace(set.brownout[rank].value, rank);
+    for (ClassPolicy& one : finished.classes) {
+      if (const auto rank = ranks.find(one.name); rank != ranks.end()) one.brownout = rank->second;
     }
   }
   for (SiteDraft& draft_site : draft.sites) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "config/suggest.hpp"
+#include "config/utf8.hpp"
 
 namespace weir {
 namespace {
@@ -47,11 +48,16 @@ void PrefixReader::set_groups(std::vector<ValueReader::NamedNode> groups) {
 
 void PrefixReader::read_all_groups() {
   for (auto& [name, group] : groups_) {
-    if (group.state != Group::State::unread) continue;
-    group.state = Group::State::being_read;
-    add_items(group.field, group.prefixes);
-    group.state = Group::State::read;
+    if (group.state == Group::State::unread) read_group(group);
   }
+}
+
+void PrefixReader::read_group(Group& group) {
+  group.state = Group::State::being_read;
+  ++depth_;
+  add_items(group.field, group.prefixes);
+  --depth_;
+  group.state = Group::State::read;
 }
 
 std::vector<Placed<Prefix>> PrefixReader::prefixes(const Field& field) {
@@ -77,9 +83,12 @@ void PrefixReader::add_group(const YamlNode& item, Group& group, Prefixes& to) {
                         "take one of the two out of the other");
   }
   if (group.state == Group::State::unread) {
-    group.state = Group::State::being_read;
-    add_items(group.field, group.prefixes);
-    group.state = Group::State::read;
+    if (depth_ >= kMostGroupDepth) {
+      return read_.report(item.at,
+                          "groups contain one another more than " + std::to_string(kMostGroupDepth) + " deep",
+                          "write the subnets of " + in_quotes(item.text) + " here");
+    }
+    read_group(group);
   }
   add_all(group.prefixes, item.at, to);
 }
@@ -125,6 +134,10 @@ PrefixReader::Prefixes PrefixReader::read_list(std::size_t file) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (!is_utf8(line)) {
+      read_.report(at, "this is not UTF-8 text", "save the file in UTF-8");
+      break;
+    }
     line = line.substr(0, line.find('#'));
     const std::size_t begin = std::min(line.find_first_not_of(kBlanks), line.size());
     line.remove_prefix(begin);
@@ -158,7 +171,9 @@ void PrefixReader::report_no_prefix(std::string_view text, Place at, Prefix::Fau
       return;
     case Prefix::Fault::not_an_address: {
       NearestName nearest(text);
-      for (const auto& [name, group] : groups_) nearest.offer(name);
+      if (guesses_.spend(groups_.size())) {
+        for (const auto& [name, group] : groups_) nearest.offer(name);
+      }
       read_.report(at,
                    in_quotes(text) + (groups_.empty() ? " is not an IP address or prefix"
                                                       : " is neither an IP address or prefix nor a group"),

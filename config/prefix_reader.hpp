@@ -14,12 +14,15 @@
 #include <vector>
 
 #include "config/source_files.hpp"
+#include "config/suggest.hpp"
 #include "config/value_reader.hpp"
 
 namespace weir {
 
 /// Blocks of all lists together, those of a group or file counted at each use.
 inline constexpr std::size_t kMostPrefixes = 1'000'000;
+/// Groups within groups.
+inline constexpr std::size_t kMostGroupDepth = 32;
 
 class PrefixReader {
  public:
@@ -42,6 +45,7 @@ class PrefixReader {
   void add_items(const Field& field, Prefixes& to);
   void add_item(const YamlNode& item, Prefixes& to);
   void add_group(const YamlNode& item, Group& group, Prefixes& to);
+  void read_group(Group& group);
   void add_file(const YamlNode& item, Prefixes& to);
   void add_all(const Prefixes& from, Place at, Prefixes& to);
   [[nodiscard]] Prefixes read_list(std::size_t file);
@@ -53,6 +57,8 @@ class PrefixReader {
   std::map<std::string, Group> groups_;              // ordered, so that faults always come out alike
   std::unordered_map<std::size_t, Prefixes> lists_;  // by file
   std::size_t count_ = 0;
+  std::size_t depth_ = 0;  // groups around the one that is being read
+  GuessBudget guesses_;
 };
 
 }  // namespace weir

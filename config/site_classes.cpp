@@ -1,5 +1,7 @@
 #include "config/site_classes.hpp"
 
+#include <algorithm>
+
 namespace weir {
 namespace {
 
@@ -59,6 +61,15 @@ std::size_t number_of_classes(const Policy& policy, const SitePolicy& site) {
   if (!site.each_subnet) return policy.class_sets[site.class_set].classes.size();
   const auto& set = site.each_subnet->class_set;
   return site.subnets.size() * (1 + (set ? policy.class_sets[*set].classes.size() : 0));
+}
+
+std::size_t number_of_leaves(const Policy& policy, const SitePolicy& site) {
+  const auto in_set = [](const ClassSet& set) {
+    return static_cast<std::size_t>(std::ranges::count(set.classes, false, &ClassPolicy::inner));
+  };
+  if (!site.each_subnet) return in_set(policy.class_sets[site.class_set]);
+  const auto& set = site.each_subnet->class_set;
+  return site.subnets.size() * (set ? in_set(policy.class_sets[*set]) : 1);
 }
 
 }  // namespace weir

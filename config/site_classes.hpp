@@ -41,6 +41,8 @@ struct SiteClasses {
 [[nodiscard]] RateOrShare guarantee_of_site(const std::vector<SiteClass>& classes, std::size_t index);
 /// The policy's name; "each subnet" of a site whose subnets are single classes.
 [[nodiscard]] std::string policy_name(const Policy& policy, const SitePolicy& site);
+/// How many of them packets wait in.
+[[nodiscard]] std::size_t number_of_leaves(const Policy& policy, const SitePolicy& site);
 /// How many classes that are, the site's own left out.
 [[nodiscard]] std::size_t number_of_classes(const Policy& policy, const SitePolicy& site);
 

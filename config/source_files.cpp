@@ -1,9 +1,10 @@
 #include "config/source_files.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
+
+#include "config/utf8.hpp"
 
 namespace weir {
 
@@ -13,12 +14,14 @@ Problem cannot_read(const std::filesystem::path& path, int error) {
 }
 
 std::variant<std::size_t, Problem> SourceFiles::open(const std::filesystem::path& at) {
-  const auto known =
-      std::find_if(files_.begin(), files_.end(), [&](const PolicyFile& file) { return file.path == at; });
-  if (known != files_.end()) return static_cast<std::size_t>(known - files_.begin());
+  if (const auto known = numbers_.find(at.string()); known != numbers_.end()) return known->second;
   if (files_.size() >= kMostPolicyFiles) {
     return Problem{.message = "a policy of more than " + std::to_string(kMostPolicyFiles) + " files",
                    .mend = "join some of them"};
+  }
+  // Kept copies are JSON, which has no other text.
+  if (!is_utf8(at.native())) {
+    return Problem{.message = "the name of a policy file must be UTF-8", .mend = "rename the file"};
   }
   auto content = from_.read(at);
   if (const int* error = std::get_if<int>(&content)) return cannot_read(at, *error);
@@ -29,6 +32,7 @@ std::variant<std::size_t, Problem> SourceFiles::open(const std::filesystem::path
                    .mend = "join neighbouring subnets into larger ones"};
   }
   bytes_ += text.size();
+  numbers_.emplace(at.string(), files_.size());
   files_.push_back({.path = at, .text = std::move(text)});
   trees_.emplace_back();
   return files_.size() - 1;
@@ -38,12 +42,12 @@ std::variant<const YamlNode*, Problem> SourceFiles::document(std::size_t file) {
   if (!trees_[file]) {
     auto tree = read_yaml(files_[file].text, file);
     if (auto* unreadable = std::get_if<Problem>(&tree)) return std::move(*unreadable);
-    nodes_ += std::get<YamlTree>(tree).size();
-    if (nodes_ > kMostYamlNodes) {
-      return Problem{
-          .message = "more than " + std::to_string(kMostYamlNodes) + " values in all files together",
-          .mend = "write fewer, larger subnets",
-          .file = file};
+    visits_ += std::get<YamlTree>(tree).visits();
+    if (visits_ > kMostYamlNodes) {
+      return Problem{.message = "more than " + std::to_string(kMostYamlNodes) +
+                                " values in all files together, aliases counted at each use",
+                     .mend = "write fewer, larger subnets",
+                     .file = file};
     }
     trees_[file] = std::move(std::get<YamlTree>(tree));
   }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -26,6 +27,7 @@ class SourceFiles {
  public:
   /// `first` is the operator's own file: number 0.
   SourceFiles(PolicyFiles& from, PolicyFile first) : from_(from), bytes_(first.text.size()) {
+    numbers_.emplace(first.path.string(), 0);
     files_.push_back(std::move(first));
     trees_.emplace_back();
   }
@@ -37,8 +39,9 @@ class SourceFiles {
   /// The number of the file at a resolved path, read now if it was not before; or why it cannot be had: a
   /// message and mend without a place.
   [[nodiscard]] std::variant<std::size_t, Problem> open(const std::filesystem::path& path);
-  /// The files that match a resolved pattern of glob(7), sorted.
-  [[nodiscard]] std::vector<std::filesystem::path> matching(const std::filesystem::path& pattern) {
+  /// The files that match a resolved pattern of glob(7), sorted; or an errno.
+  [[nodiscard]] std::variant<std::vector<std::filesystem::path>, int> matching(
+      const std::filesystem::path& pattern) {
     return from_.matching(pattern.string());
   }
 
@@ -58,8 +61,9 @@ class SourceFiles {
   PolicyFiles& from_;
   std::deque<PolicyFile> files_;  // texts and trees stay where they are: others refer to them
   std::deque<std::optional<YamlTree>> trees_;
+  std::unordered_map<std::string, std::size_t> numbers_;  // by path
   std::size_t bytes_;
-  std::size_t nodes_ = 0;
+  std::size_t visits_ = 0;  // of values
 };
 
 }  // namespace weir

@@ -125,7 +125,7 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnMapEnd() override { close(); }
 
   [[nodiscard]] bool is_empty() const { return nodes_.empty(); }
-  [[nodiscard]] YamlTree take() { return {std::move(nodes_), 0}; }
+  [[nodiscard]] YamlTree take() { return {std::move(nodes_), 0, visits_}; }
 
  private:
   /// Of a finished node: how many nodes reading it visits, and how many levels it has.

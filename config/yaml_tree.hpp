@@ -44,9 +44,11 @@ struct YamlNode {
 /// The nodes of one document. An alias is a child that has several parents; there are no cycles.
 class YamlTree {
  public:
-  YamlTree(std::vector<YamlNode> nodes, std::uint32_t root) : nodes_(std::move(nodes)), root_(root) {}
+  YamlTree(std::vector<YamlNode> nodes, std::uint32_t root, std::size_t visits)
+      : nodes_(std::move(nodes)), root_(root), visits_(visits) {}
   [[nodiscard]] const YamlNode& root() const { return nodes_[root_]; }
-  [[nodiscard]] std::size_t size() const { return nodes_.size(); }
+  /// How many values a walk meets, those behind an alias at each use.
+  [[nodiscard]] std::size_t visits() const { return visits_; }
   [[nodiscard]] const YamlNode& child(const YamlNode& parent, std::size_t i) const {
     return nodes_[parent.children[i]];
   }
@@ -54,6 +56,7 @@ class YamlTree {
  private:
   std::vector<YamlNode> nodes_;
   std::uint32_t root_;
+  std::size_t visits_;
 };
 
 /// The single document in `text`, or the one problem that keeps it from being read. `file` goes into all

@@ -141,11 +141,10 @@ ApiResponse change(const ApiRequest& request, const PolicyChanges& changes) {
   if (!request.peer)
     return problem(403, "changes are made over the Unix socket only, where the kernel says who asks");
   if (!request.peer->may_change) {
-    return problem(
-        403, fmt::format("{} may look, not change: that takes root or the group weir", request.peer->name));
+    return problem(403, fmt::format("{} may look, not change: that is for root", name_of(*request.peer)));
   }
   BodyReader body(request.body);
-  return action->second(body, request.peer->name, changes);
+  return action->second(body, name_of(*request.peer), changes);
 }
 
 }  // namespace weir::gateway

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "gateway/read_whole.hpp"
+
 namespace weir::gateway {
 namespace {
 
@@ -103,6 +105,7 @@ ChangeOutcome ChangeControl::bring(LoadedPolicy next, const Instant& now) {
                    status_.revision);
   }
   loaded_ = std::move(next);
+  stands_for_ = 0;
   status_.loaded = now.wall;
   status_.last_good = false;
   status_.reload_error.reset();
@@ -142,15 +145,22 @@ ChangeOutcome ChangeControl::apply(const ChangeRequest& request, const Instant& 
   }
   LoadedPolicy next;
   if (auto failed = read_file(next)) return *std::move(failed);
+  if (request.confirm_within && next.files == loaded_.files) {
+    status_.last_good = false;
+    status_.reload_error.reset();
+    return {.text = "the file holds what is in force: nothing waits to be confirmed",
+            .revision = status_.revision};
+  }
   Waiting waiting{.number = 0,
                   .before = loaded_,
                   .before_number = status_.revision,
                   .until = now.steady + request.confirm_within.value_or(Duration::zero())};
   if (request.confirm_within) {
-    // First on disk: a daemon that ends at any point from here on must know that this one was not confirmed.
+    // First on disk, and what it goes back to: a daemon that ends at any point from here on must find both.
     try {
-      waiting.number =
-          revisions_.add(next.files, request.by, request.comment, RevisionState::waiting, now.wall);
+      library_.store(loaded_.files);
+      waiting.number = revisions_.add(next.files, request.by, request.comment, RevisionState::waiting,
+                                      now.wall, status_.revision);
     } catch (const std::exception& failure) {
       return refusal(ChangeOutcome::Result::refused,
                      fmt::format("it could not be kept as one to confirm: {}", failure.what()),
@@ -183,9 +193,17 @@ ChangeOutcome ChangeControl::apply(const ChangeRequest& request, const Instant& 
 ChangeOutcome ChangeControl::confirm(const std::string& by, const Instant& now) {
   if (!waiting_)
     return refusal(ChangeOutcome::Result::not_now, "nothing waits to be confirmed", status_.revision);
-  settle(waiting_->number, RevisionState::good, "", now);
+  // On disk first: a start must not go back from what was confirmed.
+  try {
+    revisions_.settle(waiting_->number, RevisionState::good, "");
+  } catch (const std::exception& failure) {
+    return refusal(ChangeOutcome::Result::refused,
+                   fmt::format("it could not be kept, and still waits: {}", failure.what()),
+                   status_.revision);
+  }
   waiting_.reset();
   status_.confirm_by.reset();
+  status_.reload_error.reset();
   keep_as_last_good(now);
   ChangeOutcome outcome{.text = fmt::format("{} is confirmed{}", numbered(status_.revision), by_whom(by)),
                         .revision = status_.revision};
@@ -224,13 +242,9 @@ ChangeOutcome ChangeControl::roll_back(std::optional<std::uint64_t> to, const st
                    status_.revision);
   }
   if (!to) {
-    const auto& all = revisions_.all();
-    const auto before = std::find_if(all.rbegin(), all.rend(), [&](const Revision& r) {
-      return r.number < status_.revision && r.state == RevisionState::good;
-    });
-    if (before == all.rend())
+    to = good_before();
+    if (!to)
       return refusal(ChangeOutcome::Result::no_such, "there is no good revision before", status_.revision);
-    to = before->number;
   }
   auto files = revisions_.files(*to);
   if (const auto* why = std::get_if<std::string>(&files))
@@ -247,6 +261,7 @@ ChangeOutcome ChangeControl::roll_back(std::optional<std::uint64_t> to, const st
   if (outcome.result != ChangeOutcome::Result::done) return outcome;
   const std::uint64_t left = status_.revision;
   status_.revision = keep_revision(by, fmt::format("back to revision {}", *to), RevisionState::good, now);
+  stands_for_ = *to;
   keep_as_last_good(now);
   status_.last_good = true;
   status_.reload_error = fmt::format("{} was gone back to; the policy file may hold another", numbered(*to));
@@ -262,13 +277,32 @@ void ChangeControl::every_second(const Instant& now) {
     back_to_before("it was not confirmed in time", now);
     return;
   }
-  if (!status_.last_good || waiting_ || (looked_ && now.steady - *looked_ < kLookAtFile)) return;
+  if (waiting_ || (looked_ && now.steady - *looked_ < kLookAtFile)) return;
   looked_ = now.steady;
-  const auto read = load_policy(file_);
-  const auto* on_disk = std::get_if<LoadedPolicy>(&read);
-  if (on_disk == nullptr || on_disk->files != loaded_.files) return;
+  if (not_saved_) keep_as_last_good(now);
+  if (!status_.last_good || !file_holds_what_serves()) return;
   status_.last_good = false;
   status_.reload_error.reset();
+}
+
+/// The newest good one before what is in force, or before what that went back to.
+std::optional<std::uint64_t> ChangeControl::good_before() const {
+  const std::uint64_t from = stands_for_ != 0 ? stands_for_ : status_.revision;
+  const auto& all = revisions_.all();
+  const auto before = std::find_if(all.rbegin(), all.rend(), [&](const Revision& r) {
+    return r.state == RevisionState::good && (from == 0 || r.number < from);
+  });
+  return before == all.rend() ? std::nullopt : std::optional(before->number);
+}
+
+bool ChangeControl::file_holds_what_serves() const {
+  return std::ranges::all_of(loaded_.files, [this](const PolicyFile& file) {
+    // The first is the operator's own, wherever the copy that serves was read from.
+    const auto& path = &file == &loaded_.files.front() ? file_ : file.path;
+    const auto read = read_whole(path, file.text.size());
+    const auto* text = std::get_if<std::string>(&read);
+    return text != nullptr && *text == file.text;
+  });
 }
 
 std::uint64_t ChangeControl::keep_revision(const std::string& by, const std::string& comment,
@@ -277,7 +311,10 @@ std::uint64_t ChangeControl::keep_revision(const std::string& by, const std::str
     const Revision* const same = revisions_.with_files(loaded_.files);
     const bool newest = same != nullptr && same == &revisions_.all().back();
     if (newest && same->state == state) return same->number;
-    return revisions_.add(loaded_.files, by, comment, state, now.wall);
+    const std::uint64_t number =
+        revisions_.add(loaded_.files, by, comment, state, now.wall, status_.revision);
+    not_kept_.reset();
+    return number;
   } catch (const std::exception& failure) {
     tell_not_kept(fmt::format("this revision could not be kept: {}", failure.what()), now);
     return 0;
@@ -300,12 +337,15 @@ void ChangeControl::keep_as_last_good(const Instant& now) {
     library_.store(loaded_.files);
     not_saved_.reset();
   } catch (const std::exception& failure) {
-    tell_not_kept(fmt::format("the last good policy could not be saved: {}", failure.what()), now);
+    std::string why = fmt::format("the last good policy could not be saved: {}", failure.what());
+    if (not_saved_ == why) return;  // tried again
+    not_saved_ = std::move(why);
+    events_.record(EventKind::last_good_not_saved, Severity::warning, "", *not_saved_, now.wall);
   }
 }
 
 void ChangeControl::tell_not_kept(const std::string& why, const Instant& now) {
-  not_saved_ = why;
+  not_kept_ = why;
   events_.record(EventKind::last_good_not_saved, Severity::warning, "", why, now.wall);
 }
 
@@ -318,6 +358,7 @@ void ChangeControl::add_degradations(std::vector<Degradation>& to) const {
     to.push_back({"reload_failed", "the last reload changed nothing; the policy before it serves on"});
   }
   if (not_saved_) to.push_back({"last_good_not_saved", *not_saved_});
+  if (not_kept_) to.push_back({"revision_not_kept", *not_kept_});
 }
 
 }  // namespace weir::gateway

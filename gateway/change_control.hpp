@@ -87,6 +87,7 @@ class ChangeControl {
     TimePoint until;
   };
 
+  [[nodiscard]] bool file_holds_what_serves() const;
   [[nodiscard]] std::optional<ChangeOutcome> read_file(LoadedPolicy& next) const;
   [[nodiscard]] ChangeOutcome bring(LoadedPolicy next, const Instant& now);
   /// Writes down that `loaded_` is in force; 0: it could not be.
@@ -96,6 +97,7 @@ class ChangeControl {
   void keep_as_last_good(const Instant& now);
   ChangeOutcome back_to_before(const std::string& why, const Instant& now);
   void tell_not_kept(const std::string& why, const Instant& now);
+  [[nodiscard]] std::optional<std::uint64_t> good_before() const;
 
   std::filesystem::path file_;
   LoadedPolicy loaded_;
@@ -106,7 +108,9 @@ class ChangeControl {
   PolicyStatus status_;
   std::optional<Waiting> waiting_;
   std::optional<TimePoint> looked_;       ///< at the file, while another policy serves
-  std::optional<std::string> not_saved_;  ///< why the last good policy, or a revision, is not on disk
+  std::optional<std::string> not_saved_;  ///< why the last good policy is not on disk
+  std::optional<std::string> not_kept_;   ///< why the list of revisions is not what it should be
+  std::uint64_t stands_for_ = 0;          ///< the revision that the one in force went back to; 0: none
 };
 
 }  // namespace weir::gateway

@@ -165,6 +165,7 @@ void add_change_commands(CLI::App& app, Choices& c) {
 
   CLI::App& revisions = *app.add_subcommand("revisions", "List what was in force, when and by whom");
   revisions.add_option("REVISION", c.change.revision, "Print this one's files")->check(CLI::PositiveNumber);
+  revisions.add_option("--file", c.change.file, "Of REVISION, this one of its files alone");
   revisions.add_flag("--json", c.change.json, "The API's own document");
   socket(revisions);
   revisions.footer("Example: weir revisions 11 > weir.yaml");

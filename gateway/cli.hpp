@@ -53,6 +53,7 @@ struct ApplyOptions {
 struct ChangeOptions {
   std::filesystem::path socket = "/run/weir/weir.sock";
   std::uint64_t revision = 0;  ///< 0: none was named
+  std::string file;            ///< of a revision that has several; empty: all
   bool json = false;
 };
 [[nodiscard]] int confirm_change(const ChangeOptions& options);

@@ -8,8 +8,8 @@
 #include <variant>
 #include <vector>
 
-#include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,14 +71,13 @@ std::variant<fs::path, HttpFailure> policy_file_of(const fs::path& socket) {
   return fs::path(std::string(file.get_string()));
 }
 
-/// Puts `text` in the place of `file`, whose mode stays; follows links. Throws std::system_error.
+/// Puts `text` in the place of `file`, whose owner and mode stay. Throws std::system_error.
 void install(const fs::path& file, std::string_view text) {
-  std::error_code none;
-  const fs::path real = fs::weakly_canonical(file, none);
-  const fs::path& target = none ? file : real;
-  const fs::file_status before = fs::status(target, none);
-  replace_file(target.parent_path(), target.filename().string(), text);
-  if (fs::exists(before)) fs::permissions(target, before.permissions());
+  if (fs::is_symlink(file)) {
+    throw std::system_error(ELOOP, std::generic_category(),
+                            file.string() + " is a link: change the file that it leads to, and `weir apply`");
+  }
+  replace_file(file.parent_path(), file.filename().string(), text, Owner::as_was);
 }
 
 std::string whole_text(const fs::path& file) {
@@ -89,38 +88,49 @@ std::string whole_text(const fs::path& file) {
 }
 
 /// Another file's text in the place of the daemon's own while the daemon is asked to take it; put back unless
-/// it does.
+/// it does. Signals that end a process wait meanwhile.
 class Installed {
  public:
-  Installed(const fs::path& from, fs::path to) : to_(std::move(to)), before_(whole_text(to_)) {
-    install(to_, whole_text(from));
+  Installed(const fs::path& from, fs::path to) : to_(std::move(to)) {
+    std::error_code none;
+    if (fs::exists(to_, none)) before_ = whole_text(to_);
+    const std::string text = whole_text(from);
+    sigset_t ending;
+    sigemptyset(&ending);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ending, signal);
+    ::pthread_sigmask(SIG_BLOCK, &ending, &mask_before_);
+    try {
+      install(to_, text);
+    } catch (...) {
+      ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
+      throw;
+    }
   }
   ~Installed() {
-    if (kept_) return;
-    try {
-      install(to_, before_);
-    } catch (const std::exception& failure) {
-      fmt::print(stderr, "weir: {} could not be put back: {}\n", to_.string(), failure.what());
-    }
+    if (!kept_) put_back();
+    ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
   }
   Installed(const Installed&) = delete;
   Installed& operator=(const Installed&) = delete;
   void keep() { kept_ = true; }
 
  private:
+  void put_back() const {
+    try {
+      if (before_)
+        install(to_, *before_);
+      else
+        fs::remove(to_);
+    } catch (const std::exception& failure) {
+      fmt::print(stderr, "weir: {} could not be put back: {}\n", to_.string(), failure.what());
+    }
+  }
+
   fs::path to_;
-  std::string before_;
+  std::optional<std::string> before_;  ///< nullopt: there was no such file
+  sigset_t mask_before_{};
   bool kept_ = false;
 };
-
-/// Why the text of `candidate` would mean something else in the place of `own`; empty: it would not.
-std::string why_not_movable(const fs::path& candidate, const fs::path& own, std::size_t files) {
-  std::error_code none;
-  const bool same_folder = fs::equivalent(fs::absolute(candidate).parent_path(), own.parent_path(), none);
-  if (files == 1 || same_folder) return "";
-  return fmt::format("{} includes other files, which are looked for beside it: put all of them into {} first",
-                     candidate.string(), own.parent_path().string());
-}
 
 json::object apply_body(const ApplyOptions& options) {
   json::object body;
@@ -230,10 +240,17 @@ int apply_by_daemon(const ApplyOptions& options) {
   std::error_code none;
   if (fs::equivalent(candidate, file, none))
     return send_change(options.socket, "/v1/policy/apply", apply_body(options));
-  const std::size_t files = std::get<LoadedPolicy>(read).files.size();
-  if (const std::string why = why_not_movable(candidate, file, files); !why.empty())
-    return complain({.refused = true, .text = why});
   Installed installed(candidate, file);
+  // Files that it includes are looked for beside it: there may be others in the new place.
+  const auto there = load_policy(file);
+  const auto* moved = std::get_if<LoadedPolicy>(&there);
+  if (moved == nullptr || moved->policy != std::get<LoadedPolicy>(read).policy) {
+    return complain(
+        {.refused = true,
+         .text = fmt::format("{} means something else in the place of {}: it includes files that are looked "
+                             "for beside it",
+                             candidate.string(), file.string())});
+  }
   const int code = send_change(options.socket, "/v1/policy/apply", apply_body(options));
   if (code != kExitOk) return code;
   installed.keep();
@@ -259,8 +276,10 @@ int show_revisions(const ChangeOptions& options) {
     const auto side = side_of_revision(options.socket, options.revision);
     if (const auto* failure = std::get_if<HttpFailure>(&side)) return complain(*failure);
     const auto& files = std::get<Side>(side).files;
-    for (const auto& [path, content] : files)
-      fmt::print("{}{}", files.size() == 1 ? "" : "# " + path + "\n", content);
+    for (const auto& [path, content] : files) {
+      if (!options.file.empty() && path != options.file) continue;
+      fmt::print("{}{}", files.size() == 1 || !options.file.empty() ? "" : "# " + path + "\n", content);
+    }
     return kExitOk;
   }
   const auto answer = asked(options.socket, "/v1/policy/revisions");

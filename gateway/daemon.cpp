@@ -77,8 +77,8 @@ class Daemon {
             boot.loaded.policy.wan.interface,
             {.replace_foreign = options.replace, .state_dir = options.state_dir, .bpf_dir = options.bpf_dir}),
         port_(kernel_port(shaper_)),
-        gateway_({.version = std::string(kVersion), .policy_file = std::filesystem::absolute(options.config)},
-                 std::move(boot), *port_, library, revisions, site_controllers(), events_, instant_now()),
+        gateway_({.version = std::string(kVersion), .policy_file = options.config}, std::move(boot), *port_,
+                 library, revisions, site_controllers(), events_, instant_now()),
         signals_(loop_, SIGTERM, SIGINT, SIGHUP),
         memory_(options.library_dir),
         http_(loop_, [this](const ApiRequest& request) { return answer(request); }),
@@ -312,7 +312,10 @@ class Daemon {
 
 }  // namespace
 
-int run_daemon(const RunOptions& options) {
+int run_daemon(const RunOptions& given) {
+  RunOptions options = given;
+  // Revisions know their files by name: it must be the same wherever the daemon is started.
+  options.config = std::filesystem::absolute(options.config).lexically_normal();
   set_up_log(options.log_level);
   const PolicyLibrary library(options.library_dir);
   RevisionLog revisions(options.library_dir);

@@ -17,6 +17,6 @@ struct RunOptions {
 };
 
 /// Runs until SIGTERM or SIGINT; returns the process's exit code (cli.hpp).
-[[nodiscard]] int run_daemon(const RunOptions& options);
+[[nodiscard]] int run_daemon(const RunOptions& given);
 
 }  // namespace weir::gateway

@@ -1,13 +1,9 @@
 #include "gateway/peer.hpp"
 
-#include <algorithm>
-#include <array>
 #include <charconv>
-#include <span>
 #include <vector>
 
 #include <fmt/format.h>
-#include <grp.h>
 #include <pwd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,10 +13,9 @@
 namespace weir::gateway {
 namespace {
 
-constexpr const char* kGroup = "weir";
 constexpr std::size_t kNameBuffer = 16384;
 
-std::string name_of(uid_t uid) {
+std::string name_of_user(uid_t uid) {
   std::vector<char> buffer(kNameBuffer);
   passwd entry{};
   passwd* found = nullptr;
@@ -43,20 +38,6 @@ std::optional<uid_t> login_of(pid_t pid) {
   return uid;
 }
 
-bool is_in_group(int socket, gid_t own) {
-  std::vector<char> buffer(kNameBuffer);
-  group entry{};
-  group* found = nullptr;
-  if (::getgrnam_r(kGroup, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr)
-    return false;
-  if (own == found->gr_gid) return true;
-  std::array<gid_t, 1024> groups{};
-  socklen_t length = sizeof groups;
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &length) != 0) return false;
-  const auto given = std::span(groups).first(length / sizeof(gid_t));
-  return std::ranges::find(given, found->gr_gid) != given.end();
-}
-
 }  // namespace
 
 std::optional<Peer> peer_of(int socket) {
@@ -64,12 +45,15 @@ std::optional<Peer> peer_of(int socket) {
   socklen_t length = sizeof credentials;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0 || credentials.pid == 0)
     return std::nullopt;
-  Peer peer{
-      .uid = credentials.uid, .pid = credentials.pid, .may_change = false, .name = name_of(credentials.uid)};
-  peer.may_change = peer.uid == 0 || peer.uid == ::geteuid() || is_in_group(socket, credentials.gid);
-  if (const auto login = login_of(peer.pid); login && *login != peer.uid)
-    peer.name += fmt::format(" (logged in as {})", name_of(*login));
-  return peer;
+  return Peer{.uid = credentials.uid,
+              .pid = credentials.pid,
+              .may_change = credentials.uid == 0 || credentials.uid == ::geteuid()};
+}
+
+std::string name_of(const Peer& peer) {
+  const auto login = login_of(peer.pid);
+  std::string name = name_of_user(peer.uid);
+  return login && *login != peer.uid ? fmt::format("{} (logged in as {})", name, name_of_user(*login)) : name;
 }
 
 }  // namespace weir::gateway

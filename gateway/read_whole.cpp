@@ -19,9 +19,13 @@ std::variant<std::string, Unreadable> read_whole(const std::filesystem::path& pa
   struct stat about {};
   if (::fstat(file.get(), &about) != 0) return failed();
   if (!S_ISREG(about.st_mode)) return Unreadable{"it is not a file"};
-  std::string text(std::min(static_cast<std::size_t>(about.st_size), most + 1), '\0');
+  // What the file system says of the size is a hint: files under /proc have none.
+  constexpr std::size_t kLeast = 4096;
+  std::string text;
   std::size_t have = 0;
-  while (have < text.size()) {
+  while (have <= most) {
+    const std::size_t room = std::max({static_cast<std::size_t>(about.st_size) + 1, 2 * have, kLeast});
+    text.resize(std::min(room, most + 1));
     const ssize_t got = ::read(file.get(), text.data() + have, text.size() - have);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return failed();

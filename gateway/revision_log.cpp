@@ -32,7 +32,8 @@ json::object entry_of(const Revision& r) {
           {"comment", r.comment},
           {"state", json::string(to_string(r.state))},
           {"note", r.note},
-          {"bytes", r.bytes}};
+          {"bytes", r.bytes},
+          {"digest", r.digest}};
 }
 
 /// The entry's members one by one; any that is missing or of another type makes it none.
@@ -48,6 +49,7 @@ class EntryReader {
     r.comment = text("comment");
     r.note = text("note");
     r.bytes = number("bytes");
+    r.digest = text("digest");
     const std::string state = text("state");
     const auto known = std::ranges::find(kStates, state, &std::pair<RevisionState, std::string_view>::second);
     if (!whole_ || known == kStates.end() || r.number == 0) return std::nullopt;
@@ -97,6 +99,13 @@ std::optional<std::vector<Revision>> list_from(std::string_view text) {
   return revisions;
 }
 
+/// FNV-1a (RFC 9923).
+std::string digest_of(std::string_view text) {
+  std::uint64_t state = 0xcbf29ce484222325U;
+  for (const char c : text) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  return fmt::format("{:016x}", state);
+}
+
 }  // namespace
 
 std::string_view to_string(RevisionState state) {
@@ -115,18 +124,17 @@ void RevisionLog::read() {
   std::error_code unknown;
   if (!std::filesystem::exists(list_file(), unknown) && !unknown) return;
   const auto found = read_whole(list_file(), kLargestList);
-  if (const auto* unreadable = std::get_if<Unreadable>(&found)) {
-    trouble_ = fmt::format("{}: {}", list_file().string(), unreadable->why);
-    return;
-  }
-  if (auto list = list_from(std::get<std::string>(found))) {
+  const auto* text = std::get_if<std::string>(&found);
+  if (auto list = text == nullptr ? std::nullopt : list_from(*text)) {
     revisions_ = std::move(*list);
     return;
   }
+  const std::string why =
+      text == nullptr ? std::get<Unreadable>(found).why : "it is not what this program writes";
   const auto aside = list_file().string() + ".damaged";
   std::filesystem::rename(list_file(), aside, unknown);
-  trouble_ = fmt::format("{} is not what this program writes; {}", list_file().string(),
-                         unknown ? "it will be replaced" : "it is " + aside + " now");
+  trouble_ = fmt::format("{}: {}; {}", list_file().string(), why,
+                         unknown ? "it could not be set aside" : "it is " + aside + " now");
 }
 
 void RevisionLog::write() const {
@@ -141,51 +149,67 @@ const Revision* RevisionLog::find(std::uint64_t number) const {
 }
 
 std::uint64_t RevisionLog::add(const std::vector<PolicyFile>& files, std::string by, std::string comment,
-                               RevisionState state, WallTime at) {
+                               RevisionState state, WallTime at, std::uint64_t in_force) {
   Revision next{.number = revisions_.empty() ? 1 : revisions_.back().number + 1,
                 .at = at,
                 .by = std::move(by),
                 .comment = std::move(comment),
                 .state = state,
-                .note = {}};
+                .note = {},
+                .digest = {}};
   const std::string text = to_kept_text(files);
   next.bytes = text.size();
+  next.digest = digest_of(text);
   const auto path = file_of(next.number);
   replace_file(path.parent_path(), path.filename().string(), text);
   std::vector<Revision> before = revisions_;
   revisions_.push_back(std::move(next));
-  const auto gone = too_old();
-  revisions_.erase(revisions_.begin(), revisions_.begin() + static_cast<std::ptrdiff_t>(gone));
+  const auto gone = drop_oldest(in_force);
   try {
     write();
   } catch (...) {
     revisions_ = std::move(before);
     throw;
   }
-  for (std::size_t i = 0; i < gone; ++i) {
+  for (const std::uint64_t number : gone) {
     std::error_code ignored;
-    std::filesystem::remove(file_of(before[i].number), ignored);
+    std::filesystem::remove(file_of(number), ignored);
   }
   return revisions_.back().number;
 }
 
-// The two newest stay whatever they weigh: what is in force, and what it would go back to.
-std::size_t RevisionLog::too_old() const {
-  constexpr std::size_t kAlwaysKept = 2;
+// What was rolled back goes first. The newest stays whatever it weighs, and so does what is in force.
+std::vector<std::uint64_t> RevisionLog::drop_oldest(std::uint64_t in_force) {
   std::uint64_t bytes = 0;
   for (const Revision& r : revisions_) bytes += r.bytes;
-  std::size_t gone = 0;
-  while (revisions_.size() - gone > kAlwaysKept && (revisions_.size() - gone > kMost || bytes > kMostBytes))
-    bytes -= revisions_[gone++].bytes;
+  std::vector<std::uint64_t> gone;
+  for (const bool any : {false, true}) {
+    for (auto r = revisions_.begin(); r + 1 < revisions_.end();) {
+      if (revisions_.size() <= kMost && bytes <= kMostBytes) return gone;
+      if (r->number == in_force || (!any && r->state != RevisionState::rolled_back)) {
+        ++r;
+        continue;
+      }
+      gone.push_back(r->number);
+      bytes -= r->bytes;
+      r = revisions_.erase(r);
+    }
+  }
   return gone;
 }
 
 void RevisionLog::settle(std::uint64_t number, RevisionState state, std::string note) {
   const auto found = std::ranges::find(revisions_, number, &Revision::number);
   if (found == revisions_.end()) return;
+  Revision before = *found;
   found->state = state;
   found->note = std::move(note);
-  write();
+  try {
+    write();
+  } catch (...) {
+    *found = std::move(before);
+    throw;
+  }
 }
 
 std::variant<std::vector<PolicyFile>, std::string> RevisionLog::files(std::uint64_t number) const {
@@ -199,14 +223,18 @@ std::variant<std::vector<PolicyFile>, std::string> RevisionLog::files(std::uint6
 }
 
 const Revision* RevisionLog::with_files(const std::vector<PolicyFile>& files) const {
-  const std::uint64_t bytes = to_kept_text(files).size();
-  for (auto r = revisions_.rbegin(); r != revisions_.rend(); ++r) {
-    if (r->bytes != bytes) continue;
-    const auto kept = this->files(r->number);
-    if (const auto* same = std::get_if<std::vector<PolicyFile>>(&kept); same != nullptr && *same == files)
-      return &*r;
+  const std::string digest = digest_of(to_kept_text(files));
+  const Revision* found = nullptr;
+  for (const Revision& r : revisions_) {
+    if (r.digest != digest) continue;
+    const auto kept = this->files(r.number);
+    const auto* same = std::get_if<std::vector<PolicyFile>>(&kept);
+    if (same == nullptr || *same != files) continue;
+    const bool better =
+        found == nullptr || r.state == RevisionState::good || found->state != RevisionState::good;
+    if (better) found = &r;
   }
-  return nullptr;
+  return found;
 }
 
 }  // namespace weir::gateway

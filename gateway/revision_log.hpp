@@ -31,6 +31,7 @@ struct Revision {
   RevisionState state = RevisionState::good;
   std::string note;  ///< why it was rolled back; otherwise empty
   std::uint64_t bytes = 0;
+  std::string digest;  ///< of its files: different ones are of different files
 };
 
 class RevisionLog {
@@ -44,14 +45,15 @@ class RevisionLog {
   /// Oldest first.
   [[nodiscard]] const std::vector<Revision>& all() const { return revisions_; }
   [[nodiscard]] const Revision* find(std::uint64_t number) const;
-  /// The number given. Throws std::system_error: nothing was added.
+  /// The number given. `in_force` (0: none) is not dropped to make room. Throws std::system_error: nothing
+  /// was added.
   std::uint64_t add(const std::vector<PolicyFile>& files, std::string by, std::string comment,
-                    RevisionState state, WallTime at);
-  /// Throws std::system_error: it holds in this process all the same.
+                    RevisionState state, WallTime at, std::uint64_t in_force = 0);
+  /// Throws std::system_error: nothing changed.
   void settle(std::uint64_t number, RevisionState state, std::string note);
   /// Or why they cannot be had.
   [[nodiscard]] std::variant<std::vector<PolicyFile>, std::string> files(std::uint64_t number) const;
-  /// The newest revision with exactly these files; nullptr: none.
+  /// The newest good revision with exactly these files, else the newest of any state; nullptr: none.
   [[nodiscard]] const Revision* with_files(const std::vector<PolicyFile>& files) const;
   /// Why what was there before is not known any more.
   [[nodiscard]] const std::optional<std::string>& trouble() const { return trouble_; }
@@ -61,8 +63,8 @@ class RevisionLog {
   [[nodiscard]] std::filesystem::path file_of(std::uint64_t number) const;
   void read();
   void write() const;
-  /// How many of the oldest are more than may be kept.
-  [[nodiscard]] std::size_t too_old() const;
+  /// Takes what is more than may be kept out of the list; returns the numbers.
+  std::vector<std::uint64_t> drop_oldest(std::uint64_t in_force);
 
   std::filesystem::path folder_;
   std::vector<Revision> revisions_;

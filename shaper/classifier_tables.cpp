@@ -265,6 +265,12 @@ ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
     tables.class_sets.push_back(
         SetCompiler(tables, store, policy.class_sets[i], static_cast<std::uint32_t>(i)).compile());
   const auto slots = arrival_slots(policy);
+  if (slots.back() > kMostArrivalSlots) {
+    throw std::system_error(
+        std::make_error_code(std::errc::argument_list_too_long),
+        "the sites have " + std::to_string(slots.back()) + " match entries together; the classifier counts " +
+            std::to_string(kMostArrivalSlots) + " (values of one field can share an entry)");
+  }
   tables.arrival_slots = slots.back();
   for (std::size_t i = 0; i < policy.sites.size(); ++i)
     add_site(tables, policy, policy.sites[i], ids.classes[i], slots[i]);

@@ -52,8 +52,12 @@ struct ClassifierTables {
   }
 };
 
+/// Counters there may be: one for each rule of each site, on every processor.
+inline constexpr std::uint32_t kMostArrivalSlots = 262'144;
+
 /// Throws std::system_error when a class set has more match entries than the program can take
-/// (WEIR_MAX_RULES; the message names the set) or when `ids` is not of this policy.
+/// (WEIR_MAX_RULES; the message names the set), when all sites have more rules than can be counted, or when
+/// `ids` is not of this policy.
 [[nodiscard]] ClassifierTables build_tables(const Policy& policy, const ClassIds& ids);
 
 /// The first arrivals slot of each site; at the end, how many slots there are.

@@ -14,6 +14,7 @@ constexpr Duration kFqDepth = 200ms;
 constexpr Duration kFifoDepth = 100ms;
 // sch_fifo.c drops a packet that does not fit as a whole, and GRO hands us up to 64 KB in one.
 constexpr Bytes kLeastFifo{72U << 10U};
+constexpr Bytes kMostFifo{UINT32_MAX};  // tc_fifo_qopt has 32 bits for it
 constexpr Bytes kLeastMemory{256U << 10U};
 constexpr Bytes kMostMemory{32U << 20U};  // fq_codel's default
 // A guarantee may be next to nothing while the class lives by borrowing: it is then served at some share of
@@ -64,7 +65,7 @@ FqCodel fq_codel_for(const LeafSize& size, const LeafPolicy& asked) {
 ByteFifo byte_fifo_for(const LeafSize& size, const LeafPolicy& asked) {
   const Bytes depth = asked.packets ? Bytes(*asked.packets * size.frame.count())
                                     : octave(size.ceil).in(asked.depth.value_or(kFifoDepth));
-  return {.limit = std::max(depth, kLeastFifo)};
+  return {.limit = std::clamp(depth, kLeastFifo, kMostFifo)};
 }
 
 }  // namespace weir::shaper

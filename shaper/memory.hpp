@@ -1,8 +1,8 @@
 /// What a tree and a classifier take of the kernel's memory, roughly. Pure.
 ///
-/// Sizes of structures differ from kernel to kernel: measured on 6.18 (tests/bench/shaper.py: 3.6 kB for a class
-/// with a FIFO), fq_codel's from its source (net/sched/sch_fq_codel.c, fq_codel_init). What waits in the queues
-/// comes on top: at most their depth.
+/// Sizes of structures differ from kernel to kernel: measured on 6.18 (tests/bench/shaper.py: 3.6 kB for a
+/// class with a FIFO), fq_codel's from its source (net/sched/sch_fq_codel.c, fq_codel_init). What waits in
+/// the queues comes on top: at most their depth.
 #pragma once
 
 #include <cstddef>

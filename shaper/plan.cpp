@@ -45,7 +45,7 @@ class TreeBuilder {
     // A class's overhead is unsigned in the kernel (u16 added to an unsigned length): what is to be taken off
     // goes into a size table on the root.
     tree_.root.size_overhead = std::min<std::int32_t>(policy.wan.link_layer.overhead, 0);
-    for (const auto& site : policy.sites) leaves_ += number_of_classes(policy, site);
+    for (const auto& site : policy.sites) leaves_ += number_of_leaves(policy, site);
     leaves_ += 2;
   }
 

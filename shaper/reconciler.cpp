@@ -5,9 +5,10 @@
 #include <iterator>
 #include <stdexcept>
 #include <system_error>
-#include <thread>
 #include <unordered_map>
 #include <utility>
+
+#include <unistd.h>
 
 #include "config/site_classes.hpp"
 #include "shaper/invariants.hpp"
@@ -294,7 +295,7 @@ PortShaper::Size Reconciler::size(const Policy& policy, std::span<const Rate> sh
   const auto link = kernel_.link(interface_);
   if (!link) throw std::system_error(ENODEV, std::generic_category(), "find " + interface_);
   const auto tree = shaper::plan(policy, shaped, facts_of(*link), handles_for(policy));
-  const std::size_t processors = std::max(std::thread::hardware_concurrency(), 1U);
+  const auto processors = static_cast<std::size_t>(std::max(::sysconf(_SC_NPROCESSORS_CONF), 1L));
   PortShaper::Size size{
       .classes = tree.classes.size(),
       .memory = kernel_memory(tree) + kernel_memory(build_tables(policy, tree.ids), processors)};
@@ -351,13 +352,13 @@ ApplyReport Reconciler::clear() {
 }
 
 std::optional<Verdict> Reconciler::explain(const PacketQuery& query) {
-  if (!applied_) return std::nullopt;
+  if (!applied_ || !applied_->kernel_is_known) return std::nullopt;
   const auto answer = classifier_.ask(frame_of(query), query.fwmark);
   return answer ? verdict_of(applied_->policy, applied_->tree.ids, *answer) : std::nullopt;
 }
 
 std::optional<ArrivalCounters> Reconciler::arrivals() {
-  return applied_ ? classifier_.arrivals(applied_->policy) : std::nullopt;
+  return applied_ && applied_->kernel_is_known ? classifier_.arrivals(applied_->policy) : std::nullopt;
 }
 
 bool Reconciler::in_place() {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/load.hpp"
@@ -203,6 +204,52 @@ TEST_F(FilesTest, GroupsOfGroupsDoNotGrowBeyondBounds) {
   write("weir.yaml", text + "sites:\n" + site("own", "g7"));
   EXPECT_NE(failure().find("more than 1000000 subnets, those of groups counted at each use"),
             std::string::npos);
+}
+
+TEST_F(FilesTest, GroupsHaveADepth) {
+  // A chain as long as a file can hold: no reason to fall over it.
+  std::string text(kHead);
+  text += "groups:\n";
+  constexpr int kGroups = 90'000;
+  for (int i = 0; i < kGroups; ++i)
+    text += "  g" + std::to_string(i) + ": " +
+            (i + 1 < kGroups ? "g" + std::to_string(i + 1) : "10.0.0.0/8") + "\n";
+  text += "sites: [{name: coast, subnets: g0, rate: {floor: 1mbit}}]\n";
+  write("weir.yaml", text);
+  EXPECT_NE(failure().find("groups contain one another more than 32 deep"), std::string::npos);
+}
+
+TEST_F(FilesTest, AFolderThatCannotBeLookedIntoIsNotTakenForEmpty) {
+  std::filesystem::create_directory_symlink("round", folder_ / "round");
+  write("weir.yaml", std::string(kHead) +
+                         "include: [\"round/*.yaml\"]\n"
+                         "sites: [{name: coast, subnets: [10.0.0.0/8], rate: {floor: 1mbit}}]\n");
+  EXPECT_NE(failure().find("cannot read"), std::string::npos) << failure();
+}
+
+TEST_F(FilesTest, APipeIsNotWaitedFor) {
+  ASSERT_EQ(::mkfifo((folder_ / "list").c_str(), 0600), 0);
+  write("weir.yaml",
+        std::string(kHead) + "sites: [{name: coast, subnets: [\"@list\"], rate: {floor: 1mbit}}]\n");
+  EXPECT_NE(failure().find("cannot read"), std::string::npos) << failure();
+}
+
+TEST_F(FilesTest, AliasesOfAllFilesCountTogether) {
+  // Each file alone is within the bound.
+  std::string bomb = "policies:\n  pNAME:\n    classes:\n";
+  bomb += "      - &rule {name: a, match: [";
+  for (int i = 0; i < 400; ++i) bomb += (i == 0 ? "" : ", ") + std::string("{dscp: ef}");
+  bomb += "]}\n";
+  for (int i = 0; i < 400; ++i) bomb += "      - *rule\n";
+  for (const std::string name : {"1", "2", "3", "4"}) {
+    std::string text = bomb;
+    text.replace(text.find("NAME"), 4, name);
+    write("more/" + name + ".yaml", text);
+  }
+  write("weir.yaml", std::string(kHead) +
+                         "include: more/*.yaml\n"
+                         "sites: [{name: coast, subnets: [10.0.0.0/8], rate: {floor: 1mbit}}]\n");
+  EXPECT_NE(failure().find("values in all files together"), std::string::npos);
 }
 
 TEST_F(FilesTest, AKeptCopyNeedsNoDisk) {

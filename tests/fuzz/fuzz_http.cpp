@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const ApiResponse changed = change({.method = "POST",
                                         .target = path,
                                         .body = target,
-                                        .peer = Peer{.uid = 0, .pid = 1, .may_change = true, .name = "root"}},
+                                        .peer = Peer{.uid = 0, .pid = 0, .may_change = true}},
                                        changes);
     boost::system::error_code not_json;
     boost::json::parse(changed.body, not_json);

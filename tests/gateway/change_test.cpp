@@ -5,7 +5,9 @@
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <pwd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
@@ -17,6 +19,8 @@
 #include "gateway/http_client.hpp"
 #include "gateway/http_server.hpp"
 #include "gateway/peer.hpp"
+#include "gateway/read_whole.hpp"
+#include "gateway/replace_file.hpp"
 
 #include "fakes.hpp"
 #include "run_weir.hpp"
@@ -247,6 +251,101 @@ TEST_F(ChangeTest, AFileThatHoldsAgainWhatServesIsNoticed) {
   EXPECT_EQ(control->status().reload_error, std::nullopt);
 }
 
+TEST_F(ChangeTest, WhatCannotBeKeptIsNotConfirmedAndStillWaits) {
+  write(policy_text(20));
+  ASSERT_EQ(apply(1, 60).result, Result::done);
+  const auto list = folder.path() / "library" / "revisions.json";
+  std::filesystem::remove(list);
+  std::filesystem::create_directory(list);  // nothing can take its place
+  EXPECT_EQ(control->confirm("root", at(2)).result, Result::refused);
+  EXPECT_EQ(state(2), RevisionState::waiting);
+  std::filesystem::remove(list);
+  EXPECT_EQ(control->confirm("root", at(3)).result, Result::done);
+  boot(4);
+  EXPECT_EQ(in_force(), 20);
+}
+
+TEST_F(ChangeTest, TheOneBeforeIsOnDiskWhateverWentWrongWithItEarlier) {
+  const auto kept = library.last_good();
+  std::filesystem::remove(kept);
+  std::filesystem::create_directory(kept);
+  write(policy_text(20));
+  ASSERT_EQ(apply(1).result, Result::done);
+  std::vector<Degradation> degraded;
+  control->add_degradations(degraded);
+  ASSERT_EQ(degraded.size(), 1U);
+  EXPECT_EQ(degraded[0].code, "last_good_not_saved");
+  std::filesystem::remove(kept);
+  write(policy_text(30));
+  ASSERT_EQ(apply(2, 60).result, Result::done);
+  boot(3);
+  EXPECT_EQ(in_force(), 20) << "not 10, which was the last that the disk took by itself";
+}
+
+TEST_F(ChangeTest, ALastGoodPolicyThatCouldNotBeSavedIsTriedAgain) {
+  const auto kept = library.last_good();
+  std::filesystem::remove(kept);
+  std::filesystem::create_directory(kept);
+  write(policy_text(20));
+  ASSERT_EQ(apply(1).result, Result::done);
+  std::filesystem::remove(kept);
+  control->every_second(at(20));
+  std::vector<Degradation> degraded;
+  control->add_degradations(degraded);
+  EXPECT_TRUE(degraded.empty());
+  EXPECT_TRUE(std::filesystem::is_regular_file(kept));
+}
+
+TEST_F(ChangeTest, WhatIsInForceAlreadyNeedsNoConfirmation) {
+  const auto same = apply(1, 60);
+  EXPECT_EQ(same.result, Result::done);
+  EXPECT_EQ(same.confirm_by, std::nullopt);
+  EXPECT_EQ(revisions->all().size(), 1U);
+}
+
+TEST_F(ChangeTest, AGoodPolicyStaysGoodThoughItWasOnceRolledBack) {
+  write(policy_text(20));
+  ASSERT_EQ(apply(1, 60).result, Result::done);
+  control->every_second(at(61));
+  EXPECT_EQ(apply(62).result, Result::done) << "asked for without a condition";
+  write(policy_text(30));
+  ASSERT_EQ(apply(63).result, Result::done);
+  write(policy_text(20));
+  boot(64);
+  EXPECT_EQ(in_force(), 20);
+  EXPECT_FALSE(last_good_serves());
+}
+
+TEST_F(ChangeTest, GoingBackTwiceGoesFurtherBack) {
+  for (const int floor : {20, 30}) {
+    write(policy_text(floor));
+    ASSERT_EQ(apply(floor).result, Result::done);
+  }
+  ASSERT_EQ(control->roll_back(std::nullopt, "root", at(40)).result, Result::done);
+  EXPECT_EQ(in_force(), 20);
+  ASSERT_EQ(control->roll_back(std::nullopt, "root", at(41)).result, Result::done);
+  EXPECT_EQ(in_force(), 10);
+  EXPECT_EQ(control->roll_back(std::nullopt, "root", at(42)).result, Result::no_such);
+}
+
+TEST_F(ChangeTest, AReloadThatWasRefusedIsForgottenWithTheConfirmation) {
+  write(policy_text(20));
+  ASSERT_EQ(apply(1, 60).result, Result::done);
+  EXPECT_FALSE(control->reload(at(2)));
+  ASSERT_EQ(control->confirm("root", at(3)).result, Result::done);
+  EXPECT_EQ(control->status().reload_error, std::nullopt);
+}
+
+TEST_F(ChangeTest, AListThatIsNotUtf8IsRefusedSinceNoCopyCouldBeRead) {
+  std::ofstream(folder.path() / "list.txt") << "10.30.0.0/16  # Caf\xe9\n";
+  write(
+      "wan: {interface: wan0, rate: 622mbit}\nsites:\n  - name: coast\n    subnets: [\"@list.txt\"]\n"
+      "    rate: {floor: 20mbit}\n");
+  const auto refused = apply(1);
+  EXPECT_EQ(refused.result, Result::bad_policy);
+  EXPECT_NE(refused.text.find("list.txt:1:1: this is not UTF-8 text"), std::string::npos) << refused.text;
+}
+
 TEST_F(ChangeTest, WithoutADiskNothingIsAppliedThatWouldHaveToGoBack) {
   std::filesystem::remove_all(folder.path() / "library");
   std::ofstream(folder.path() / "library") << "a file";
@@ -257,7 +356,9 @@ TEST_F(ChangeTest, WithoutADiskNothingIsAppliedThatWouldHaveToGoBack) {
   EXPECT_EQ(control->status().revision, 0U);
   std::vector<Degradation> degraded;
   control->add_degradations(degraded);
-  EXPECT_EQ(degraded.at(0).code, "last_good_not_saved");
+  ASSERT_EQ(degraded.size(), 2U);
+  EXPECT_EQ(degraded[0].code, "last_good_not_saved");
+  EXPECT_EQ(degraded[1].code, "revision_not_kept");
 }
 
 TEST(RevisionLog, DropsTheOldestAndNeverTheNewest) {
@@ -273,6 +374,58 @@ TEST(RevisionLog, DropsTheOldestAndNeverTheNewest) {
   EXPECT_EQ(again.all().back().number, RevisionLog::kMost + 5);
   EXPECT_EQ(std::get<std::vector<PolicyFile>>(again.files(6)).at(0).text, "6");
   EXPECT_TRUE(std::holds_alternative<std::string>(again.files(5)));
+}
+
+TEST(RevisionLog, KeepsWhatIsInForceAndLetsGoOfWhatWasRolledBackFirst) {
+  const ScratchFolder folder;
+  RevisionLog log(folder.path());
+  const auto first = log.add({{.path = "/p", .text = "good"}}, "root", "", RevisionState::good, at(1).wall);
+  const auto second =
+      log.add({{.path = "/p", .text = "good too"}}, "root", "", RevisionState::good, at(1).wall);
+  for (std::size_t i = 0; i < RevisionLog::kMost + 20; ++i)
+    log.add({{.path = "/p", .text = std::to_string(i)}}, "root", "", RevisionState::rolled_back, at(1).wall,
+            first);
+  EXPECT_NE(log.find(first), nullptr);
+  EXPECT_NE(log.find(second), nullptr) << "what was rolled back goes first";
+  EXPECT_EQ(log.all().size(), RevisionLog::kMost);
+  // However much it weighs: the newest, and what is in force.
+  const std::string heavy(RevisionLog::kMostBytes, 'x');
+  const auto last =
+      log.add({{.path = "/p", .text = heavy}}, "root", "", RevisionState::good, at(1).wall, first);
+  ASSERT_EQ(log.all().size(), 2U);
+  EXPECT_EQ(log.all()[0].number, first);
+  EXPECT_EQ(log.all()[1].number, last);
+}
+
+TEST(ReplaceFile, KeepsOwnerAndModeAndFollowsNoTrap) {
+  const ScratchFolder folder;
+  const auto file = folder.path() / "weir.yaml";
+  const auto victim = folder.path() / "victim";
+  std::ofstream(file) << "old";
+  std::ofstream(victim) << "precious";
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(file.c_str(), 12, 34), 0);
+  }
+  ASSERT_EQ(::chmod(file.c_str(), 0604), 0);
+  std::filesystem::create_symlink(victim, folder.path() / "weir.yaml.new");
+  replace_file(folder.path(), "weir.yaml", "new", Owner::as_was);
+  struct stat about {};
+  ASSERT_EQ(::lstat(file.c_str(), &about), 0);
+  EXPECT_TRUE(S_ISREG(about.st_mode));
+  EXPECT_EQ(about.st_mode & 0777U, 0604U);
+  if (::geteuid() == 0) {
+    EXPECT_EQ(about.st_uid, 12U);
+    EXPECT_EQ(about.st_gid, 34U);
+  }
+  EXPECT_EQ(std::get<std::string>(read_whole(file, 100)), "new");
+  EXPECT_EQ(std::get<std::string>(read_whole(victim, 100)), "precious");
+}
+
+TEST(ReadWhole, ReadsFilesThatHaveNoSize) {
+  const auto status = read_whole("/proc/self/status", 100'000);
+  EXPECT_NE(std::get<std::string>(status).find("\nPid:"), std::string::npos);
+  EXPECT_EQ(std::get<std::string>(read_whole("/proc/self/status", 10)).size(), 11U)
+      << "by which a larger one shows";
 }
 
 TEST(RevisionLog, WhatIsDamagedIsSetAside) {
@@ -305,7 +458,9 @@ TEST(Peer, OfAUnixSocketIsThisProcess) {
   ASSERT_TRUE(peer.has_value());
   EXPECT_EQ(peer->uid, ::geteuid());
   EXPECT_TRUE(peer->may_change);
-  EXPECT_FALSE(peer->name.empty());
+  const passwd* const self = ::getpwuid(::geteuid());  // NOLINT(concurrency-mt-unsafe): one thread
+  ASSERT_NE(self, nullptr);
+  EXPECT_TRUE(name_of(*peer).starts_with(self->pw_name)) << name_of(*peer);
   for (const int fd : pair) ::close(fd);
   const int tcp = ::socket(AF_INET, SOCK_STREAM, 0);
   EXPECT_FALSE(peer_of(tcp).has_value());
@@ -314,7 +469,7 @@ TEST(Peer, OfAUnixSocketIsThisProcess) {
 
 /// The API's changes without a socket.
 struct ChangeApi : ChangeTest {
-  Peer root{.uid = 0, .pid = 1, .may_change = true, .name = "root"};
+  Peer root{.uid = 0, .pid = 0, .may_change = true};
   PolicyChanges changes{
       .apply = [this](const ChangeRequest& r) { return control->apply(r, at(1)); },
       .confirm = [this](const std::string& by) { return control->confirm(by, at(2)); },
@@ -347,10 +502,10 @@ TEST_F(ChangeApi, AnswersWithWhatCameOfIt) {
 TEST_F(ChangeApi, RefusesWhoMayNotAndWhatMakesNoSense) {
   write(policy_text(20));
   EXPECT_EQ(post("/v1/policy/apply", "", std::nullopt).status, 403U) << "not over the Unix socket";
-  const Peer alice{.uid = 1000, .pid = 2, .may_change = false, .name = "alice"};
+  const Peer alice{.uid = 4242, .pid = 0, .may_change = false};
   const auto refused = post("/v1/policy/apply", "", alice);
   EXPECT_EQ(refused.status, 403U);
-  EXPECT_NE(refused.body.find("alice may look, not change"), std::string::npos);
+  EXPECT_NE(refused.body.find("uid 4242 may look, not change"), std::string::npos);
   for (const char* body : {"nonsense", "[]", "{\"confirm_s\": 0}", "{\"confirm_s\": \"5m\"}",
                            "{\"confirm_s\": 1e9}", "{\"comment\": 5}", "{\"x\": 1}"})
     EXPECT_EQ(post("/v1/policy/apply", body, root).status, 400U) << body;
@@ -459,8 +614,30 @@ TEST_F(ChangeCommands, AnotherFileTakesThePlaceOnceItIsTaken) {
   std::ofstream(candidate, std::ios::trunc) << policy_text(35, "include: [more.yaml]\n");
   const Outcome torn = run({"apply", candidate.string()});
   EXPECT_EQ(torn.code, kExitPolicy);
-  EXPECT_NE(torn.complaint.find("includes other files"), std::string::npos) << torn.complaint;
+  EXPECT_NE(torn.complaint.find("means something else in the place of"), std::string::npos) << torn.complaint;
   EXPECT_EQ(on_disk(), policy_text(25));
+
+  // A pattern that matches nothing beside the candidate, and something beside the daemon's own.
+  std::filesystem::create_directory(folder.path() / "sites.d");
+  std::ofstream(folder.path() / "sites.d" / "far.yaml")
+      << "sites: [{name: far, subnets: [10.99.0.0/16], rate: {floor: 1mbit}}]\n";
+  std::ofstream(candidate, std::ios::trunc) << policy_text(35, "include: [sites.d/*.yaml]\n");
+  EXPECT_EQ(run({"apply", candidate.string()}).code, kExitPolicy);
+  EXPECT_EQ(on_disk(), policy_text(25));
+
+  // Where the daemon's own is gone, it comes back.
+  std::filesystem::remove(file);
+  std::ofstream(candidate, std::ios::trunc) << policy_text(45);
+  EXPECT_EQ(run({"apply", candidate.string()}).code, kExitOk);
+  EXPECT_EQ(on_disk(), policy_text(45));
+
+  const auto real = folder.path() / "real.yaml";
+  std::filesystem::rename(file, real);
+  std::filesystem::create_symlink(real, file);
+  std::ofstream(candidate, std::ios::trunc) << policy_text(15);
+  const Outcome link = run({"apply", candidate.string()});
+  EXPECT_EQ(link.code, kExitSystem);
+  EXPECT_NE(link.complaint.find("is a link"), std::string::npos) << link.complaint;
 }
 
 }  // namespace

@@ -64,6 +64,24 @@ TEST(ClassifierTables, NumbersRulesInTheOrderOfMatching) {
   EXPECT_EQ(t.words, 1U);
 }
 
+TEST(ClassifierTables, MoreRulesThanCanBeCountedAreRefused) {
+  Policy policy;
+  policy.class_sets = {{.name = "many", .classes = {class_of("rest", {}, true)}}};
+  policy.class_sets[0].classes[0].match.assign(WEIR_MAX_RULES, Match{.dscp = {46}});
+  ClassIds ids;
+  for (unsigned i = 0; i < 256; ++i) {
+    policy.sites.push_back(
+        site_of("s" + std::to_string(i), {prefix("10.0." + std::to_string(i) + ".0/24")}, 0));
+    ids.site.push_back(make_handle(kMajor, static_cast<std::uint16_t>(0x1000 + i)));
+    ids.classes.push_back({make_handle(kMajor, static_cast<std::uint16_t>(0x2000 + i))});
+  }
+  EXPECT_THROW(static_cast<void>(build_tables(policy, ids)), std::system_error);
+  policy.sites.pop_back();
+  ids.site.pop_back();
+  ids.classes.pop_back();
+  EXPECT_EQ(build_tables(policy, ids).arrival_slots, 2U + 255U * 1025U);
+}
+
 TEST(ClassifierTables, EachSubnetNeedsNoClassSet) {
   Policy policy;
   policy.sites = {site_of("coast", {prefix("10.20.0.0/16"), prefix("10.21.0.0/16")}, 0)};

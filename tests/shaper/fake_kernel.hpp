@@ -258,6 +258,7 @@ class FakeKernel final : public Kernel {
   int take(const RemoveLeaf& c) {
     const auto have = tree.leaves.find(c.parent);
     if (have == tree.leaves.end() || have->second.handle != c.handle) return ENOENT;
+    lose_queue_of(c.parent);
     tree.leaves.erase(have);
     return 0;
   }

@@ -158,7 +158,7 @@ TEST(FaultSweep, OfAReloadThatTakesAndGivesClasses) {
 }
 
 TEST(FaultSweep, OfRandomReloads) {
-  RandomPolicies random(1209);
+  RandomPolicies random(1209, false);
   Sweep sweep;
   for (int round = 0; round < 3 && !HasFailure(); ++round) {
     const auto before = random.next(4, 5);
@@ -173,7 +173,7 @@ TEST(FaultSweep, OfRandomReloads) {
 // One fault after the other, and policies in between: whatever was left behind, the first call without a
 // fault converges.
 TEST(FaultSweep, OfRandomSequencesOfPoliciesAndFaults) {
-  RandomPolicies random(77);
+  RandomPolicies random(77, false);
   const auto faults = every_fault();
   std::size_t met = 0;
   for (int sequence = 0; sequence < 60; ++sequence) {
@@ -211,7 +211,7 @@ TEST(FaultSweep, OfRandomSequencesOfPoliciesAndFaults) {
 }
 
 TEST(FaultSweep, OfAFirstStart) {
-  RandomPolicies random(5);
+  RandomPolicies random(5, false);
   const auto wanted = random.next(4, 5);
   std::size_t met = 0;
   for (FakeFault fault : every_fault()) {

@@ -277,6 +277,20 @@ TEST(Plan, NamesTheClassThatAsksForAQueueTheKernelDoesNotHave) {
   EXPECT_EQ(unsupported_leaf(policy, kModern), std::nullopt);
 }
 
+TEST(Plan, AFifoIsNoLargerThanTheKernelCanWriteDown) {
+  auto policy = sample_policy();
+  policy.wan.rate = policy.sites[0].rate.ceiling = Rate::mbps(40'000);
+  LeafPolicy& leaf = policy.class_sets[0].classes[1].leaf;
+  leaf = {.kind = LeafKind::fifo, .depth = 10s};
+  const auto limit = [&] {
+    const auto tree = plan_for(policy, {Rate::mbps(40'000)});
+    return std::get<ByteFifo>(named(tree, "dc-coast/interactive").leaf->parameters).limit;
+  };
+  EXPECT_EQ(limit(), Bytes(UINT32_MAX));
+  leaf = {.kind = LeafKind::fifo, .packets = 1'000'000};
+  EXPECT_LE(limit(), Bytes(UINT32_MAX));
+}
+
 TEST(Plan, AFifoAskedForByNameIsNotDegraded) {
   auto policy = sample_policy();
   policy.class_sets[0].classes[0].leaf.kind = LeafKind::fifo;

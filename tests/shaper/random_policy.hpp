@@ -19,7 +19,9 @@ struct PolicyAndRates {
 
 class RandomPolicies {
  public:
-  explicit RandomPolicies(std::uint32_t seed) : random_(seed) {}
+  /// `leaves_change`: a class of one name may have another kind of leaf in the next policy.
+  explicit RandomPolicies(std::uint32_t seed, bool leaves_change = true)
+      : random_(seed), leaves_change_(leaves_change) {}
 
   /// In [low, high].
   int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
@@ -49,7 +51,8 @@ class RandomPolicies {
       set.classes.push_back(
           make_class("c" + std::to_string(c), pick(0, 40) / 100.0, static_cast<std::uint8_t>(pick(0, 7))));
       ClassPolicy& one = set.classes.back();
-      one.leaf.kind = pick(0, 5) == 0 ? LeafKind::fifo : LeafKind::automatic;
+      const bool fifo = leaves_change_ ? pick(0, 5) == 0 : c % 4 == 0;
+      one.leaf.kind = fifo ? LeafKind::fifo : LeafKind::automatic;
       // In one of those before it, which then holds no packets any more.
       if (c == 0 || pick(0, 2) != 0) continue;
       const auto around = static_cast<std::size_t>(pick(0, static_cast<int>(set.classes.size()) - 2));
@@ -63,6 +66,7 @@ class RandomPolicies {
   }
 
   std::mt19937 random_;
+  bool leaves_change_;
 };
 
 }  // namespace weir::shaper::testing
