@@ -181,10 +181,12 @@ class Daemon {
   }
 
   void begin_keeping_memory() {
-    memory_writer_.emplace(memory_, [this](std::optional<std::string> failure) {
-      asio::post(loop_,
-                 [this, failure = std::move(failure)] { gateway_.on_memories_kept(failure, instant_now()); });
-    });
+    memory_writer_.emplace([this](const KeptMemories& kept) { memory_.store(kept); },
+                           [this](std::optional<std::string> failure) {
+                             asio::post(loop_, [this, failure = std::move(failure)] {
+                               gateway_.on_memories_kept(failure, instant_now());
+                             });
+                           });
   }
 
   void handle_capture_change(const CaptureChange& change) {

@@ -28,8 +28,8 @@ RememberedSites MemoryFile::load(std::string_view interface, WallTime now) const
           .ignored = fmt::format("{}: {}", path().string(), std::get<UnusableMemory>(parsed).why)};
 }
 
-MemoryWriter::MemoryWriter(MemoryFile file, Report report)
-    : file_(std::move(file)), report_(std::move(report)), thread_([this] { run(); }) {}
+MemoryWriter::MemoryWriter(Store store, Report report)
+    : store_(std::move(store)), report_(std::move(report)), thread_([this] { run(); }) {}
 
 MemoryWriter::~MemoryWriter() {
   {
@@ -57,7 +57,7 @@ void MemoryWriter::run() {
     lock.unlock();
     std::optional<std::string> failure;
     try {
-      file_.store(kept);
+      store_(kept);
     } catch (const std::exception& caught) {
       failure = caught.what();
     }

@@ -40,7 +40,10 @@ class MemoryWriter {
   /// After each attempt, on the writer's thread: what went wrong; nullopt: it is on the disk.
   using Report = std::function<void(std::optional<std::string>)>;
 
-  MemoryWriter(MemoryFile file, Report report);
+  /// May wait for the disk, and throw.
+  using Store = std::function<void(const KeptMemories& kept)>;
+
+  MemoryWriter(Store store, Report report);
   /// Stores what waits, and ends.
   ~MemoryWriter();
   MemoryWriter(const MemoryWriter&) = delete;
@@ -52,7 +55,7 @@ class MemoryWriter {
  private:
   void run();
 
-  MemoryFile file_;
+  Store store_;
   Report report_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <fstream>
 #include <future>
-#include <mutex>
+#include <stdexcept>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
@@ -163,9 +164,10 @@ TEST_F(MemoryFileTest, WhatIsNoFileIsNotWaitedFor) {
 TEST_F(MemoryFileTest, StoresOnItsOwnThreadAndTellsHowItWent) {
   std::promise<std::pair<std::optional<std::string>, std::thread::id>> told;
   {
-    MemoryWriter writer(file, [&](std::optional<std::string> failure) {
-      told.set_value({std::move(failure), std::this_thread::get_id()});
-    });
+    MemoryWriter writer([&](const KeptMemories& kept) { file.store(kept); },
+                        [&](std::optional<std::string> failure) {
+                          told.set_value({std::move(failure), std::this_thread::get_id()});
+                        });
     writer.store({"wan0", at(0).wall, two_sites()});
     const auto [failure, thread] = told.get_future().get();
     EXPECT_FALSE(failure);
@@ -176,7 +178,8 @@ TEST_F(MemoryFileTest, StoresOnItsOwnThreadAndTellsHowItWent) {
 
 TEST_F(MemoryFileTest, StoresWhatWaitsBeforeItEnds) {
   {
-    MemoryWriter(file, [](const auto&) {}).store({"wan0", at(0).wall, two_sites()});
+    MemoryWriter([&](const KeptMemories& kept) { file.store(kept); }, [](const auto&) {})
+        .store({"wan0", at(0).wall, two_sites()});
   }
   EXPECT_EQ(file.load("wan0", at(0).wall).sites, two_sites());
 }
@@ -184,7 +187,8 @@ TEST_F(MemoryFileTest, StoresWhatWaitsBeforeItEnds) {
 TEST_F(MemoryFileTest, AFolderThatCannotBeMadeIsTold) {
   std::ofstream(folder.path() / "state") << "a file where the folder should be";
   std::promise<std::optional<std::string>> told;
-  MemoryWriter writer(file, [&](std::optional<std::string> failure) { told.set_value(std::move(failure)); });
+  MemoryWriter writer([&](const KeptMemories& kept) { file.store(kept); },
+                      [&](std::optional<std::string> failure) { told.set_value(std::move(failure)); });
   writer.store({"wan0", at(0).wall, two_sites()});
   const auto failure = told.get_future().get();
   ASSERT_TRUE(failure);
@@ -193,30 +197,34 @@ TEST_F(MemoryFileTest, AFolderThatCannotBeMadeIsTold) {
 
 // A FIFO that nobody reads is as slow as a disk can be.
 TEST_F(MemoryFileTest, ADiskThatStandsStillHoldsNobodyUp) {
-  const std::filesystem::path fresh = file.path().string() + ".new";
-  std::filesystem::create_directories(fresh.parent_path());
-  ASSERT_EQ(::mkfifo(fresh.c_str(), 0600), 0);
-  SiteMemories many;
-  for (int i = 0; i < 5000; ++i) many.emplace(fmt::format("site-{}", i), SiteMemory());
+  std::promise<void> begun;
+  std::promise<void> moves;
   std::mutex mutex;
   std::vector<std::optional<std::string>> told;
   {
-    MemoryWriter writer(file, [&](std::optional<std::string> failure) {
-      const std::lock_guard lock(mutex);
-      told.push_back(std::move(failure));
-    });
-    writer.store({"wan0", at(0).wall, many});
-    const FileDescriptor disk(::open(fresh.c_str(), O_RDONLY | O_CLOEXEC));  // until the writer has opened it
-    ASSERT_TRUE(disk);
-    ASSERT_EQ(::unlink(fresh.c_str()), 0);
-    // It holds 64 kB of 200: the writer stands. These return all the same, and the newer one wins.
+    bool first = true;
+    MemoryWriter writer(
+        [&](const KeptMemories& kept) {
+          if (std::exchange(first, false)) {
+            begun.set_value();
+            moves.get_future().wait();
+            throw std::runtime_error("it stood");
+          }
+          file.store(kept);
+        },
+        [&](std::optional<std::string> failure) {
+          const std::lock_guard lock(mutex);
+          told.push_back(std::move(failure));
+        });
+    writer.store({"wan0", at(0).wall, two_sites()});
+    begun.get_future().wait();
+    // The writer stands. These return all the same, and the newer one wins.
     writer.store({"wan0", at(0).wall, {}});
     writer.store({"wan0", at(0).wall, two_sites()});
-    std::vector<char> buffer(1U << 16U);
-    while (::read(disk.get(), buffer.data(), buffer.size()) > 0) continue;
+    moves.set_value();
   }
   ASSERT_EQ(told.size(), 2U) << "the one that stood, and the last";
-  EXPECT_TRUE(told[0]) << "a FIFO cannot be synced";
+  EXPECT_EQ(told[0], "it stood");
   EXPECT_FALSE(told[1]);
   EXPECT_EQ(file.load("wan0", at(0).wall).sites, two_sites());
 }
