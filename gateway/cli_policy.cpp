@@ -101,9 +101,12 @@ int show_plan(const std::filesystem::path& file, const PortOptions& options, boo
   for (const std::string& line : lines) fmt::print("{}\n", line);
   if (lines.empty()) fmt::print("{}{}: nothing to change\n", as_tc ? "# " : "", policy->wan.interface);
   const auto size = port.size(*policy, rates);
-  constexpr double kMebi = 1024.0 * 1024.0;
-  fmt::print("{}in all {} classes, {} queues, about {:.1f} MiB of kernel memory with the classifier\n",
-             as_tc ? "# " : "", size.classes, size.queues, static_cast<double>(size.memory.count()) / kMebi);
+  constexpr std::uint64_t kKibi = 1024;
+  const std::uint64_t kibibytes = (size.memory.count() + kKibi - 1) / kKibi;
+  const bool large = kibibytes >= kKibi;
+  fmt::print("{}in all {} classes, {} queues, about {} {} of kernel memory with the classifier\n",
+             as_tc ? "# " : "", size.classes, size.queues, large ? kibibytes / kKibi : kibibytes,
+             large ? "MiB" : "KiB");
   return kExitOk;
 }
 
