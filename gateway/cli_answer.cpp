@@ -40,6 +40,14 @@ std::variant<std::string, HttpFailure> body_of(const std::filesystem::path& sock
   return body_or_failure(http_get(socket, target, patience), target);
 }
 
+std::variant<json::value, HttpFailure> document_of(std::variant<std::string, HttpFailure> answer) {
+  if (auto* failure = std::get_if<HttpFailure>(&answer)) return std::move(*failure);
+  boost::system::error_code malformed;
+  json::value document = json::parse(std::get<std::string>(answer), malformed);
+  if (malformed) return HttpFailure{.text = "the daemon's answer is not JSON"};
+  return document;
+}
+
 std::variant<std::string, HttpFailure> answer_to_change(const std::filesystem::path& socket,
                                                         std::string_view target, const std::string& body) {
   constexpr std::chrono::seconds kPatience{60};
@@ -61,6 +69,13 @@ std::optional<Policy> load_or_complain(const std::filesystem::path& file) {
   return std::get<LoadedPolicy>(std::move(read)).policy;
 }
 
+std::vector<Rate> start_rates(const Policy& policy) {
+  std::vector<Rate> rates;
+  rates.reserve(policy.sites.size());
+  for (const SitePolicy& site : policy.sites) rates.push_back(site.rate.start);
+  return rates;
+}
+
 bool on_a_terminal() {
   return ::isatty(STDOUT_FILENO) == 1;
 }
@@ -70,8 +85,12 @@ bool wants_colour() {
   return on_a_terminal() && (no_colour == nullptr || *no_colour == '\0');
 }
 
+std::string encoded(std::string_view text) {
+  return boost::urls::encode(text, boost::urls::unreserved_chars);
+}
+
 std::string site_target(std::string_view site, std::string_view below) {
-  return fmt::format("/v1/sites/{}{}", boost::urls::encode(site, boost::urls::unreserved_chars), below);
+  return fmt::format("/v1/sites/{}{}", encoded(site), below);
 }
 
 }  // namespace weir::gateway

@@ -7,6 +7,9 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
+
+#include <boost/json/value.hpp>
 
 #include "config/policy.hpp"
 #include "gateway/http_client.hpp"
@@ -18,6 +21,10 @@ namespace weir::gateway {
     const std::filesystem::path& socket, std::string_view target,
     std::chrono::milliseconds patience = std::chrono::seconds(5));
 
+/// The JSON document of such an answer.
+[[nodiscard]] std::variant<boost::json::value, HttpFailure> document_of(
+    std::variant<std::string, HttpFailure> answer);
+
 /// The same of a change that is asked for with this JSON body. It may take as long as queues take to run
 /// empty.
 [[nodiscard]] std::variant<std::string, HttpFailure> answer_to_change(const std::filesystem::path& socket,
@@ -27,11 +34,16 @@ namespace weir::gateway {
 /// Says it on standard error; returns the exit code.
 [[nodiscard]] int complain(const HttpFailure& failure);
 
+/// Whatever stands in the text, as a part of a target.
+[[nodiscard]] std::string encoded(std::string_view text);
 /// "/v1/sites/NAME" + `below`, whatever stands in the name.
 [[nodiscard]] std::string site_target(std::string_view site, std::string_view below = {});
 
 /// Prints what is wrong with a policy file; empty when something is.
 [[nodiscard]] std::optional<Policy> load_or_complain(const std::filesystem::path& file);
+
+/// Where the sites' rates stand at a first start.
+[[nodiscard]] std::vector<Rate> start_rates(const Policy& policy);
 
 [[nodiscard]] bool on_a_terminal();
 /// Standard output is a terminal, and nobody asked for none (NO_COLOR, no-color.org).

@@ -36,14 +36,6 @@ namespace fs = std::filesystem;
 constexpr std::size_t kChangesShown = 20;
 constexpr std::size_t kLargestFile = std::size_t{64} << 20U;
 
-std::variant<json::value, HttpFailure> document_of(std::variant<std::string, HttpFailure> answer) {
-  if (auto* failure = std::get_if<HttpFailure>(&answer)) return std::move(*failure);
-  boost::system::error_code malformed;
-  json::value document = json::parse(std::get<std::string>(answer), malformed);
-  if (malformed) return HttpFailure{.text = "the daemon's answer is not JSON"};
-  return document;
-}
-
 std::variant<json::value, HttpFailure> asked(const fs::path& socket, const std::string& target) {
   return document_of(body_of(socket, target));
 }

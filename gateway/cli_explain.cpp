@@ -6,8 +6,6 @@
 #include <fmt/format.h>
 
 #include <boost/json.hpp>
-#include <boost/url/encode.hpp>
-#include <boost/url/rfc/unreserved_chars.hpp>
 
 #include "gateway/cli.hpp"
 #include "gateway/cli_answer.hpp"
@@ -22,10 +20,6 @@ namespace {
 
 namespace json = boost::json;
 
-std::string encoded(std::string_view text) {
-  return boost::urls::encode(text, boost::urls::unreserved_chars);
-}
-
 std::string explain_target(const QueryWords& words) {
   std::string target = "/v1/explain";
   char before = '?';
@@ -38,11 +32,8 @@ std::string explain_target(const QueryWords& words) {
 
 /// The classes that a first start with this policy would make, where every kernel has what it needs.
 std::vector<ClassStatus> classes_at_start(const Policy& policy) {
-  std::vector<Rate> rates;
-  rates.reserve(policy.sites.size());
-  for (const SitePolicy& site : policy.sites) rates.push_back(site.rate.start);
   const shaper::Tree tree =
-      shaper::plan(policy, rates, {.has_fq_codel = true}, shaper::allocate_handles(policy, {}));
+      shaper::plan(policy, start_rates(policy), {.has_fq_codel = true}, shaper::allocate_handles(policy, {}));
   std::vector<ClassStatus> classes;
   classes.reserve(tree.classes.size());
   for (const shaper::ClassSpec& spec : tree.classes) {
@@ -56,15 +47,6 @@ std::vector<ClassStatus> classes_at_start(const Policy& policy) {
                        .sent = {}});
   }
   return classes;
-}
-
-std::variant<json::value, HttpFailure> ask_daemon(const ExplainOptions& options) {
-  auto body = body_of(options.socket, explain_target(options.words));
-  if (auto* failure = std::get_if<HttpFailure>(&body)) return std::move(*failure);
-  boost::system::error_code malformed;
-  json::value document = json::parse(std::get<std::string>(body), malformed);
-  if (malformed) return HttpFailure{.text = "the daemon's answer is not JSON"};
-  return document;
 }
 
 int print_explanation(const json::value& document, bool as_json, const std::string& answered) {
@@ -94,7 +76,7 @@ int explain_by_file(const ExplainOptions& options, const std::string& why) {
 
 int explain(const ExplainOptions& options) {
   if (options.from_file) return explain_by_file(options, "");
-  const auto answer = ask_daemon(options);
+  const auto answer = document_of(body_of(options.socket, explain_target(options.words)));
   if (const auto* failure = std::get_if<HttpFailure>(&answer)) {
     return failure->not_running ? explain_by_file(options, ", since the daemon does not run")
                                 : complain(*failure);
@@ -110,10 +92,9 @@ int show_rules(const RulesOptions& options) {
     fmt::print("{}", std::get<std::string>(body));
     return kExitOk;
   }
-  boost::system::error_code malformed;
-  const json::value document = json::parse(std::get<std::string>(body), malformed);
-  if (malformed) return complain({.text = "the daemon's answer is not JSON"});
-  fmt::print("{}", render_rules(document, wants_colour()));
+  const auto document = document_of(body);
+  if (const auto* failure = std::get_if<HttpFailure>(&document)) return complain(*failure);
+  fmt::print("{}", render_rules(std::get<json::value>(document), wants_colour()));
   return kExitOk;
 }
 

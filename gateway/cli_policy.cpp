@@ -20,13 +20,6 @@ shaper::PortShaper::Options shaper_options(const PortOptions& options) {
   return {.replace_foreign = options.replace, .state_dir = options.state_dir, .bpf_dir = options.bpf_dir};
 }
 
-std::vector<Rate> start_rates(const Policy& policy) {
-  std::vector<Rate> rates;
-  rates.reserve(policy.sites.size());
-  for (const SitePolicy& site : policy.sites) rates.push_back(site.rate.start);
-  return rates;
-}
-
 /// What a daemon that started or reloaded now would keep: the rates of the tree that stands, where there is
 /// one.
 std::vector<Rate> rates_in_force(shaper::PortShaper& port, const Policy& policy) {

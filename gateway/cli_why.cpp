@@ -21,14 +21,11 @@ int show_why(const WhyOptions& options) {
     fmt::print("{}", std::get<std::string>(decisions));
     return kExitOk;
   }
-  const auto site = body_of(options.socket, site_target(options.site));
-  if (const auto* failure = std::get_if<HttpFailure>(&site)) return complain(*failure);
-  boost::system::error_code malformed;
-  const json::value present = json::parse(std::get<std::string>(site), malformed);
-  if (malformed) return complain({.text = "the daemon's answer is not JSON"});
-  const json::value past = json::parse(std::get<std::string>(decisions), malformed);
-  if (malformed) return complain({.text = "the daemon's answer is not JSON"});
-  fmt::print("{}", render_why(present, past));
+  const auto present = document_of(body_of(options.socket, site_target(options.site)));
+  if (const auto* failure = std::get_if<HttpFailure>(&present)) return complain(*failure);
+  const auto past = document_of(decisions);
+  if (const auto* failure = std::get_if<HttpFailure>(&past)) return complain(*failure);
+  fmt::print("{}", render_why(std::get<json::value>(present), std::get<json::value>(past)));
   return kExitOk;
 }
 

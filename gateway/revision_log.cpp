@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include "gateway/kept_files.hpp"
 #include "gateway/read_whole.hpp"
 #include "gateway/replace_file.hpp"
+#include "shaper/classifier_tables.hpp"
 
 namespace weir::gateway {
 namespace {
@@ -99,11 +101,8 @@ std::optional<std::vector<Revision>> list_from(std::string_view text) {
   return revisions;
 }
 
-/// FNV-1a (RFC 9923).
 std::string digest_of(std::string_view text) {
-  std::uint64_t state = 0xcbf29ce484222325U;
-  for (const char c : text) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  return fmt::format("{:016x}", state);
+  return fmt::format("{:016x}", shaper::content_hash(std::as_bytes(std::span(text)), 0));
 }
 
 }  // namespace
