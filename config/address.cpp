@@ -69,10 +69,15 @@ std::optional<IpAddress> IpAddress::parse(std::string_view text) {
 }
 
 std::string IpAddress::to_string() const {
+  if (family ==
+      Family::v4) {  // inet_ntop goes by way of sprintf, and a large policy has thousands of such names
+    std::string text = std::to_string(bytes[0]);
+    for (std::size_t i = 1; i < 4; ++i) text.append(1, '.').append(std::to_string(bytes[i]));
+    return text;
+  }
   std::array<char, INET6_ADDRSTRLEN> text{};
-  const int family_number = family == Family::v4 ? AF_INET : AF_INET6;
-  // Cannot fail: the family is known and the buffer is as long as the longest address.
-  return inet_ntop(family_number, bytes.data(), text.data(), static_cast<socklen_t>(text.size())) == nullptr
+  // Cannot fail: the buffer is as long as the longest address.
+  return inet_ntop(AF_INET6, bytes.data(), text.data(), static_cast<socklen_t>(text.size())) == nullptr
              ? std::string()
              : std::string(text.data());
 }

@@ -1,9 +1,11 @@
 #include "shaper/diff.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
 
 #include "shaper/invariants.hpp"
@@ -23,12 +25,12 @@ bool same(const HtbClass& a, const HtbClass& b, bool inner) {
 
 class Differ {
  public:
-  Differ(const Observed& observed, const Tree& desired) : desired_(desired), wanted_(as_read_back(desired)) {
+  Differ(Observed observed, const Tree& desired) : desired_(desired), wanted_(as_read_back(desired)) {
     if (observed.is_ours() && observed.root->htb &&
         observed.root->htb->default_class == desired.root.default_class) {
-      seen_ = observed;
+      seen_ = std::move(observed);
     } else {
-      before_.root = observed.root;
+      before_.root = std::move(observed.root);
     }
   }
 
@@ -150,12 +152,14 @@ class Differ {
       const auto have = seen_.leaves.find(spec.handle);
       if (have == seen_.leaves.end()) {
         stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
-      } else if (have->second.kind != kind_of(spec.leaf->parameters) ||
-                 have->second.handle != spec.leaf->handle || has_other_flows(have->second, *spec.leaf)) {
-        // The kernel changes a queue's kind only by a new handle: ours are fixed, so the old one goes first.
+      } else if (have->second.kind != kind_of(spec.leaf->parameters) || !have->second.parameters ||
+                 have->second.handle != spec.leaf->handle ||
+                 have_other_flows(*have->second.parameters, spec.leaf->parameters)) {
+        // The kernel changes a queue's kind only by a new handle, and its number of flows not at all: handles
+        // are fixed, so the old one goes first.
         removals.emplace_back(RemoveLeaf{.handle = have->second.handle, .parent = spec.handle});
         stage.emplace_back(SetLeaf{.create = true, .leaf = *spec.leaf, .title = spec.title()});
-      } else if (!same_leaf(*have->second.parameters, spec.leaf->parameters)) {
+      } else if (*have->second.parameters != as_read_back(spec.leaf->parameters)) {
         stage.emplace_back(SetLeaf{.create = false, .leaf = *spec.leaf, .title = spec.title()});
       }
     }
@@ -163,20 +167,9 @@ class Differ {
     plan_.stages.push_back(std::move(stage));
   }
 
-  // That was asked for.
-  static bool has_other_flows(const ObservedLeaf& have, const LeafSpec& want) {
-    if (!want.flows_matter || !have.parameters) return false;
-    return std::get<FqCodel>(*have.parameters).flows != std::get<FqCodel>(want.parameters).flows;
-  }
-
-  // The number of flows is fixed when a queue is made, and one that nobody asked for is no reason to lose
-  // what is in it.
-  static bool same_leaf(const LeafParameters& have, const LeafParameters& want) {
-    LeafParameters rounded = as_read_back(want);
-    auto* fq = std::get_if<FqCodel>(&rounded);
-    const auto* have_fq = std::get_if<FqCodel>(&have);
-    if (fq != nullptr && have_fq != nullptr) fq->flows = have_fq->flows;
-    return rounded == have;
+  static bool have_other_flows(const LeafParameters& have, const LeafParameters& want) {
+    const auto* const made = std::get_if<FqCodel>(&have);
+    return made != nullptr && made->flows != std::get<FqCodel>(want).flows;
   }
 
   void retire() {
@@ -246,8 +239,34 @@ std::size_t ChangePlan::count() const {
   return n;
 }
 
-ChangePlan diff(const Observed& observed, const Tree& desired) {
-  return Differ(observed, desired).run();
+ChangePlan diff(Observed observed, const Tree& desired) {
+  return Differ(std::move(observed), desired).run();
+}
+
+std::vector<Handle> touched_by(const ChangePlan& changes) {
+  std::set<Handle> handles;
+  const auto note = [&](const auto& change) {
+    using Kind = std::decay_t<decltype(change)>;
+    if constexpr (std::is_same_v<Kind, SetClass> || std::is_same_v<Kind, RemoveClass>) {
+      handles.insert({change.handle, change.parent});
+    } else if constexpr (std::is_same_v<Kind, SetLeaf>) {
+      handles.insert(change.leaf.parent);
+    } else if constexpr (std::is_same_v<Kind, RemoveLeaf>) {
+      handles.insert(change.parent);
+    }
+  };
+  for (const auto* stages : {&changes.stages, &changes.removal})
+    for (const Stage& stage : *stages)
+      for (const Change& change : stage) std::visit(note, change);
+  return {handles.begin(), handles.end()};
+}
+
+Tree part_of(const Tree& tree, std::span<const Handle> handles) {
+  Tree part{.root = tree.root};
+  std::copy_if(
+      tree.classes.begin(), tree.classes.end(), std::back_inserter(part.classes),
+      [&](const ClassSpec& spec) { return std::binary_search(handles.begin(), handles.end(), spec.handle); });
+  return part;
 }
 
 Stage rate_changes(const Tree& before, std::span<const ReplannedClass> changed) {

@@ -29,9 +29,15 @@ struct ChangePlan {
 };
 
 /// `observed` must not be a foreign root unless it is to be replaced. Empty when the kernel is already so.
-[[nodiscard]] ChangePlan diff(const Observed& observed, const Tree& desired);
+[[nodiscard]] ChangePlan diff(Observed observed, const Tree& desired);
 
-/// The same where nothing but rates differ (replan): one batch, found without looking at the kernel. The
+/// The classes that carrying out `changes` can have altered, those named and their parents, in order.
+[[nodiscard]] std::vector<Handle> touched_by(const ChangePlan& changes);
+
+/// `tree` with these of its classes alone (`handles` in order), for diff() against a reading of the same.
+[[nodiscard]] Tree part_of(const Tree& tree, std::span<const Handle> handles);
+
+/// diff() where nothing but rates differ (replan): one batch, found without looking at the kernel. The
 /// indices are those of `before`.
 [[nodiscard]] Stage rate_changes(const Tree& before, std::span<const ReplannedClass> changed);
 

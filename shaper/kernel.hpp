@@ -61,6 +61,8 @@ class Kernel {
 
   [[nodiscard]] virtual std::optional<LinkFacts> link(const std::string& interface) = 0;
   [[nodiscard]] virtual Observed observe(int interface_index) = 0;
+  /// The root, and of the classes and the leaves under them only these; what is not there is left out.
+  [[nodiscard]] virtual Observed observe(int interface_index, std::span<const Handle> only) = 0;
   /// Asks by offering a queue that no kernel accepts: those that know the kind say so differently. Changes
   /// nothing.
   [[nodiscard]] virtual bool has_fq_codel(int interface_index) = 0;

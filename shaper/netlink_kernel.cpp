@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <system_error>
 #include <thread>
 
@@ -29,6 +30,8 @@ constexpr std::size_t kLargestMessage = 1024;
 constexpr int kReceiveBuffer = 4 << 20;
 constexpr std::size_t kDumpBuffer = 64U << 10U;
 constexpr int kDumpRetries = 20;
+constexpr auto kReadQueues = "read the queues";
+constexpr auto kReadClasses = "read the classes";
 constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};  // the kernel answers at once or has lost the answer
 
 [[noreturn]] void fail(const std::string& attempt, int error = errno) {
@@ -38,6 +41,28 @@ constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};  // the kernel answers a
 void set_option(mnl_socket* socket, int option) {
   int on = 1;
   mnl_socket_setsockopt(socket, option, &on, sizeof on);  // older kernels without it only explain less
+}
+
+void note_qdisc(const nlmsghdr* message, int interface_index, Observed& seen) {
+  auto qdisc = decode_qdisc(message);
+  if (!qdisc || qdisc->interface_index != interface_index) return;
+  if (qdisc->parent == TC_H_ROOT) {
+    seen.root = ObservedRoot{.kind = qdisc->kind, .handle = qdisc->handle, .htb = qdisc->root};
+  } else if (qdisc->parent >> 16U == kMajor) {
+    seen.leaves.emplace(qdisc->parent, ObservedLeaf{.handle = qdisc->handle,
+                                                    .parent = qdisc->parent,
+                                                    .kind = qdisc->kind,
+                                                    .parameters = qdisc->leaf});
+  }
+}
+
+void note_class(const nlmsghdr* message, int interface_index, Observed& seen) {
+  const auto cls = decode_class(message);
+  if (!cls || cls->interface_index != interface_index) return;
+  seen.classes.emplace(cls->handle, ObservedClass{.handle = cls->handle,
+                                                  .parent = cls->stats.parent,
+                                                  .htb = cls->stats.htb,
+                                                  .inner = cls->stats.inner});
 }
 
 }  // namespace
@@ -182,31 +207,61 @@ std::optional<LinkFacts> NetlinkKernel::link(const std::string& interface) {
   return facts;
 }
 
+std::vector<NetlinkKernel::Answer> NetlinkKernel::ask_for(std::uint16_t type,
+                                                          std::span<const TcAddress> these,
+                                                          const std::string& attempt, const Visitor& visit) {
+  std::vector<Answer> refused;
+  std::vector<std::byte> batch(kBatchMessages * kLargestMessage);
+  for (std::size_t done = 0; done < these.size();) {
+    const std::uint32_t first = sequence_ + 1;
+    std::size_t used = 0;
+    const std::size_t end = std::min(these.size(), done + kBatchMessages);
+    for (; done < end; ++done) {
+      // Without ECHO the kernel tells the answer to everybody but us (sch_api.c, tclass_notify).
+      const int ack = done + 1 == end ? NLM_F_ACK : 0;
+      const auto* request = start_tc_message(std::span(batch).subspan(used, kLargestMessage), type,
+                                             NLM_F_REQUEST | NLM_F_ECHO | ack, ++sequence_, these[done]);
+      used += aligned(request->nlmsg_len);
+    }
+    auto answers = exchange(std::span(batch).first(used), first, sequence_, attempt, visit);
+    std::move(answers.begin(), answers.end(), std::back_inserter(refused));
+  }
+  return refused;
+}
+
 Observed NetlinkKernel::observe(int interface_index) {
   Observed seen;
-  std::map<Handle, ObservedLeaf> leaves;
-  dump(RTM_GETQDISC, interface_index, 0, "read the queues", [&](const nlmsghdr* message) {
-    auto qdisc = decode_qdisc(message);
-    if (!qdisc || qdisc->interface_index != interface_index) return;  // this dump covers every interface
-    if (qdisc->parent == TC_H_ROOT) {
-      seen.root = ObservedRoot{.kind = qdisc->kind, .handle = qdisc->handle, .htb = qdisc->root};
-    } else if (qdisc->parent >> 16U == kMajor) {
-      leaves.emplace(qdisc->parent, ObservedLeaf{.handle = qdisc->handle,
-                                                 .parent = qdisc->parent,
-                                                 .kind = qdisc->kind,
-                                                 .parameters = qdisc->leaf});
+  // This dump covers every interface.
+  dump(RTM_GETQDISC, interface_index, 0, kReadQueues,
+       [&](const nlmsghdr* message) { note_qdisc(message, interface_index, seen); });
+  if (!seen.is_ours()) {
+    seen.leaves.clear();
+    return seen;
+  }
+  dump(RTM_GETTCLASS, interface_index, kRoot, kReadClasses,
+       [&](const nlmsghdr* message) { note_class(message, interface_index, seen); });
+  return seen;
+}
+
+Observed NetlinkKernel::observe(int interface_index, std::span<const Handle> only) {
+  std::vector<TcAddress> classes;
+  std::vector<TcAddress> queues{{.index = interface_index, .parent = TC_H_ROOT}};
+  for (const Handle handle : only) {
+    classes.push_back({.index = interface_index, .handle = handle, .parent = kRoot});
+    queues.push_back({.index = interface_index, .parent = handle});
+  }
+  Observed seen;
+  const auto ask = [&](std::uint16_t type, std::span<const TcAddress> these, const char* attempt,
+                       const auto& note) {
+    const auto refused =
+        ask_for(type, these, attempt, [&](const nlmsghdr* message) { note(message, interface_index, seen); });
+    for (const Answer& answer : refused) {
+      // ENOENT: it is not there. EINVAL: it is the kernel's own, which it does not show (qdisc_notify).
+      if (answer.error != ENOENT && answer.error != EINVAL) fail(attempt, answer.error);
     }
-  });
-  if (!seen.is_ours()) return seen;
-  seen.leaves = std::move(leaves);
-  dump(RTM_GETTCLASS, interface_index, kRoot, "read the classes", [&](const nlmsghdr* message) {
-    if (const auto cls = decode_class(message); cls && cls->interface_index == interface_index) {
-      seen.classes.emplace(cls->handle, ObservedClass{.handle = cls->handle,
-                                                      .parent = cls->stats.parent,
-                                                      .htb = cls->stats.htb,
-                                                      .inner = cls->stats.inner});
-    }
-  });
+  };
+  ask(RTM_GETQDISC, queues, kReadQueues, note_qdisc);
+  ask(RTM_GETTCLASS, classes, kReadClasses, note_class);
   return seen;
 }
 
@@ -220,25 +275,13 @@ std::map<Handle, ClassStats> NetlinkKernel::class_stats(int interface_index) {
 }
 
 std::map<Handle, ClassStats> NetlinkKernel::class_stats(int interface_index, std::span<const Handle> only) {
+  std::vector<TcAddress> classes;
+  for (const Handle handle : only)
+    classes.push_back({.index = interface_index, .handle = handle, .parent = kRoot});
   std::map<Handle, ClassStats> stats;
-  std::vector<std::byte> batch(kBatchMessages * kLargestMessage);
-  for (std::size_t done = 0; done < only.size();) {
-    const std::uint32_t first = sequence_ + 1;
-    std::size_t used = 0;
-    const std::size_t end = std::min(only.size(), done + kBatchMessages);
-    for (; done < end; ++done) {
-      // Without ECHO the kernel tells the answer to everybody but us (sch_api.c, tclass_notify).
-      const int ack = done + 1 == end ? NLM_F_ACK : 0;
-      const auto* request = start_tc_message(
-          std::span(batch).subspan(used, kLargestMessage), RTM_GETTCLASS, NLM_F_REQUEST | NLM_F_ECHO | ack,
-          ++sequence_, {.index = interface_index, .handle = only[done], .parent = kRoot});
-      used += aligned(request->nlmsg_len);
-    }
-    exchange(std::span(batch).first(used), first, sequence_, "read class counters",
-             [&](const nlmsghdr* message) {
-               if (const auto cls = decode_class(message)) stats.emplace(cls->handle, cls->stats);
-             });
-  }
+  ask_for(RTM_GETTCLASS, classes, "read class counters", [&](const nlmsghdr* message) {
+    if (const auto cls = decode_class(message)) stats.emplace(cls->handle, cls->stats);
+  });
   return stats;
 }
 

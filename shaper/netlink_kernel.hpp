@@ -12,6 +12,7 @@
 #include <libmnl/libmnl.h>
 
 #include "shaper/kernel.hpp"
+#include "shaper/tc_message.hpp"
 
 namespace weir::shaper {
 
@@ -21,6 +22,7 @@ class NetlinkKernel final : public Kernel {
 
   [[nodiscard]] std::optional<LinkFacts> link(const std::string& interface) override;
   [[nodiscard]] Observed observe(int interface_index) override;
+  [[nodiscard]] Observed observe(int interface_index, std::span<const Handle> only) override;
   [[nodiscard]] bool has_fq_codel(int interface_index) override;
   WriteResult write(int interface_index, std::span<const Change> changes) override;
   [[nodiscard]] std::map<Handle, ClassStats> class_stats(int interface_index) override;
@@ -45,6 +47,9 @@ class NetlinkKernel final : public Kernel {
   /// The messages one behind the other; nullopt when the kernel says that they do not belong together.
   [[nodiscard]] std::optional<std::vector<std::byte>> dump_once(std::uint16_t type, int interface_index,
                                                                 Handle parent, const std::string& attempt);
+  /// Asks for each of these alone; what was refused comes back.
+  std::vector<Answer> ask_for(std::uint16_t type, std::span<const TcAddress> these,
+                              const std::string& attempt, const Visitor& visit);
   /// Sends `bytes`, which hold the messages `first`..`last`, and reads until the answer to `last`.
   std::vector<Answer> exchange(std::span<const std::byte> bytes, std::uint32_t first, std::uint32_t last,
                                const std::string& attempt, const Visitor& visit);

@@ -38,6 +38,12 @@ Ticks burst_ticks(Rate rate, Bytes frame) {
   return ticks_for(std::max(rate.in(1ms), Bytes(2 * frame.count())), rate);
 }
 
+void keep_flows_of(const LeafParameters& standing, LeafSpec& leaf) {
+  const auto* const made = std::get_if<FqCodel>(&standing);
+  auto* const wanted = std::get_if<FqCodel>(&leaf.parameters);
+  if (made != nullptr && wanted != nullptr && !leaf.flows_matter) wanted->flows = made->flows;
+}
+
 class TreeBuilder {
  public:
   TreeBuilder(const Policy& policy, const KernelFacts& facts, const ClassIds& ids)
@@ -88,8 +94,9 @@ class TreeBuilder {
 
   /// The class at `index` of the site that was just built, if it is another than it was.
   void note_change(const ClassSpec& before, std::size_t index, std::size_t first,
-                   std::vector<ReplannedClass>& changed) const {
-    const ClassSpec& now = tree_.classes.at(index);
+                   std::vector<ReplannedClass>& changed) {
+    ClassSpec& now = tree_.classes.at(index);
+    if (before.leaf && now.leaf) keep_flows_of(before.leaf->parameters, *now.leaf);
     const bool same_leaf = !now.leaf || (before.leaf && before.leaf->parameters == now.leaf->parameters);
     if (now.htb == before.htb && same_leaf) return;
     changed.push_back({.index = first + index,
@@ -322,6 +329,15 @@ void take_over(const std::vector<ReplannedClass>& changed, Tree& tree) {
     ClassSpec& spec = tree.classes.at(one.index);
     spec.htb = one.htb;
     if (spec.leaf && one.leaf) spec.leaf->parameters = *one.leaf;
+  }
+}
+
+void keep_flows(const Observed& standing, Tree& tree) {
+  for (ClassSpec& spec : tree.classes) {
+    if (!spec.leaf) continue;
+    const auto leaf = standing.leaves.find(spec.handle);
+    if (leaf != standing.leaves.end() && leaf->second.parameters)
+      keep_flows_of(*leaf->second.parameters, *spec.leaf);
   }
 }
 

@@ -48,6 +48,13 @@ std::vector<std::vector<Handle>> goals_of(const Policy& policy, const ClassIds& 
   return goals;
 }
 
+KernelFault still_to_do(const std::string& interface, const ChangePlan& rest) {
+  const auto& stage = rest.stages.empty() ? rest.removal.front() : rest.stages.front();
+  return {.attempt = "read back the tree on " + interface + ": still to do: " + describe(stage.front()),
+          .error = EPROTO,
+          .hint = "the kernel took a change and did something else, or somebody else works on this port"};
+}
+
 std::string hint_for(const Refusal& refusal) {
   if (!refusal.kernel_says.empty()) return "the kernel says: " + refusal.kernel_says;
   if (refusal.error == EPERM || refusal.error == EACCES) return "needs CAP_NET_ADMIN (root)";
@@ -162,30 +169,19 @@ void Reconciler::wait_until_empty(int index, std::span<const Handle> retired) {
 
 // HTB takes some changes without an error and does something else (an unknown parent makes a root class,
 // priority 9 becomes 7): after anything structural, believe only what can be read back.
-void Reconciler::verify(int index, const Tree& tree, ApplyReport& report) {
-  const auto rest = diff(kernel_.observe(index), tree);
-  if (rest.empty()) return;
-  const auto& stage = rest.stages.empty() ? rest.removal.front() : rest.stages.front();
-  report.fault = KernelFault{
-      .attempt = "read back the tree on " + interface_ + ": still to do: " + describe(stage.front()),
-      .error = EPROTO,
-      .hint = "the kernel took a change and did something else, or somebody else works on this port"};
+ChangePlan Reconciler::rest_of(int index, const ChangePlan& changes, const Tree& tree, ReadBack how) {
+  if (changes.empty()) return {};
+  const std::vector<Handle> touched = touched_by(changes);
+  if (how == ReadBack::everything || touched.size() > kClassesPerDump)
+    return diff(kernel_.observe(index), tree);
+  return diff(kernel_.observe(index, touched), part_of(tree, touched));
 }
 
-// While classes of the old policy still stand, their names are kept too: a start in between, or going back to
-// the old policy, finds them again.
-void Reconciler::remember(KnownHandles handles, const Observed& observed, bool and_former,
-                          ApplyReport& report) {
-  const auto before = store_.load();
-  PortState state{.handles = std::move(handles)};
-  if (before) {
-    state.replaced = before->replaced;
-    if (and_former) state.handles.insert(before->handles.begin(), before->handles.end());
-  }
-  if (observed.is_foreign()) state.replaced = observed.root->kind + " " + tc_name(observed.root->handle);
-  if (before == state) return;
+void Reconciler::remember(PortState wanted, PortState& remembered, ApplyReport& report) {
+  if (wanted == remembered) return;
+  remembered = std::move(wanted);
   try {
-    store_.save(state);
+    store_.save(remembered);
   } catch (const std::system_error& e) {
     // The handles can be derived again: no reason to leave the port without its queues.
     report.changes.push_back(std::string("could not remember the handles: ") + e.what());
@@ -198,7 +194,10 @@ ApplyReport Reconciler::apply(const Policy& policy, std::span<const Rate> shaped
   bool first_start = false;
   try {
     link = find_link(report);
-    if (link) converge(*link, policy, shaped, report, first_start);
+    if (link && !apply_to_believed(*link, policy, shaped, report, first_start)) {
+      static_cast<void>(converge(*link, policy, shaped, kernel_.observe(link->index), ReadBack::everything,
+                                 report, first_start));
+    }
   } catch (const std::system_error& e) {
     report.fault = fault_of(e);
   } catch (const std::length_error& e) {
@@ -209,6 +208,23 @@ ApplyReport Reconciler::apply(const Policy& policy, std::span<const Rate> shaped
   if (report.fault && applied_ && link && link->index == applied_->interface_index)
     applied_->kernel_is_known = false;
   return report;
+}
+
+// Most reloads change little of a tree, and the dumps of a large one are nearly all of their time.
+bool Reconciler::apply_to_believed(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
+                                   ApplyReport& report, bool& first_start) {
+  auto known = believed(link);
+  if (!known) return false;
+  if (converge(link, policy, shaped, *std::move(known), ReadBack::what_was_touched, report, first_start))
+    return true;
+  report.changes.push_back("read the whole tree, since this failed: " + report.fault->attempt);
+  report.fault.reset();
+  return false;
+}
+
+std::optional<Observed> Reconciler::believed(const LinkFacts& link) const {
+  if (!applied_ || !applied_->kernel_is_known || link.index != applied_->interface_index) return std::nullopt;
+  return as_read_back(applied_->tree);
 }
 
 // Where nothing of ours stood, nothing half-made stays: the port goes on with the kernel's own queue.
@@ -231,31 +247,41 @@ void Reconciler::undo_first_start(int index, ApplyReport& report) {
   attempt([&] { store_.remove(); });
 }
 
-void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
-                          ApplyReport& report, bool& first_start) {
-  const auto observed = kernel_.observe(link.index);
+bool Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
+                          Observed observed, ReadBack how, ApplyReport& report, bool& first_start) {
   report.adopted = observed.is_ours();
   const auto facts = facts_of(link);
   report.fault = refuse(policy, observed, facts);
-  if (report.fault) return;
-  auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
+  if (report.fault) return true;
+  PortState state = store_.load().value_or(PortState());
+  auto tree = shaper::plan(policy, shaped, facts, allocate_handles(policy, state.handles));
+  keep_flows(observed, tree);
   if (const auto broken = violated_invariant(as_read_back(tree))) {
     report.fault = KernelFault{.attempt = "plan " + interface_, .error = EINVAL, .hint = *broken};
-    return;
+    return true;
   }
   report.degraded = tree.degraded;
 
   // Our filter without our root is no first start: somebody took the tree, or the dump lacks it.
   first_start = !observed.is_ours() && !classifier_.attached();
-  const auto changes = diff(observed, tree);
-  remember(names_of(policy, tree.ids), observed, true, report);
-  if (!run_all(link.index, changes.stages, report)) return;
-  if (!switch_classifier(policy, tree.ids, report)) return;
+  PortState wanted{.handles = names_of(policy, tree.ids), .replaced = state.replaced};
+  if (observed.is_foreign()) wanted.replaced = observed.root->kind + " " + tc_name(observed.root->handle);
+  // While classes of the old policy still stand, their names are kept too: a start in between, or going back
+  // to the old policy, finds them again.
+  PortState meanwhile = wanted;
+  meanwhile.handles.insert(state.handles.begin(), state.handles.end());
+  remember(std::move(meanwhile), state, report);
+
+  const auto changes = diff(std::move(observed), tree);
+  if (!run_all(link.index, changes.stages, report)) return false;
+  if (!switch_classifier(policy, tree.ids, report)) return true;
   wait_until_empty(link.index, changes.retired);
-  if (!run_all(link.index, changes.removal, report)) return;
-  if (!changes.empty()) verify(link.index, tree, report);
-  if (!report.ok()) return;
-  remember(names_of(policy, tree.ids), observed, false, report);
+  if (!run_all(link.index, changes.removal, report)) return false;
+  if (const auto rest = rest_of(link.index, changes, tree, how); !rest.empty()) {
+    report.fault = still_to_do(interface_, rest);
+    return false;
+  }
+  remember(std::move(wanted), state, report);
 
   auto goals = goals_of(policy, tree.ids);
   applied_ = Applied{.interface_index = link.index,
@@ -265,6 +291,7 @@ void Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
                      .goals = std::move(goals)};
   last_read_.clear();
   counter_reads_ = 0;
+  return true;
 }
 
 std::vector<std::string> Reconciler::plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc) {
@@ -275,7 +302,8 @@ std::vector<std::string> Reconciler::plan(const Policy& policy, std::span<const 
   if (const auto fault = refuse(policy, observed, facts)) {
     throw std::system_error(fault->error, std::generic_category(), fault->attempt + " (" + fault->hint + ")");
   }
-  const auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
+  auto tree = shaper::plan(policy, shaped, facts, handles_for(policy));
+  keep_flows(observed, tree);
   const auto changes = diff(observed, tree);
   std::vector<std::string> lines;
   const auto write_out = [&](const std::vector<Stage>& stages) {
@@ -327,6 +355,7 @@ ApplyReport Reconciler::set_rates(std::span<const Rate> shaped) {
   }
   // The kernel went on after the change it refused: look at what it holds now and mend that, in this same
   // tick.
+  now.kernel_is_known = false;
   auto repaired = apply(Policy(now.policy), shaped);
   repaired.messages += report.messages;
   return repaired;
@@ -363,9 +392,12 @@ std::optional<ArrivalCounters> Reconciler::arrivals() {
 
 bool Reconciler::in_place() {
   if (!applied_) return false;
+  const bool was_known = std::exchange(applied_->kernel_is_known, false);
   const auto link = kernel_.link(interface_);
   if (!link || link->index != applied_->interface_index) return false;
-  return diff(kernel_.observe(link->index), applied_->tree).empty() && classifier_.attached();
+  if (!diff(kernel_.observe(link->index), applied_->tree).empty()) return false;
+  applied_->kernel_is_known = was_known;
+  return classifier_.attached();
 }
 
 // The overhead that a size table adds is in the kernel's byte counter already; a class's own is not.

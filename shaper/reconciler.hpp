@@ -56,7 +56,9 @@ class Reconciler {
     KernelFacts facts;
     Tree tree;
     std::vector<std::vector<Handle>> goals;  ///< [site]: the classes with a latency goal
-    bool kernel_is_known = true;  ///< it holds `tree`, by all we know; false: a later attempt failed half-way
+    /// The kernel holds `tree`, by all we know; false: a later attempt failed half-way, or somebody else
+    /// works on the port.
+    bool kernel_is_known = true;
   };
 
   [[nodiscard]] std::optional<LinkFacts> find_link(ApplyReport& report);
@@ -64,9 +66,17 @@ class Reconciler {
   [[nodiscard]] ClassIds handles_for(const Policy& policy);
   [[nodiscard]] std::optional<KernelFault> refuse(const Policy& policy, const Observed& observed,
                                                   const KernelFacts& facts) const;
-  /// `first_start` becomes true when nothing of ours stood there and something is about to be made.
-  void converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
-                ApplyReport& report, bool& first_start);
+  /// What the kernel holds, without asking it; nullopt when that is not known.
+  [[nodiscard]] std::optional<Observed> believed(const LinkFacts& link) const;
+  enum class ReadBack : std::uint8_t { everything, what_was_touched };
+  /// False: that is not known, or it was wrong; the kernel must be looked at.
+  [[nodiscard]] bool apply_to_believed(const LinkFacts& link, const Policy& policy,
+                                       std::span<const Rate> shaped, ApplyReport& report, bool& first_start);
+  /// From `observed` to what is wanted. `first_start` becomes true when nothing of ours stood there and
+  /// something is about to be made. False: the kernel refused a change or holds something else now, so that
+  /// `observed` may not have been what it held.
+  [[nodiscard]] bool converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
+                              Observed observed, ReadBack how, ApplyReport& report, bool& first_start);
   void undo_first_start(int index, ApplyReport& report);
   /// A tick's rates are not told one by one: words for ten thousand classes cost more than their change.
   enum class Tell : std::uint8_t { all, faults };
@@ -74,8 +84,9 @@ class Reconciler {
   [[nodiscard]] bool run_all(int index, const std::vector<Stage>& stages, ApplyReport& report);
   [[nodiscard]] bool switch_classifier(const Policy& policy, const ClassIds& ids, ApplyReport& report);
   void wait_until_empty(int index, std::span<const Handle> retired);
-  void verify(int index, const Tree& tree, ApplyReport& report);
-  void remember(KnownHandles handles, const Observed& observed, bool and_former, ApplyReport& report);
+  /// What of `tree` does not stand yet after `changes`, which were to make it.
+  [[nodiscard]] ChangePlan rest_of(int index, const ChangePlan& changes, const Tree& tree, ReadBack how);
+  void remember(PortState wanted, PortState& remembered, ApplyReport& report);
   void read_counters();
   [[nodiscard]] Bytes charged(const ClassStats& stats) const;
   [[nodiscard]] Handle site_of(Handle handle) const;

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <set>
 
 namespace weir::shaper {
 namespace {
@@ -50,20 +49,18 @@ LeafParameters as_read_back(const LeafParameters& leaf) {
 }
 
 Observed as_read_back(const Tree& tree) {
-  std::set<Handle> parents;
-  for (const auto& spec : tree.classes) parents.insert(spec.parent);
-
   Observed seen;
   seen.root = ObservedRoot{.kind = "htb", .handle = kRoot, .htb = tree.root};
   for (const auto& spec : tree.classes) {
-    ObservedClass shown{.handle = spec.handle, .parent = spec.parent, .htb = spec.htb};
-    shown.inner = parents.contains(spec.handle);
-    seen.classes.emplace(spec.handle, shown);
+    seen.classes.emplace_hint(
+        seen.classes.end(), spec.handle,
+        ObservedClass{.handle = spec.handle, .parent = spec.parent, .htb = spec.htb, .inner = !spec.leaf});
     if (spec.leaf) {
-      seen.leaves.emplace(spec.handle, ObservedLeaf{.handle = spec.leaf->handle,
-                                                    .parent = spec.handle,
-                                                    .kind = kind_of(spec.leaf->parameters),
-                                                    .parameters = as_read_back(spec.leaf->parameters)});
+      seen.leaves.emplace_hint(seen.leaves.end(), spec.handle,
+                               ObservedLeaf{.handle = spec.leaf->handle,
+                                            .parent = spec.handle,
+                                            .kind = kind_of(spec.leaf->parameters),
+                                            .parameters = as_read_back(spec.leaf->parameters)});
     }
   }
   return seen;

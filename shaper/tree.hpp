@@ -87,9 +87,9 @@ struct ClassSpec {
   Handle handle = 0;
   Handle parent = 0;
   HtbClass htb = {};
-  std::string site = {};  ///< empty for the port and the built-in classes
-  std::string name = {};  ///< class name; empty for a site's own class
-  std::optional<LeafSpec> leaf = {};
+  std::string site = {};              ///< empty for the port and the built-in classes
+  std::string name = {};              ///< class name; empty for a site's own class
+  std::optional<LeafSpec> leaf = {};  ///< none: an inner class, which has children
   bool operator==(const ClassSpec&) const = default;
   /// "dc-coast/voice", "dc-coast", "control": how people call it.
   [[nodiscard]] std::string title() const {

@@ -89,8 +89,9 @@ class Bench {
     };
     note("from_nothing", apply(policy_));
     note("the_same_again", apply(policy_));
-    if (!other.empty()) note("one_subnet_changed", apply(read(other)));
-    note("back", apply(policy_));
+    if (!other.empty()) out["one_subnet"] = one_subnet(read(other), messages);
+    out["messages_of_one_subnet"] = messages;
+    static_cast<void>(apply(policy_));
     out["all_rates"] = all_rates(messages);
     out["messages_of_all_rates"] = messages;
     out["one_site_s"] = one_site();
@@ -99,6 +100,16 @@ class Bench {
   }
 
  private:
+  /// There and back.
+  json::array one_subnet(const Policy& other, std::size_t& messages) {
+    json::array times;
+    for (int i = 0; i < rounds_; ++i) {
+      const Policy& next = i % 2 == 0 ? other : policy_;
+      const auto shaped = rates(next, 1.0);
+      times.push_back(to_json(spent([&] { messages = require(port_.apply(next, shaped)).messages; })));
+    }
+    return times;
+  }
   json::array all_rates(std::size_t& messages) {
     json::array times;
     for (int i = 0; i < rounds_; ++i) {

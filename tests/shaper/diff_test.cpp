@@ -131,9 +131,11 @@ TEST(Diff, DoesNotCompareWhatAnInnerClassDoesNotHave) {
 
 TEST(Diff, LeavesTheNumberOfFlowsOfAStandingQueueAlone) {
   FakeKernel kernel;
-  const auto tree = tree_of(sample_policy(), {Rate::mbps(100)});
+  auto tree = tree_of(sample_policy(), {Rate::mbps(100)});
   converge(kernel, tree);
   std::get<FqCodel>(*kernel.tree.leaves.at(tree.ids.classes[0][0]).parameters).flows = 32;
+  EXPECT_EQ(diff(kernel.tree, tree).count(), 2U);
+  keep_flows(kernel.tree, tree);
   EXPECT_TRUE(diff(kernel.tree, tree).empty());
 }
 

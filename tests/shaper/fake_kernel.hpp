@@ -59,6 +59,7 @@ class FakeKernel final : public Kernel {
   std::function<void()> after_message = [] {};
   std::size_t lost = 0;  ///< packets that were in a queue when it was taken away
   bool hides_root_once = false;
+  std::size_t looks = 0;  ///< at the whole tree
   std::size_t full_dumps = 0;
   std::size_t single_questions = 0;
 
@@ -87,6 +88,7 @@ class FakeKernel final : public Kernel {
   }
 
   Observed observe(int) override {
+    ++looks;
     if (strikes(FakeFault::Kind::fails_dump)) no_answer("dump the classes of wan0");
     if (std::exchange(hides_root_once, false)) return {};
     if (fault_ && fault_->kind == FakeFault::Kind::shortens_dump) return shortened();
@@ -95,6 +97,16 @@ class FakeKernel final : public Kernel {
       throw std::system_error(ENOBUFS, std::generic_category(), "dump the classes of wan0");
     }
     return tree;
+  }
+  Observed observe(int, std::span<const Handle> only) override {
+    if (strikes(FakeFault::Kind::fails_dump)) no_answer("read the classes of wan0");
+    Observed seen{.root = tree.root};
+    for (const Handle handle : only) {
+      ++single_questions;
+      if (const auto cls = tree.classes.find(handle); cls != tree.classes.end()) seen.classes.insert(*cls);
+      if (const auto leaf = tree.leaves.find(handle); leaf != tree.leaves.end()) seen.leaves.insert(*leaf);
+    }
+    return seen;
   }
   bool has_fq_codel(int) override { return fq_codel; }
 

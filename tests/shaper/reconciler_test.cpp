@@ -190,6 +190,56 @@ TEST(Reconciler, TouchesOnlyWhatAReloadChanged) {
   for (const auto& [handle, cls] : before) EXPECT_EQ(port.kernel.tree.classes.at(handle), cls);
 }
 
+// Reading all of a large tree would be nearly all of a reload's time.
+TEST(Reconciler, AsksOnlyForWhatAReloadTouched) {
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  port.kernel.looks = 0;
+  auto policy = two_sites();
+  policy.class_sets[0].classes[0].ceiling = Share{0.5};
+  ASSERT_TRUE(port->apply(policy, kRates).ok());
+  EXPECT_EQ(port.kernel.looks, 0U);
+  EXPECT_EQ(port.kernel.single_questions, 2U + 2U) << "one class of each site, and the site's own around it";
+  EXPECT_TRUE(port->in_place());
+}
+
+TEST(Reconciler, LooksAgainWhereTheTreeIsNotAsItLeftIt) {
+  auto other = two_sites();
+  other.class_sets[0].classes[0].ceiling = Share{0.5};
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  const Handle changed = port.classifier.holds->second.classes[0][0];
+
+  port.kernel.tree.classes.erase(changed);  // nobody has told us yet
+  port.kernel.tree.leaves.erase(changed);
+  port.kernel.looks = 0;
+  ASSERT_TRUE(port->apply(other, kRates).ok());
+  EXPECT_EQ(port.kernel.looks, 2U) << "before it tried again, and after";
+  EXPECT_TRUE(port->in_place());
+
+  port.classifier.on_switch = [&] { port.kernel.tree.classes.at(changed).htb.ceil = Rate::mbps(1'000); };
+  auto third = two_sites();
+  third.class_sets[0].classes[0].ceiling = Share{0.3};
+  ASSERT_TRUE(port->apply(third, kRates).ok()) << "changed while we worked";
+  EXPECT_TRUE(port->in_place());
+}
+
+TEST(Reconciler, LooksAgainAfterItHasSeenAnotherTree) {
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  const auto wanted = port.kernel.tree;
+  port.kernel.tree.classes.begin()->second.htb.ceil = Rate::mbps(1'000);
+  ASSERT_FALSE(port->in_place());
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  EXPECT_EQ(port.kernel.tree, wanted);
+
+  port.kernel.tree.classes.begin()->second.htb.ceil = Rate::mbps(1'000);
+  port.kernel.failing_dumps = 1;
+  EXPECT_THROW(static_cast<void>(port->in_place()), std::system_error);
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  EXPECT_EQ(port.kernel.tree, wanted) << "what could not be asked for is not known";
+}
+
 TEST(Reconciler, NoticesThatTheTreeWasTampered) {
   FakePort port;
   EXPECT_FALSE(port->in_place());
@@ -289,6 +339,7 @@ TEST(Reconciler, ConvergesAfterAFaultAtAnyMessage) {
   for (std::size_t k = 0;; ++k) {
     FakePort port;
     ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+    port.start();  // it has to look at the tree, and so fails; one that knows it looks and tries again
     port.kernel.fail_at = port.kernel.messages + k;
     const auto report = port->apply(other, std::vector{Rate::mbps(40), Rate::mbps(70)});
     if (report.ok()) break;
@@ -326,6 +377,7 @@ TEST(Reconciler, ADumpThatFailsCostsNoTree) {
   FakePort port;
   ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
   const auto before = port.kernel.tree;
+  port.start();
   port.kernel.failing_dumps = 1;
   const auto report = port->apply(two_sites(), std::vector{Rate::mbps(90), Rate::mbps(40)});
   ASSERT_TRUE(report.fault);
