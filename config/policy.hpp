@@ -166,7 +166,7 @@ struct ApiSettings {
 
 /// What is kept of the controllers' past for `weir record`.
 struct RecordingSettings {
-  std::uint64_t mebibytes = 32;  ///< 0: nothing
+  std::uint64_t mebibytes = 8;  ///< 0: nothing
   [[nodiscard]] std::uint64_t bytes() const { return mebibytes << 20U; }
   bool operator==(const RecordingSettings&) const = default;
 };

@@ -46,11 +46,14 @@ class SignalsBlocked {
   sigset_t before_{};
 };
 
+/// All of it counts as the daemon's memory. It takes in more than a second of full frames at 622 Mbit/s.
+constexpr std::size_t kRingBytes = std::size_t{16} << 20U;
+
 }  // namespace
 
 OpenSource live_capture_on(std::string interface) {
   return [interface = std::move(interface)] {
-    return std::make_unique<LiveSource>(LiveCapture(interface, LiveCapture::Options{}));
+    return std::make_unique<LiveSource>(LiveCapture(interface, {.ring_bytes = kRingBytes}));
   };
 }
 

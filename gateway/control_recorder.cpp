@@ -15,7 +15,8 @@ constexpr Duration kLeastSegment = std::chrono::seconds(10);
 constexpr std::uint64_t kShareOfOpen = 4;
 /// A string, its counters and the pointer to it.
 constexpr std::uint64_t kBesidesText = 96;
-constexpr std::size_t kBlock = std::size_t{64} << 10U;
+// Packed once it is so long; until then it is held as it is, for each site.
+constexpr std::size_t kBlock = std::size_t{16} << 10U;
 
 }  // namespace
 
@@ -60,6 +61,8 @@ void ControlRecorder::before_step(const std::string& site, TimePoint now,
 }
 
 void ControlRecorder::begin_segment(const std::string& site, Track& track, TimePoint now) {
+  if (track.segment && !track.segment->open.empty())
+    complete_block(*track.segment, PackedText::How::deflated);
   track.segment = std::make_shared<Segment>();
   track.segment->site = site;
   track.began = now;
@@ -108,15 +111,16 @@ void ControlRecorder::account(Segment& segment, std::size_t before) {
   ++segment.lines;
   segment.bytes += grown;
   size_ += grown;
-  if (segment.open.size() >= kBlock) complete_block(segment);
+  if (segment.open.size() >= kBlock) complete_block(segment, PackedText::How::deflated);
   make_room();
 }
 
-void ControlRecorder::complete_block(Segment& segment) {
-  segment.open.shrink_to_fit();
-  segment.complete.push_back(std::make_shared<const std::string>(std::exchange(segment.open, {})));
-  segment.bytes += kBesidesText;
-  size_ += kBesidesText;
+void ControlRecorder::complete_block(Segment& segment, PackedText::How how) {
+  const std::uint64_t open = segment.open.size();
+  segment.complete.push_back(std::make_shared<const PackedText>(std::exchange(segment.open, {}), how));
+  const std::uint64_t complete = segment.complete.back()->held() + kBesidesText;
+  segment.bytes = segment.bytes - open + complete;
+  size_ = size_ - open + complete;
 }
 
 void ControlRecorder::make_room() {
@@ -137,11 +141,13 @@ std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header
   std::vector<SharedText> parts;
   std::string text;
   append_line(text, header);
-  parts.push_back(std::make_shared<const std::string>(std::move(text)));
+  parts.push_back(std::make_shared<const PackedText>(std::move(text), PackedText::How::as_it_is));
   std::uint64_t lines = 1;
 
   for (const auto& segment : segments_) {
-    if ((!site || segment->site == *site) && !segment->open.empty()) complete_block(*segment);
+    // Whoever asks for all waits for no packing.
+    if ((!site || segment->site == *site) && !segment->open.empty())
+      complete_block(*segment, PackedText::How::as_it_is);
   }
   make_room();
   // Site by site, in the order in which they first stand there.
@@ -161,7 +167,7 @@ std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header
   }
   text.clear();
   append_line(text, RecordingEnd{.lines = lines});
-  parts.push_back(std::make_shared<const std::string>(std::move(text)));
+  parts.push_back(std::make_shared<const PackedText>(std::move(text), PackedText::How::as_it_is));
   return parts;
 }
 

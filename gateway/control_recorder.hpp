@@ -6,7 +6,7 @@
 ///             segments; over the bound the oldest goes, whole: what is left begins with a checkpoint
 ///
 /// Pure (the instant is an argument). Not thread-safe: the loop owns it. What was handed out stays valid
-/// whatever happens here: blocks of text that are complete are shared, not copied.
+/// whatever happens here: blocks of text that are complete are packed, and shared, not copied.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,11 @@
 #include <vector>
 
 #include "estimator/control_record.hpp"
+#include "gateway/packed_text.hpp"
 
 namespace weir::gateway {
 
-using SharedText = std::shared_ptr<const std::string>;
+using SharedText = std::shared_ptr<const PackedText>;
 
 class ControlRecorder {
  public:
@@ -50,7 +51,7 @@ class ControlRecorder {
   /// Completes the blocks that are being filled, so that any number of answers share one text.
   [[nodiscard]] std::vector<SharedText> recording(const RecordingHeader& header,
                                                   std::optional<std::string_view> site = std::nullopt);
-  /// Bytes held: of text, and for each block what it takes besides.
+  /// Bytes held: of text, packed where its block is complete, and for each block what it takes besides.
   [[nodiscard]] std::uint64_t size() const { return size_; }
 
  private:
@@ -72,7 +73,7 @@ class ControlRecorder {
   void begin_segment(const std::string& site, Track& track, TimePoint now);
   /// What was appended to the segment's open block since it had `before` bytes is one line more.
   void account(Segment& segment, std::size_t before);
-  void complete_block(Segment& segment);
+  void complete_block(Segment& segment, PackedText::How how);
   [[nodiscard]] bool is_due(const Track& track, TimePoint now) const;
   [[nodiscard]] static std::optional<std::string_view> news(Track& track, const std::string& reason);
   void make_room();

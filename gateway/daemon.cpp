@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
@@ -38,6 +39,7 @@ namespace asio = boost::asio;
 constexpr std::size_t kTicksInFlight = 8;
 constexpr auto kSecond = std::chrono::seconds(1);
 constexpr unsigned kSecondsBetweenMemories = 60;
+constexpr unsigned kSecondsBetweenTrims = 10;
 
 /// A timer that calls `action` at a steady rhythm until the loop stops.
 class Every {
@@ -238,6 +240,8 @@ class Daemon {
       return true;
     });
     if (++seconds_ % 5 == 0) notifier_.status(summary());
+    // What a large tree's dumps and plans leave lies between what stays: the library alone never gives it back.
+    if (seconds_ % kSecondsBetweenTrims == 1) malloc_trim(0);
     if (seconds_ % kSecondsBetweenMemories == 0) {
       if (auto kept = gateway_.memories_to_keep(instant_now())) memory_writer_->store(*std::move(kept));
     }

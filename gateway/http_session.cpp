@@ -148,7 +148,8 @@ void HttpSession::write(ApiResponse answer, bool keep_alive) {
   if (!answer.allow.empty()) response_.set(http::field::allow, answer.allow);
   response_.keep_alive(keep_alive);
   std::vector<SharedText> parts;
-  if (!answer.body.empty()) parts.push_back(std::make_shared<const std::string>(std::move(answer.body)));
+  if (!answer.body.empty())
+    parts.push_back(std::make_shared<const PackedText>(std::move(answer.body), PackedText::How::as_it_is));
   for (SharedText& part : answer.more) parts.push_back(std::move(part));
   response_.content_length(SharedBody::size(parts));
   if (!head_only) response_.body() = std::move(parts);

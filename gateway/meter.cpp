@@ -18,7 +18,9 @@ void RateMeter::read(Bytes total, TimePoint at) {
       return;
   }
   readings_.push_back({.total = total, .at = at});
-  while (readings_.size() > 2 && at - readings_[1].at >= kWindow) readings_.pop_front();
+  auto oldest = readings_.begin();
+  while (readings_.end() - oldest > 2 && at - oldest[1].at >= kWindow) ++oldest;
+  readings_.erase(readings_.begin(), oldest);
 }
 
 std::optional<Rate> RateMeter::of_last_tick() const {

@@ -3,8 +3,8 @@
 /// Pure. A counter that falls (the class was made anew) begins a new window: its past is no evidence.
 #pragma once
 
-#include <deque>
 #include <optional>
+#include <vector>
 
 #include "config/units.hpp"
 
@@ -24,7 +24,8 @@ class RateMeter {
     Bytes total;
     TimePoint at;
   };
-  std::deque<Reading> readings_;  ///< at most kMost, strictly rising times
+  /// Of about a second, strictly rising times. Few: a deque for each class would take 576 bytes for them.
+  std::vector<Reading> readings_;
 };
 
 }  // namespace weir::gateway

@@ -1,8 +1,10 @@
-/// A body for Boost.Beast whose text is shared: sent piece by piece, copied nowhere.
+/// A body for Boost.Beast whose text is shared: unpacked piece by piece, as each is sent.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,17 +34,18 @@ struct SharedBody {
     writer(const boost::beast::http::header<IsRequest, Fields>&, const value_type& parts) : parts_(parts) {}
 
     void init(boost::beast::error_code& error) { error = {}; }
-    /// The next piece and whether another follows; none: nothing is left.
+    /// The next piece, valid until the next call, and whether another follows; none: nothing is left.
     boost::optional<std::pair<const_buffers_type, bool>> get(boost::beast::error_code& error) {
       error = {};
       if (next_ == parts_.size()) return boost::none;
-      const SharedText& part = parts_[next_++];
-      return {{const_buffers_type(part->data(), part->size()), next_ < parts_.size()}};
+      const std::string_view piece = parts_[next_++]->read(room_);
+      return {{const_buffers_type(piece.data(), piece.size()), next_ < parts_.size()}};
     }
 
    private:
     const value_type& parts_;
     std::size_t next_ = 0;
+    std::string room_;
   };
 };
 

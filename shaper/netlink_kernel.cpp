@@ -89,36 +89,30 @@ std::span<const std::byte> NetlinkKernel::receive(const std::string& attempt) {
   }
 }
 
-std::optional<std::vector<std::byte>> NetlinkKernel::dump_once(std::uint16_t type, int interface_index,
-                                                               Handle parent, const std::string& attempt) {
+bool NetlinkKernel::dump_once(std::uint16_t type, int interface_index, Handle parent,
+                              const std::string& attempt, const Visitor& visit) {
   const std::uint32_t sequence = ++sequence_;
   alignas(nlmsghdr) std::array<std::byte, kLargestMessage> room{};
   const nlmsghdr* request = start_tc_message(room, type, NLM_F_REQUEST | NLM_F_DUMP, sequence,
                                              {.index = interface_index, .parent = parent});
   if (mnl_socket_sendto(socket_.get(), request, request->nlmsg_len) < 0) fail(attempt);
-  std::vector<std::byte> all;
   bool interrupted = false;
   for (;;) {
     for (const auto* message : messages_in(receive(attempt))) {
       if (message->nlmsg_seq != sequence) continue;  // a late answer to something that was given up
       interrupted = interrupted || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
       if (message->nlmsg_type == NLMSG_ERROR) fail(attempt, answer_to(message).error);
-      if (message->nlmsg_type == NLMSG_DONE)
-        return interrupted ? std::nullopt : std::optional(std::move(all));
-      const auto* begin = static_cast<const std::byte*>(static_cast<const void*>(message));
-      all.insert(all.end(), begin, begin + message->nlmsg_len);
-      all.resize(aligned(all.size()));
+      if (message->nlmsg_type == NLMSG_DONE) return !interrupted;
+      visit(message);
     }
   }
 }
 
 void NetlinkKernel::dump(std::uint16_t type, int interface_index, Handle parent, const std::string& attempt,
-                         const Visitor& visit) {
+                         const std::function<void()>& begin, const Visitor& visit) {
   for (int tries = 0; tries < kDumpRetries; ++tries) {
-    const auto all = dump_once(type, interface_index, parent, attempt);
-    if (!all) continue;
-    for (const auto* message : messages_in(*all)) visit(message);
-    return;
+    begin();
+    if (dump_once(type, interface_index, parent, attempt, visit)) return;
   }
   fail(attempt + ": the tree kept changing while it was read", EBUSY);
 }
@@ -232,14 +226,16 @@ std::vector<NetlinkKernel::Answer> NetlinkKernel::ask_for(std::uint16_t type,
 Observed NetlinkKernel::observe(int interface_index) {
   Observed seen;
   // This dump covers every interface.
-  dump(RTM_GETQDISC, interface_index, 0, kReadQueues,
-       [&](const nlmsghdr* message) { note_qdisc(message, interface_index, seen); });
+  dump(
+      RTM_GETQDISC, interface_index, 0, kReadQueues, [&] { seen = {}; },
+      [&](const nlmsghdr* message) { note_qdisc(message, interface_index, seen); });
   if (!seen.is_ours()) {
     seen.leaves.clear();
     return seen;
   }
-  dump(RTM_GETTCLASS, interface_index, kRoot, kReadClasses,
-       [&](const nlmsghdr* message) { note_class(message, interface_index, seen); });
+  dump(
+      RTM_GETTCLASS, interface_index, kRoot, kReadClasses, [&] { seen.classes.clear(); },
+      [&](const nlmsghdr* message) { note_class(message, interface_index, seen); });
   return seen;
 }
 
@@ -267,10 +263,12 @@ Observed NetlinkKernel::observe(int interface_index, std::span<const Handle> onl
 
 std::map<Handle, ClassStats> NetlinkKernel::class_stats(int interface_index) {
   std::map<Handle, ClassStats> stats;
-  dump(RTM_GETTCLASS, interface_index, kRoot, "read the class counters", [&](const nlmsghdr* message) {
-    const auto cls = decode_class(message);
-    if (cls && cls->interface_index == interface_index) stats.emplace(cls->handle, cls->stats);
-  });
+  dump(
+      RTM_GETTCLASS, interface_index, kRoot, "read the class counters", [&] { stats.clear(); },
+      [&](const nlmsghdr* message) {
+        const auto cls = decode_class(message);
+        if (cls && cls->interface_index == interface_index) stats.emplace(cls->handle, cls->stats);
+      });
   return stats;
 }
 
@@ -287,12 +285,13 @@ std::map<Handle, ClassStats> NetlinkKernel::class_stats(int interface_index, std
 
 std::map<Handle, LeafStats> NetlinkKernel::leaf_stats(int interface_index) {
   std::map<Handle, LeafStats> stats;
-  dump(RTM_GETQDISC, interface_index, 0, "read the queue counters", [&](const nlmsghdr* message) {
-    const auto qdisc = decode_qdisc(message);
-    if (qdisc && qdisc->interface_index == interface_index && qdisc->parent >> 16U == kMajor) {
-      stats.emplace(qdisc->parent, qdisc->stats);
-    }
-  });
+  dump(
+      RTM_GETQDISC, interface_index, 0, "read the queue counters", [&] { stats.clear(); },
+      [&](const nlmsghdr* message) {
+        const auto qdisc = decode_qdisc(message);
+        if (qdisc && qdisc->interface_index == interface_index && qdisc->parent >> 16U == kMajor)
+          stats.emplace(qdisc->parent, qdisc->stats);
+      });
   return stats;
 }
 

@@ -1,7 +1,8 @@
 /// The real kernel behind Kernel: rtnetlink over one libmnl socket.
 ///
 /// Owns the socket, which belongs to the network namespace it was opened in. Replies are untrusted: what does
-/// not parse is left out, never followed. A dump that the kernel says was interrupted is asked for again.
+/// not parse is left out, never followed. Dumps are worked on as they come; one that the kernel says was
+/// interrupted is asked for again.
 #pragma once
 
 #include <functional>
@@ -42,11 +43,12 @@ class NetlinkKernel final : public Kernel {
     std::string text;
   };
 
+  /// `begin` is called first, and again when the kernel says that what came so far does not belong together.
   void dump(std::uint16_t type, int interface_index, Handle parent, const std::string& attempt,
-            const Visitor& visit);
-  /// The messages one behind the other; nullopt when the kernel says that they do not belong together.
-  [[nodiscard]] std::optional<std::vector<std::byte>> dump_once(std::uint16_t type, int interface_index,
-                                                                Handle parent, const std::string& attempt);
+            const std::function<void()>& begin, const Visitor& visit);
+  /// False: interrupted.
+  [[nodiscard]] bool dump_once(std::uint16_t type, int interface_index, Handle parent,
+                               const std::string& attempt, const Visitor& visit);
   /// Asks for each of these alone; what was refused comes back.
   std::vector<Answer> ask_for(std::uint16_t type, std::span<const TcAddress> these,
                               const std::string& attempt, const Visitor& visit);

@@ -121,7 +121,7 @@ TEST(Policy, EverythingLeftOutHasItsDefault) {
   EXPECT_TRUE(policy.sites[0].rate.adapt);
   EXPECT_EQ(policy.control, (BuiltInClass{.guarantee = Share{0.02}, .ceiling = Share{1.0}}));
   EXPECT_EQ(policy.elsewhere, (BuiltInClass{.guarantee = Share{0.01}, .ceiling = Share{1.0}}));
-  EXPECT_EQ(policy.recording.bytes(), 32U << 20U);
+  EXPECT_EQ(policy.recording.bytes(), 8U << 20U);
   EXPECT_EQ(policy.api.socket, "/run/weir/weir.sock");
   EXPECT_FALSE(policy.api.listen.has_value());
 

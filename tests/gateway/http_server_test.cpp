@@ -120,10 +120,12 @@ struct HttpServerTest : testing::Test {
           ++asked;
           if (request.target == "/big") return ApiResponse{.body = std::string(64U << 20U, 'x'), .allow = {}};
           if (request.target == "/parts") {
-            const auto part = std::make_shared<const std::string>(8U << 20U, 'p');
-            return ApiResponse{.body = "first,",
-                               .more = {part, part, std::make_shared<const std::string>(",last")},
-                               .allow = {}};
+            const auto part =
+                std::make_shared<const PackedText>(std::string(8U << 20U, 'p'), PackedText::How::deflated);
+            return ApiResponse{
+                .body = "first,",
+                .more = {part, part, std::make_shared<const PackedText>(",last", PackedText::How::deflated)},
+                .allow = {}};
           }
           if (request.target == "/throws") throw std::runtime_error("out of luck");
           return ApiResponse{.body = std::string(request.method) + " " + std::string(request.target),
