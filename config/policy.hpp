@@ -4,6 +4,7 @@
 /// (config/units.hpp), percentages as fractions 0..1 of the parent's rate.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -106,6 +107,12 @@ struct ClassSet {
   std::string name;
   std::vector<ClassPolicy> classes;
   bool operator==(const ClassSet&) const = default;
+
+  /// Index of the class of packets for which no rule holds.
+  [[nodiscard]] std::size_t default_class() const {
+    const auto found = std::ranges::find(classes, true, &ClassPolicy::is_default);
+    return found == classes.end() ? 0 : static_cast<std::size_t>(found - classes.begin());
+  }
 };
 
 struct SiteRates {
@@ -131,6 +138,11 @@ struct SitePolicy {
   std::optional<EachSubnet> each_subnet{};
   std::optional<std::uint8_t> set_dscp{};  ///< of packets of those classes that say nothing of it
   bool operator==(const SitePolicy&) const = default;
+
+  /// What is written into the packets of one of its classes; nullopt: nothing.
+  [[nodiscard]] std::optional<std::uint8_t> dscp_written_by(const ClassPolicy& one) const {
+    return one.set_dscp ? one.set_dscp : set_dscp;
+  }
 };
 
 /// One of the two built-in classes beside the sites.

@@ -16,8 +16,6 @@ namespace {
 constexpr const char* kDefaultPolicy = "default";
 /// include: in what is included.
 constexpr std::size_t kMostIncludeDepth = 8;
-/// `weir record` takes a recording in one answer.
-constexpr std::int64_t kMostRecordingMebibytes = 200;
 /// A packet of 1500 bytes takes as long at 12 Mbit/s: no queue is measured finer.
 constexpr Duration kLeastLatency = std::chrono::milliseconds(1);
 /// Who waits longer has no goal.
@@ -25,12 +23,6 @@ constexpr Duration kMostLatency = std::chrono::seconds(1);
 constexpr Duration kLeastDepth = std::chrono::milliseconds(1);
 constexpr Duration kMostDepth = std::chrono::seconds(10);
 constexpr Duration kLeastTarget = std::chrono::microseconds(100);
-// net/sched/sch_fq_codel.c: fq_codel_change() takes up to 65536 flows and a quantum from 256 bytes to 1 MiB
-// (a larger one than a super-packet serves nothing).
-constexpr std::int64_t kMostFlows = 65'536;
-constexpr std::int64_t kLeastQuantum = 256;
-constexpr std::int64_t kMostQuantum = 65'536;
-constexpr std::int64_t kMostLeafPackets = 1'000'000;
 
 /// Walks the tree; one method for each mapping that a policy is made of.
 class DraftReader {
@@ -158,10 +150,10 @@ class DraftReader {
     draft.wan_rate = placed(rate, read_.rate(rate));
     if (const auto layer = mapping((*wan)["link_layer"], keys::link_layer)) {
       if (const auto kind = read_.link_kind((*layer)["kind"])) draft.link_layer.kind = *kind;
-      if (const auto overhead = read_.integer((*layer)["overhead"], -64, 256)) {
+      if (const auto overhead = read_.integer((*layer)["overhead"])) {
         draft.link_layer.overhead = static_cast<std::int16_t>(*overhead);
       }
-      if (const auto mpu = read_.integer((*layer)["mpu"], 0, 256)) {
+      if (const auto mpu = read_.integer((*layer)["mpu"])) {
         draft.link_layer.mpu = static_cast<std::uint16_t>(*mpu);
       }
     }
@@ -193,7 +185,7 @@ class DraftReader {
   void recording(const Field& field, RecordingSettings& settings) {
     const auto recording = mapping(field, keys::recording);
     if (!recording) return;
-    if (const auto size = read_.integer((*recording)["mebibytes"], 0, kMostRecordingMebibytes))
+    if (const auto size = read_.integer((*recording)["mebibytes"]))
       settings.mebibytes = static_cast<std::uint64_t>(*size);
   }
 
@@ -278,7 +270,7 @@ class DraftReader {
     draft.guarantee = placed(fields["guarantee"], read_.rate_or_share(fields["guarantee"]));
     draft.guarantee_given = static_cast<bool>(fields["guarantee"]);
     draft.ceiling = placed(fields["ceiling"], read_.rate_or_share(fields["ceiling"]));
-    if (const auto priority = read_.integer(fields["priority"], 0, 7)) {
+    if (const auto priority = read_.integer(fields["priority"])) {
       draft.priority = static_cast<std::uint8_t>(*priority);
     }
     if (const Field given = fields["leaf"]) {
@@ -297,16 +289,16 @@ class DraftReader {
     if (!fields) return;
     leaf.kind = read_.leaf((*fields)["kind"]).value_or(leaf.kind);
     leaf.depth = read_.duration((*fields)["depth"], kLeastDepth, kMostDepth);
-    leaf.packets = number((*fields)["packets"], 1, kMostLeafPackets);
+    leaf.packets = number((*fields)["packets"]);
     leaf.target = read_.duration((*fields)["target"], kLeastTarget, kMostDepth);
     leaf.interval = read_.duration((*fields)["interval"], kLeastTarget, kMostDepth);
-    leaf.flows = number((*fields)["flows"], 1, kMostFlows);
-    leaf.quantum = number((*fields)["quantum"], kLeastQuantum, kMostQuantum);
+    leaf.flows = number((*fields)["flows"]);
+    leaf.quantum = number((*fields)["quantum"]);
     leaf.ecn = read_.flag((*fields)["ecn"]);
   }
 
-  std::optional<std::uint32_t> number(const Field& field, std::int64_t least, std::int64_t most) {
-    const auto value = read_.integer(field, least, most);
+  std::optional<std::uint32_t> number(const Field& field) {
+    const auto value = read_.integer(field);
     return value ? std::optional(static_cast<std::uint32_t>(*value)) : std::nullopt;
   }
 

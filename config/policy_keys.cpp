@@ -289,6 +289,8 @@ constexpr auto kLeafKeys = std::to_array<PolicyKey>({
      .example = "100ms",
      .meaning = "fq_codel: how long it may be longer",
      .fallback = "100ms, or ten targets"},
+    // net/sched/sch_fq_codel.c: fq_codel_change() takes up to 65536 flows and a quantum from 256 bytes to 1
+    // MiB (a larger one than a super-packet serves nothing).
     {.name = "flows",
      .kind = integer,
      .example = "1024",
@@ -380,6 +382,7 @@ constexpr auto kApiKeys = std::to_array<PolicyKey>({
      .meaning = "TCP address and port, loopback only"},
 });
 constexpr auto kRecordingKeys = std::to_array<PolicyKey>({
+    // `weir record` takes a recording in one answer.
     {.name = "mebibytes",
      .kind = integer,
      .example = "16",

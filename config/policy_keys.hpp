@@ -39,7 +39,7 @@ struct PolicyKey {
   bool required = false;
   const KeyTable* table = nullptr;
   std::span<const std::string_view> words{};
-  std::int64_t least = 0;
+  std::int64_t least = 0;  ///< of an integer
   std::int64_t most = 0;
 };
 

@@ -11,17 +11,26 @@ namespace {
 namespace json = boost::json;
 
 constexpr const char* kNamePattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
-constexpr const char* kRatePattern = "^[0-9]+(\\.[0-9]+)?(bit|kbit|mbit|gbit)$";
-constexpr const char* kSharePattern = "^[0-9]+(\\.[0-9]+)?(%|bit|kbit|mbit|gbit)$";
-constexpr const char* kTimePattern = "^[0-9]+(\\.[0-9]+)?(us|ms|s)$";
+// Units in capitals are units: without (?i), which JSON Schema's regular expressions (ECMA-262) do not have.
+constexpr const char* kRatePattern = "^[0-9]+(\\.[0-9]+)?[KkMmGg]?[Bb][Ii][Tt]$";
+constexpr const char* kSharePattern = "^[0-9]+(\\.[0-9]+)?(%|[KkMmGg]?[Bb][Ii][Tt])$";
+constexpr const char* kTimePattern = "^[0-9]+(\\.[0-9]+)?([Uu]|[Mm])?[Ss]$";
 constexpr const char* kRangePattern = "^[0-9]+-[0-9]+$";
 
 json::object pattern(const char* regular_expression) {
   return {{"type", "string"}, {"pattern", regular_expression}};
 }
 
+json::object any_of(std::initializer_list<json::object> alternatives) {
+  json::array all;
+  for (const json::object& one : alternatives) all.emplace_back(one);
+  return {{"anyOf", std::move(all)}};
+}
+
+/// In quotes as well, as YAML makes no difference to the reader.
 json::object integer(std::int64_t least, std::int64_t most) {
-  return {{"type", "integer"}, {"minimum", least}, {"maximum", most}};
+  return any_of({json::object{{"type", "integer"}, {"minimum", least}, {"maximum", most}},
+                 pattern(least < 0 ? "^-?[0-9]+$" : "^[0-9]+$")});
 }
 
 json::object one_of(std::span<const std::string_view> words) {
@@ -30,16 +39,21 @@ json::object one_of(std::span<const std::string_view> words) {
   return {{"enum", std::move(all)}};
 }
 
+/// An editor proposes the words of the list; in capitals they are the same.
 json::object names_of(std::span<const NamedNumber> numbers) {
   json::array all;
-  for (const NamedNumber& number : numbers) all.emplace_back(number.name);
-  return {{"enum", std::move(all)}};
-}
-
-json::object any_of(std::initializer_list<json::object> alternatives) {
-  json::array all;
-  for (const json::object& one : alternatives) all.emplace_back(one);
-  return {{"anyOf", std::move(all)}};
+  std::string in_any_case = "^(";
+  for (const NamedNumber& number : numbers) {
+    all.emplace_back(number.name);
+    if (in_any_case.size() > 2) in_any_case += '|';
+    for (const char c : number.name) {
+      const bool is_letter = c >= 'a' && c <= 'z';
+      in_any_case +=
+          is_letter ? std::string{'[', static_cast<char>(c - 'a' + 'A'), c, ']'} : std::string(1, c);
+    }
+  }
+  in_any_case += ")$";
+  return any_of({json::object{{"enum", std::move(all)}}, pattern(in_any_case.c_str())});
 }
 
 /// A list, or one value in its place.

@@ -370,9 +370,10 @@ std::optional<bool> ValueReader::flag(const Field& field) {
   return std::nullopt;
 }
 
-std::optional<std::int64_t> ValueReader::integer(const Field& field, std::int64_t least, std::int64_t most) {
+std::optional<std::int64_t> ValueReader::integer(const Field& field) {
   const auto given = text(field);
   if (!given) return std::nullopt;
+  const auto [least, most] = std::pair(field.key->least, field.key->most);
   const auto number = parse_integer(*given, least, most);
   if (!number) {
     report(field.at(), "'" + std::string(field.key->name) + "' cannot be " + in_quotes(*given),

@@ -92,8 +92,8 @@ class ValueReader {
   [[nodiscard]] std::optional<RateOrShare> rate_or_share(const Field& field);
   [[nodiscard]] std::optional<Duration> duration(const Field& field, Duration least, Duration most);
   [[nodiscard]] std::optional<bool> flag(const Field& field);
-  [[nodiscard]] std::optional<std::int64_t> integer(const Field& field, std::int64_t least,
-                                                    std::int64_t most);
+  /// Within the bounds of its key.
+  [[nodiscard]] std::optional<std::int64_t> integer(const Field& field);
   [[nodiscard]] std::optional<LinkLayer::Kind> link_kind(const Field& field);
   [[nodiscard]] std::optional<LeafKind> leaf(const Field& field);
   [[nodiscard]] std::optional<std::filesystem::path> socket_path(const Field& field);

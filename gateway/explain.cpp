@@ -173,7 +173,7 @@ void add_site(json::object& to, const Policy& policy, const PacketQuery& query, 
   to["subnet"] = subnet ? json::value(subnet->subnet.to_string()) : json::value(nullptr);
   to["policy"] = json::string(policy_name(policy, site));
   to["rule"] = set == nullptr ? json::value(nullptr) : rule_of(*set, verdict.rule);
-  const auto& written = cls.policy->set_dscp ? cls.policy->set_dscp : site.set_dscp;
+  const auto written = site.dscp_written_by(*cls.policy);
   to["set_dscp"] = written ? dscp_json(*written) : json::value(nullptr);
   add_class(to, site.name, cls.name, classes);
 }
@@ -217,9 +217,7 @@ std::vector<RuleStatus> rules_of_policy(const Policy& policy, const shaper::Arri
                      .match = rule_to_string(*rules[r].match),
                      .arrived = arrived.sites[s].rules[r]});
     }
-    std::string otherwise;
-    for (std::size_t c = 0; set != nullptr && c < set->classes.size(); ++c)
-      if (set->classes[c].is_default) otherwise = set->classes[c].name;
+    std::string otherwise = set == nullptr ? "" : set->classes[set->default_class()].name;
     all.push_back({.site = &site,
                    .rule = std::nullopt,
                    .cls = std::move(otherwise),

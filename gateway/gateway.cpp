@@ -273,10 +273,10 @@ void Gateway::read_classes(TimePoint now) {
   std::map<std::uint32_t, RateMeter> meters;
   classes_.clear();
   for (shaper::ClassCounters& counters : fresh) {
-    RateMeter& meter = meters[counters.handle];
-    if (const auto known = class_meters_.find(counters.handle); known != class_meters_.end()) {
-      meter = std::move(known->second);
-    }
+    auto known = class_meters_.extract(counters.handle);
+    const auto at =
+        known ? meters.insert(std::move(known)).position : meters.try_emplace(counters.handle).first;
+    RateMeter& meter = at->second;
     meter.read(counters.sent, now);
     const Rate sent = meter.of_last_second();
     classes_.push_back({.counters = std::move(counters), .sent = sent});

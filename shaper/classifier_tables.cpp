@@ -174,7 +174,7 @@ class SetCompiler {
 };
 
 void refuse_more_rules_than_bits(const ClassSet& set) {
-  const auto count = rules_in_order(set).size();
+  const auto count = number_of_rules(set);
   if (count <= WEIR_MAX_RULES) return;
   throw std::system_error(std::make_error_code(std::errc::argument_list_too_long),
                           "policy '" + set.name + "' has " + std::to_string(count) +
@@ -198,7 +198,7 @@ void add_site(ClassifierTables& tables, const Policy& policy, const SitePolicy& 
               const std::vector<Handle>& handles, std::uint32_t first_slot) {
   const SiteClasses all = weir::classes_of(policy, site);
   const auto verdict = [&](std::size_t c) {
-    const auto& dscp = all.classes[c].policy->set_dscp ? all.classes[c].policy->set_dscp : site.set_dscp;
+    const auto dscp = site.dscp_written_by(*all.classes[c].policy);
     return weir_verdict{.handle = handles[c], .dscp = dscp.value_or(WEIR_KEEP_DSCP)};
   };
   for (const SiteBranch& branch : all.branches) {
@@ -208,12 +208,12 @@ void add_site(ClassifierTables& tables, const Policy& policy, const SitePolicy& 
                   .arrivals = first_slot};
     if (branch.class_set) {
       out.class_set = static_cast<std::uint32_t>(*branch.class_set);
-      const auto& classes = policy.class_sets[*branch.class_set].classes;
-      for (std::size_t c = 0; c < classes.size(); ++c) {
-        tables.rule_verdicts.insert(tables.rule_verdicts.end(), classes[c].match.size(),
+      const ClassSet& set = policy.class_sets[*branch.class_set];
+      for (std::size_t c = 0; c < set.classes.size(); ++c) {
+        tables.rule_verdicts.insert(tables.rule_verdicts.end(), set.classes[c].match.size(),
                                     verdict(branch.first + c));
-        if (classes[c].is_default) out.otherwise = verdict(branch.first + c);
       }
+      out.otherwise = verdict(branch.first + set.default_class());
     }
     for (const auto& prefix : branch.subnets)
       tables.site_prefixes.push_back(
@@ -257,7 +257,7 @@ ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
   std::size_t most_rules = 1;
   for (const auto& set : policy.class_sets) {
     refuse_more_rules_than_bits(set);
-    most_rules = std::max(most_rules, rules_in_order(set).size());
+    most_rules = std::max(most_rules, number_of_rules(set));
   }
   tables.words = static_cast<std::uint32_t>((most_rules + WEIR_RULES_PER_WORD - 1) / WEIR_RULES_PER_WORD);
   SharedStore store(tables);
@@ -281,7 +281,7 @@ std::vector<std::uint32_t> arrival_slots(const Policy& policy) {
   std::vector<std::uint32_t> first{WEIR_ARRIVALS_FIRST_SITE};
   for (const SitePolicy& site : policy.sites) {
     const ClassSet* const set = rules_of(policy, site);
-    const std::size_t rules = set == nullptr ? 0 : rules_in_order(*set).size();
+    const std::size_t rules = set == nullptr ? 0 : number_of_rules(*set);
     first.push_back(first.back() + 1 + static_cast<std::uint32_t>(rules));
   }
   return first;

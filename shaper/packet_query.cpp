@@ -145,12 +145,6 @@ bool holds(const MatchRule& rule, const PacketQuery& q) {
          silent_or_any(rule.port, [&](const PortRange& range) { return from(range) || to(range); });
 }
 
-/// Where the packets go for which no rule holds.
-std::size_t default_class(const ClassSet& set) {
-  const auto found = std::ranges::find(set.classes, true, &ClassPolicy::is_default);
-  return found == set.classes.end() ? 0 : static_cast<std::size_t>(found - set.classes.begin());
-}
-
 }  // namespace
 
 std::vector<std::byte> frame_of(const PacketQuery& query) {
@@ -180,6 +174,12 @@ std::vector<Rule> rules_in_order(const ClassSet& set) {
       rules.push_back({.match = &match[e], .cls = c, .entry = e});
   }
   return rules;
+}
+
+std::size_t number_of_rules(const ClassSet& set) {
+  std::size_t count = 0;
+  for (const ClassPolicy& one : set.classes) count += one.match.size();
+  return count;
 }
 
 const ClassSet* rules_of(const Policy& policy, const SitePolicy& site) {
@@ -213,7 +213,7 @@ Verdict judge(const Policy& policy, const PacketQuery& query) {
   const auto rules = rules_in_order(*set);
   const auto first = std::ranges::find_if(rules, [&](const Rule& r) { return holds(*r.match, query); });
   if (first == rules.end()) {
-    verdict.cls += default_class(*set);
+    verdict.cls += set->default_class();
   } else {
     verdict.cls += first->cls;
     verdict.rule = static_cast<std::size_t>(first - rules.begin());

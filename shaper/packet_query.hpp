@@ -41,6 +41,8 @@ struct Rule {
 };
 /// Refers to the set: no longer than it lives.
 [[nodiscard]] std::vector<Rule> rules_in_order(const ClassSet& set);
+/// How many those are.
+[[nodiscard]] std::size_t number_of_rules(const ClassSet& set);
 /// The set whose rules choose among a site's classes; nullptr: it has none.
 [[nodiscard]] const ClassSet* rules_of(const Policy& policy, const SitePolicy& site);
 

@@ -460,6 +460,7 @@ std::vector<ClassCounters> Reconciler::class_counters() {
   const auto stats = kernel_.class_stats(applied_->interface_index);
   const auto leaves = kernel_.leaf_stats(applied_->interface_index);
   std::vector<ClassCounters> counters;
+  counters.reserve(applied_->tree.classes.size());
   for (const auto& spec : applied_->tree.classes) {
     const auto cls = stats.find(spec.handle);
     if (cls == stats.end()) continue;  // somebody removed it: in_place() tells
