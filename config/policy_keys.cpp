@@ -382,14 +382,14 @@ constexpr auto kApiKeys = std::to_array<PolicyKey>({
      .meaning = "TCP address and port, loopback only"},
 });
 constexpr auto kRecordingKeys = std::to_array<PolicyKey>({
-    // `weir record` takes a recording in one answer.
+    // `weir record` takes a recording in one answer, twelve times as long as what is kept.
     {.name = "mebibytes",
      .kind = integer,
      .example = "16",
      .meaning = "memory for the last inputs and decisions of all controllers",
      .fallback = "8",
      .least = 0,
-     .most = 200},
+     .most = 64},
 });
 
 }  // namespace

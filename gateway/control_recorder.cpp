@@ -61,8 +61,7 @@ void ControlRecorder::before_step(const std::string& site, TimePoint now,
 }
 
 void ControlRecorder::begin_segment(const std::string& site, Track& track, TimePoint now) {
-  if (track.segment && !track.segment->open.empty())
-    complete_block(*track.segment, PackedText::How::deflated);
+  if (track.segment && !track.segment->open.empty()) complete_block(*track.segment);
   track.segment = std::make_shared<Segment>();
   track.segment->site = site;
   track.began = now;
@@ -111,13 +110,14 @@ void ControlRecorder::account(Segment& segment, std::size_t before) {
   ++segment.lines;
   segment.bytes += grown;
   size_ += grown;
-  if (segment.open.size() >= kBlock) complete_block(segment, PackedText::How::deflated);
+  if (segment.open.size() >= kBlock) complete_block(segment);
   make_room();
 }
 
-void ControlRecorder::complete_block(Segment& segment, PackedText::How how) {
+void ControlRecorder::complete_block(Segment& segment) {
   const std::uint64_t open = segment.open.size();
-  segment.complete.push_back(std::make_shared<const PackedText>(std::exchange(segment.open, {}), how));
+  segment.complete.push_back(
+      std::make_shared<const PackedText>(std::exchange(segment.open, {}), PackedText::How::deflated));
   const std::uint64_t complete = segment.complete.back()->held() + kBesidesText;
   segment.bytes = segment.bytes - open + complete;
   size_ = size_ - open + complete;
@@ -145,9 +145,7 @@ std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header
   std::uint64_t lines = 1;
 
   for (const auto& segment : segments_) {
-    // Whoever asks for all waits for no packing.
-    if ((!site || segment->site == *site) && !segment->open.empty())
-      complete_block(*segment, PackedText::How::as_it_is);
+    if ((!site || segment->site == *site) && !segment->open.empty()) complete_block(*segment);
   }
   make_room();
   // Site by site, in the order in which they first stand there.

@@ -73,7 +73,7 @@ class ControlRecorder {
   void begin_segment(const std::string& site, Track& track, TimePoint now);
   /// What was appended to the segment's open block since it had `before` bytes is one line more.
   void account(Segment& segment, std::size_t before);
-  void complete_block(Segment& segment, PackedText::How how);
+  void complete_block(Segment& segment);
   [[nodiscard]] bool is_due(const Track& track, TimePoint now) const;
   [[nodiscard]] static std::optional<std::string_view> news(Track& track, const std::string& reason);
   void make_room();

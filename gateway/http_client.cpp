@@ -18,7 +18,7 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 using Unix = asio::local::stream_protocol;
 
-constexpr std::uint64_t kMostBody = 256ULL << 20U;
+constexpr std::uint64_t kMostBody = 4ULL << 30U;  // the longest recording has about a fifth
 
 /// Connect, write, read: one chain under one deadline, its first error kept.
 class Exchange : public std::enable_shared_from_this<Exchange> {

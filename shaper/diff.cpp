@@ -26,8 +26,7 @@ bool same(const HtbClass& a, const HtbClass& b, bool inner) {
 class Differ {
  public:
   Differ(Observed observed, const Tree& desired) : desired_(desired), wanted_(as_read_back(desired)) {
-    if (observed.is_ours() && observed.root->htb &&
-        observed.root->htb->default_class == desired.root.default_class) {
+    if (observed.can_become(desired.root)) {
       seen_ = std::move(observed);
     } else {
       before_.root = std::move(observed.root);
@@ -292,7 +291,7 @@ Stage rate_changes(const Tree& before, std::span<const ReplannedClass> changed) 
     if (!spec.leaf || !one.leaf || *one.leaf == spec.leaf->parameters) continue;
     LeafSpec leaf = *spec.leaf;
     leaf.parameters = *one.leaf;
-    batch.emplace_back(SetLeaf{.leaf = std::move(leaf), .title = spec.title()});
+    batch.emplace_back(SetLeaf{.leaf = leaf, .title = spec.title()});
   }
   return batch;
 }

@@ -29,6 +29,7 @@ struct ChangePlan {
 };
 
 /// `observed` must not be a foreign root unless it is to be replaced. Empty when the kernel is already so.
+/// `desired` has been through keep_flows(): a queue with another number of flows is made anew.
 [[nodiscard]] ChangePlan diff(Observed observed, const Tree& desired);
 
 /// The classes that carrying out `changes` can have altered, those named and their parents, in order.

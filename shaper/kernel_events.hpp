@@ -19,7 +19,7 @@ struct KernelEvent {
     link_changed,  ///< state, MTU, master...; also a new link
     link_removed,
     link_renamed,   ///< `former_name` -> `interface`
-    qdisc_changed,  ///< made, changed or replaced
+    qdisc_changed,  ///< made, changed or replaced; also the kernel's answer to anybody's question about one
     qdisc_removed,
     class_changed,  ///< also the kernel's answer to anybody's question about a single class
     class_removed,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
+#include <limits>
 #include <system_error>
 #include <thread>
 
@@ -136,12 +137,19 @@ std::vector<NetlinkKernel::Answer> NetlinkKernel::exchange(std::span<const std::
   }
 }
 
+// The numbers of a batch rise, so that an answer's place in it is known: five days at ten times a thousand a
+// second wrap them.
+std::uint32_t NetlinkKernel::first_of_batch() {
+  if (sequence_ > std::numeric_limits<std::uint32_t>::max() - kBatchMessages) sequence_ = 0;
+  return sequence_ + 1;
+}
+
 WriteResult NetlinkKernel::write(int interface_index, std::span<const Change> changes) {
   WriteResult result;
   std::vector<std::byte> batch(kBatchBytes + kLargestMessage);
   std::size_t done = 0;
   while (done < changes.size()) {
-    const std::uint32_t first = sequence_ + 1;
+    const std::uint32_t first = first_of_batch();
     std::size_t used = 0;
     std::size_t count = 0;
     nlmsghdr* newest = nullptr;
@@ -207,7 +215,7 @@ std::vector<NetlinkKernel::Answer> NetlinkKernel::ask_for(std::uint16_t type,
   std::vector<Answer> refused;
   std::vector<std::byte> batch(kBatchMessages * kLargestMessage);
   for (std::size_t done = 0; done < these.size();) {
-    const std::uint32_t first = sequence_ + 1;
+    const std::uint32_t first = first_of_batch();
     std::size_t used = 0;
     const std::size_t end = std::min(these.size(), done + kBatchMessages);
     for (; done < end; ++done) {
@@ -252,7 +260,7 @@ Observed NetlinkKernel::observe(int interface_index, std::span<const Handle> onl
     const auto refused =
         ask_for(type, these, attempt, [&](const nlmsghdr* message) { note(message, interface_index, seen); });
     for (const Answer& answer : refused) {
-      // ENOENT: it is not there. EINVAL: it is the kernel's own, which it does not show (qdisc_notify).
+      // Of what is not there; a queue of the kernel's own gives no answer at all.
       if (answer.error != ENOENT && answer.error != EINVAL) fail(attempt, answer.error);
     }
   };

@@ -55,6 +55,7 @@ class NetlinkKernel final : public Kernel {
   /// Sends `bytes`, which hold the messages `first`..`last`, and reads until the answer to `last`.
   std::vector<Answer> exchange(std::span<const std::byte> bytes, std::uint32_t first, std::uint32_t last,
                                const std::string& attempt, const Visitor& visit);
+  [[nodiscard]] std::uint32_t first_of_batch();
   std::span<const std::byte> receive(const std::string& attempt);
 
   struct Close {

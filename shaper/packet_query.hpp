@@ -70,9 +70,9 @@ struct ClassifierAnswer {
 
 /// The longest of the sites' subnets around an address, with the index of its site.
 struct SiteSubnet {
-  std::size_t site;
+  std::size_t site = 0;
   Prefix subnet;
-  std::size_t number;  ///< in the site's list
+  std::size_t number = 0;  ///< in the site's list
 };
 [[nodiscard]] std::optional<SiteSubnet> subnet_of(const Policy& policy, const IpAddress& address);
 

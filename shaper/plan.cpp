@@ -333,11 +333,15 @@ void take_over(const std::vector<ReplannedClass>& changed, Tree& tree) {
 }
 
 void keep_flows(const Observed& standing, Tree& tree) {
+  if (!standing.can_become(tree.root)) return;
   for (ClassSpec& spec : tree.classes) {
     if (!spec.leaf) continue;
+    const auto cls = standing.classes.find(spec.handle);
     const auto leaf = standing.leaves.find(spec.handle);
-    if (leaf != standing.leaves.end() && leaf->second.parameters)
-      keep_flows_of(*leaf->second.parameters, *spec.leaf);
+    if (cls == standing.classes.end() || leaf == standing.leaves.end()) continue;
+    // What stands in a wrong place, or is a stranger's, is made anew.
+    const bool stays = cls->second.parent == spec.parent && leaf->second.handle == spec.leaf->handle;
+    if (stays && leaf->second.parameters) keep_flows_of(*leaf->second.parameters, *spec.leaf);
   }
 }
 

@@ -45,8 +45,8 @@ inline constexpr Rate kLeastGuarantee = Rate::kbps(8);
                                                  std::span<const Rate> shaped, const KernelFacts& facts);
 void take_over(const std::vector<ReplannedClass>& changed, Tree& tree);
 
-/// Gives the fq_codel leaves of `tree` that stand already the number of flows they were made with, which is
-/// fixed; but for those whose policy asks for a number. replan() keeps to them as well.
+/// Gives the fq_codel leaves of `tree` that stand already and stay the number of flows they were made with,
+/// which is fixed; but for those whose policy asks for a number. replan() keeps to them as well.
 void keep_flows(const Observed& standing, Tree& tree);
 
 /// The guarantees of the sites, given their shaped rates and what the port has for them.

@@ -90,7 +90,8 @@ class PortShaper {
   /// stands. A site that the tree does not have yet is nullopt in its place.
   [[nodiscard]] std::optional<std::vector<std::optional<Rate>>> adopted_rates(const Policy& policy);
 
-  /// Makes the kernel hold `policy` with these shaped rates (one per site). Writes only what differs.
+  /// Makes the kernel hold `policy` with these shaped rates (one per site). Writes only what differs: from
+  /// what the kernel shows, or, once there was an apply, from what that left there (docs/SHAPER.md).
   [[nodiscard]] ApplyReport apply(const Policy& policy, std::span<const Rate> shaped);
   /// What apply would do, as text for people; `as_tc` gives equivalent tc commands. Writes nothing.
   [[nodiscard]] std::vector<std::string> plan(const Policy& policy, std::span<const Rate> shaped, bool as_tc);

@@ -170,18 +170,19 @@ void Reconciler::wait_until_empty(int index, std::span<const Handle> retired) {
 // HTB takes some changes without an error and does something else (an unknown parent makes a root class,
 // priority 9 becomes 7): after anything structural, believe only what can be read back.
 ChangePlan Reconciler::rest_of(int index, const ChangePlan& changes, const Tree& tree, ReadBack how) {
-  if (changes.empty()) return {};
+  if (how == ReadBack::everything && changes.empty()) return {};  // it was looked at just now
   const std::vector<Handle> touched = touched_by(changes);
   if (how == ReadBack::everything || touched.size() > kClassesPerDump)
     return diff(kernel_.observe(index), tree);
+  // Where nothing was touched, whether the root stands.
   return diff(kernel_.observe(index, touched), part_of(tree, touched));
 }
 
 void Reconciler::remember(PortState wanted, PortState& remembered, ApplyReport& report) {
   if (wanted == remembered) return;
-  remembered = std::move(wanted);
   try {
-    store_.save(remembered);
+    store_.save(wanted);
+    remembered = std::move(wanted);
   } catch (const std::system_error& e) {
     // The handles can be derived again: no reason to leave the port without its queues.
     report.changes.push_back(std::string("could not remember the handles: ") + e.what());
@@ -215,6 +216,7 @@ bool Reconciler::apply_to_believed(const LinkFacts& link, const Policy& policy, 
                                    ApplyReport& report, bool& first_start) {
   auto known = believed(link);
   if (!known) return false;
+  applied_->kernel_is_known = false;  // until it is done
   if (converge(link, policy, shaped, *std::move(known), ReadBack::what_was_touched, report, first_start))
     return true;
   report.changes.push_back("read the whole tree, since this failed: " + report.fault->attempt);

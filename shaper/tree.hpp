@@ -145,6 +145,10 @@ struct Observed {
   bool operator==(const Observed&) const = default;
 
   [[nodiscard]] bool is_ours() const { return root && root->handle == kRoot && root->kind == "htb"; }
+  /// Our root, which can be changed into `wanted`; another one is made anew, with all below it.
+  [[nodiscard]] bool can_become(const HtbRoot& wanted) const {
+    return is_ours() && root->htb && root->htb->default_class == wanted.default_class;
+  }
   /// Somebody else put a queue on this port.
   [[nodiscard]] bool is_foreign() const { return root && root->handle != 0 && !is_ours(); }
 };

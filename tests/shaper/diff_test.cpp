@@ -139,6 +139,18 @@ TEST(Diff, LeavesTheNumberOfFlowsOfAStandingQueueAlone) {
   EXPECT_TRUE(diff(kernel.tree, tree).empty());
 }
 
+TEST(Diff, TakesOverNoFlowsOfAStrangersQueue) {
+  FakeKernel kernel;
+  auto tree = tree_of(sample_policy(), {Rate::mbps(100)});
+  const auto planned = tree;
+  converge(kernel, tree);
+  ObservedLeaf& leaf = kernel.tree.leaves.at(tree.ids.classes[0][0]);
+  leaf.handle = make_handle(0x99, 0);
+  std::get<FqCodel>(*leaf.parameters).flows = 1;
+  keep_flows(kernel.tree, tree);
+  EXPECT_EQ(tree, planned);
+}
+
 TEST(Diff, ReplacesALeafWhoseNumberOfFlowsWasAskedFor) {
   FakeKernel kernel;
   auto policy = sample_policy();

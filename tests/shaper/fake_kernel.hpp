@@ -91,12 +91,11 @@ class FakeKernel final : public Kernel {
     ++looks;
     if (strikes(FakeFault::Kind::fails_dump)) no_answer("dump the classes of wan0");
     if (std::exchange(hides_root_once, false)) return {};
-    if (fault_ && fault_->kind == FakeFault::Kind::shortens_dump) return shortened();
     if (failing_dumps > 0) {
       --failing_dumps;
       throw std::system_error(ENOBUFS, std::generic_category(), "dump the classes of wan0");
     }
-    return tree;
+    return shortened(tree);
   }
   Observed observe(int, std::span<const Handle> only) override {
     if (strikes(FakeFault::Kind::fails_dump)) no_answer("read the classes of wan0");
@@ -106,7 +105,7 @@ class FakeKernel final : public Kernel {
       if (const auto cls = tree.classes.find(handle); cls != tree.classes.end()) seen.classes.insert(*cls);
       if (const auto leaf = tree.leaves.find(handle); leaf != tree.leaves.end()) seen.leaves.insert(*leaf);
     }
-    return seen;
+    return shortened(std::move(seen));
   }
   bool has_fq_codel(int) override { return fq_codel; }
 
@@ -159,14 +158,14 @@ class FakeKernel final : public Kernel {
   }
 
  private:
-  /// The tree as a dump shows it that lacks one class, if the armed fault is for one of its classes.
-  Observed shortened() {
-    Observed seen = tree;
-    if (until_fault_ >= tree.classes.size()) {
-      until_fault_ -= tree.classes.size();
+  /// What was read without one class, if the armed fault is for one of its classes.
+  Observed shortened(Observed seen) {
+    if (!fault_ || fault_->kind != FakeFault::Kind::shortens_dump) return seen;
+    if (until_fault_ >= seen.classes.size()) {
+      until_fault_ -= seen.classes.size();
       return seen;
     }
-    const Handle gone = std::next(tree.classes.begin(), static_cast<std::ptrdiff_t>(until_fault_))->first;
+    const Handle gone = std::next(seen.classes.begin(), static_cast<std::ptrdiff_t>(until_fault_))->first;
     seen.classes.erase(gone);
     seen.leaves.erase(gone);
     fault_.reset();

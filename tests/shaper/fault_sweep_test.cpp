@@ -103,7 +103,10 @@ struct Sweep {
   void run(const PolicyAndRates& before, const PolicyAndRates& after, FakeFault fault, Who who) {
     for (fault.at = 0;; ++fault.at) {
       for (const Then then : {Then::again, Then::again_after_restart, Then::back, Then::back_after_restart}) {
-        if (!once(before, after, fault, who, then)) return;
+        if (!once(before, after, fault, who, then)) {
+          EXPECT_GT(fault.at, 0U) << fault.name() << " was never met";
+          return;
+        }
         if (::testing::Test::HasFailure()) return;
       }
     }

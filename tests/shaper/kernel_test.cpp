@@ -123,11 +123,10 @@ TEST_F(ShaperKernel, HoldsWhatTcSees) {
 }
 
 TEST_F(ShaperKernel, WritesNothingTheSecondTime) {
-  auto shaper = open();
-  ASSERT_TRUE(shaper.apply(two_sites(), kRates).ok());
+  ASSERT_TRUE(open().apply(two_sites(), kRates).ok());
   KernelEvents events;
   const auto before = tree_by_tc();
-  const auto again = shaper.apply(two_sites(), kRates);
+  const auto again = open().apply(two_sites(), kRates);
   EXPECT_TRUE(again.ok());
   EXPECT_EQ(again.messages, 0U);
   EXPECT_TRUE(tc_events(events).empty());
@@ -193,13 +192,60 @@ TEST_F(ShaperKernel, ChangesRatesInPlace) {
 TEST_F(ShaperKernel, HoldsSixtyFourBitRates) {
   auto policy = two_sites();
   policy.wan.rate = Rate::mbps(100'000);
-  auto shaper = open();
-  ASSERT_TRUE(shaper.apply(policy, std::vector{Rate::mbps(40'000), Rate::mbps(50'000)}).ok());
+  ASSERT_TRUE(open().apply(policy, std::vector{Rate::mbps(40'000), Rate::mbps(50'000)}).ok());
   EXPECT_NE(
       output_of("tc class show dev wan0").find("7e17:20 parent 7e17:1 rate 50Gbit overhead 24 ceil 50Gbit"),
       std::string::npos)
       << output_of("tc class show dev wan0");
-  EXPECT_EQ(shaper.apply(policy, std::vector{Rate::mbps(40'000), Rate::mbps(50'000)}).messages, 0U);
+  EXPECT_EQ(open().apply(policy, std::vector{Rate::mbps(40'000), Rate::mbps(50'000)}).messages, 0U);
+}
+
+// One process that reloads goes by what it left there; one that has just begun looks, and finds the same.
+TEST_F(ShaperKernel, LeavesWhatItBelievesAfterReloads) {
+  auto policy = two_sites();
+  {
+    auto shaper = open();
+    ASSERT_TRUE(shaper.apply(policy, kRates).ok());
+    policy.class_sets[0].classes[1].ceiling = Share{0.5};
+    policy.sites.push_back(testing::make_site("dc-new", Rate::mbps(5), Rate::mbps(50), "10.40.0.0/16"));
+    const std::vector<Rate> rates{Rate::mbps(90), Rate::mbps(40), Rate::mbps(20)};
+    const auto added = shaper.apply(policy, rates);
+    EXPECT_TRUE(added.ok()) << added.fault->attempt;
+    for (const auto& change : added.changes) EXPECT_EQ(change.find("read the whole tree"), std::string::npos);
+    policy.sites.erase(policy.sites.begin());
+    const auto removed = shaper.apply(policy, std::vector{rates[1], rates[2]});
+    EXPECT_TRUE(removed.ok()) << removed.fault->attempt;
+    for (const auto& change : removed.changes)
+      EXPECT_EQ(change.find("read the whole tree"), std::string::npos);
+    EXPECT_TRUE(shaper.in_place());
+  }
+  EXPECT_EQ(open().apply(policy, std::vector{Rate::mbps(40), Rate::mbps(20)}).messages, 0U);
+}
+
+TEST_F(ShaperKernel, ReadsSomeClassesAsItReadsThemAll) {
+  auto shaper = open();
+  ASSERT_TRUE(shaper.apply(two_sites(), kRates).ok());
+  // With the queue that the kernel gives it, which it shows nobody.
+  output_of("tc class add dev wan0 parent 7e17:1 classid 7e17:777 htb rate 8kbit");
+  NetlinkKernel kernel;
+  const int index = kernel.link("wan0")->index;
+  const auto all = kernel.observe(index);
+  const std::vector<Handle> asked{kRoot,
+                                  kPortClass,
+                                  make_handle(kMajor, 0x10),
+                                  make_handle(kMajor, 0x11),
+                                  make_handle(kMajor, 0x777),
+                                  make_handle(kMajor, 0x999)};
+  const auto some = kernel.observe(index, asked);
+  EXPECT_EQ(some.root, all.root);
+  Observed wanted{.root = all.root};
+  for (const Handle handle : asked) {
+    if (const auto cls = all.classes.find(handle); cls != all.classes.end()) wanted.classes.insert(*cls);
+    if (const auto leaf = all.leaves.find(handle); leaf != all.leaves.end()) wanted.leaves.insert(*leaf);
+  }
+  EXPECT_EQ(wanted.classes.size(), 4U);
+  EXPECT_EQ(wanted.leaves.size(), 1U);
+  EXPECT_EQ(some, wanted);
 }
 
 TEST_F(ShaperKernel, HoldsEveryLinkLayer) {
@@ -208,10 +254,9 @@ TEST_F(ShaperKernel, HoldsEveryLinkLayer) {
                            LinkLayer{.kind = LinkLayer::Kind::ppp, .overhead = -4}, LinkLayer{}}) {
     auto policy = two_sites();
     policy.wan.link_layer = link;
-    auto shaper = open();
-    const auto report = shaper.apply(policy, kRates);
+    const auto report = open().apply(policy, kRates);
     EXPECT_TRUE(report.ok()) << report.fault->attempt;
-    EXPECT_EQ(shaper.apply(policy, kRates).messages, 0U);
+    EXPECT_EQ(open().apply(policy, kRates).messages, 0U);
   }
 }
 

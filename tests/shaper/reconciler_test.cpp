@@ -240,6 +240,43 @@ TEST(Reconciler, LooksAgainAfterItHasSeenAnotherTree) {
   EXPECT_EQ(port.kernel.tree, wanted) << "what could not be asked for is not known";
 }
 
+// Another number of flows means another queue: one that stands keeps its own, whatever is planned for new
+// ones.
+TEST(Reconciler, KeepsTheFlowsThatQueuesWereMadeWith) {
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  for (auto& [handle, leaf] : port.kernel.tree.leaves) {
+    std::get<FqCodel>(*leaf.parameters).flows = 128;
+    port.kernel.queued[handle] = 1;
+  }
+  const auto flows_stay = [&] {
+    EXPECT_EQ(port.kernel.lost, 0U);
+    EXPECT_TRUE(port->in_place());
+    for (const auto& [handle, leaf] : port.kernel.tree.leaves)
+      EXPECT_EQ(std::get<FqCodel>(*leaf.parameters).flows, 128U);
+  };
+  port.start();
+  EXPECT_EQ(port->apply(two_sites(), kRates).messages, 0U);
+  flows_stay();
+  ASSERT_TRUE(port->set_rates(std::vector{Rate::mbps(10), Rate::mbps(300)}).ok());
+  flows_stay();
+  auto policy = two_sites();
+  policy.class_sets[0].classes[0].ceiling = Share{0.5};
+  ASSERT_TRUE(port->apply(policy, kRates).ok());
+  flows_stay();
+}
+
+TEST(Reconciler, AReloadThatTouchesNoQueueStillAsksForTheRoot) {
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  const auto wanted = port.kernel.tree;
+  port.kernel.tree = {};
+  auto policy = two_sites();
+  policy.sites[0].subnets.push_back(*Prefix::parse("10.99.0.0/16"));
+  ASSERT_TRUE(port->apply(policy, kRates).ok());
+  EXPECT_EQ(port.kernel.tree, wanted);
+}
+
 TEST(Reconciler, NoticesThatTheTreeWasTampered) {
   FakePort port;
   EXPECT_FALSE(port->in_place());
