@@ -20,10 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kDrainStep = 20ms;
-constexpr int kDrainSteps = 250;  // 5 s
-// A dump costs about 5 us a class, a question about one class about 8 us: up to here a dump per tick is
-// cheap, and tells the leaves' backlog as well.
-constexpr std::size_t kClassesPerDump = 1000;
+constexpr int kDrainSteps = 250;             // 5 s
 constexpr std::uint64_t kReadsPerDump = 10;  // of larger trees: once a second at ten reads a second
 
 KernelFault no_such_port(const std::string& interface) {
@@ -64,12 +61,13 @@ std::string hint_for(const Refusal& refusal) {
 }  // namespace
 
 Reconciler::Reconciler(std::string interface, bool replace_foreign, Kernel& kernel,
-                       TrafficClassifier& classifier, StateStore& store)
+                       TrafficClassifier& classifier, StateStore& store, std::size_t classes_per_dump)
     : interface_(std::move(interface)),
       replace_foreign_(replace_foreign),
       kernel_(kernel),
       classifier_(classifier),
-      store_(store) {}
+      store_(store),
+      classes_per_dump_(classes_per_dump) {}
 
 std::optional<LinkFacts> Reconciler::find_link(ApplyReport& report) {
   auto link = kernel_.link(interface_);
@@ -172,7 +170,8 @@ void Reconciler::wait_until_empty(int index, std::span<const Handle> retired) {
 ChangePlan Reconciler::rest_of(int index, const ChangePlan& changes, const Tree& tree, ReadBack how) {
   if (how == ReadBack::everything && changes.empty()) return {};  // it was looked at just now
   const std::vector<Handle> touched = touched_by(changes);
-  if (how == ReadBack::everything || touched.size() > kClassesPerDump)
+  const bool is_small = tree.classes.size() <= classes_per_dump_;
+  if (how == ReadBack::everything || is_small || touched.size() > kClassesPerDump)
     return diff(kernel_.observe(index), tree);
   // Where nothing was touched, whether the root stands.
   return diff(kernel_.observe(index, touched), part_of(tree, touched));
@@ -410,7 +409,7 @@ Bytes Reconciler::charged(const ClassStats& stats) const {
 }
 
 void Reconciler::read_counters() {
-  const bool full = applied_->tree.classes.size() <= kClassesPerDump || counter_reads_ % kReadsPerDump == 0;
+  const bool full = applied_->tree.classes.size() <= classes_per_dump_ || counter_reads_ % kReadsPerDump == 0;
   ++counter_reads_;
   if (full) {
     last_read_ = kernel_.class_stats(applied_->interface_index);

@@ -34,8 +34,12 @@ class TrafficClassifier {
 
 class Reconciler {
  public:
+  /// A dump costs about 5 us a class, a question about one class about 8 us, of which every listener of the
+  /// tc group hears: up to so many classes all are dumped.
+  static constexpr std::size_t kClassesPerDump = 1000;
+
   Reconciler(std::string interface, bool replace_foreign, Kernel& kernel, TrafficClassifier& classifier,
-             StateStore& store);
+             StateStore& store, std::size_t classes_per_dump = kClassesPerDump);
 
   [[nodiscard]] std::optional<std::vector<std::optional<Rate>>> adopted_rates(const Policy& policy);
   [[nodiscard]] ApplyReport apply(const Policy& policy, std::span<const Rate> shaped);
@@ -96,6 +100,7 @@ class Reconciler {
   Kernel& kernel_;
   TrafficClassifier& classifier_;
   StateStore& store_;
+  std::size_t classes_per_dump_;
   std::optional<bool> has_fq_codel_;  ///< of this kernel, once asked
   std::optional<Applied> applied_;
   std::uint64_t counter_reads_ = 0;

@@ -326,6 +326,7 @@ struct FakePort {
   FakeClassifier classifier;
   FakeStore store;
   bool replace_foreign = false;
+  std::size_t classes_per_dump = Reconciler::kClassesPerDump;
   std::optional<Reconciler> reconciler;
 
   FakePort() {
@@ -334,7 +335,14 @@ struct FakePort {
   }
   FakePort(const FakePort&) = delete;
   FakePort& operator=(const FakePort&) = delete;
-  Reconciler& start() { return reconciler.emplace("wan0", replace_foreign, kernel, classifier, store); }
+  Reconciler& start() {
+    return reconciler.emplace("wan0", replace_foreign, kernel, classifier, store, classes_per_dump);
+  }
+  /// What is true of trees too large to be dumped all the time.
+  Reconciler& start_as_of_a_large_tree() {
+    classes_per_dump = 0;
+    return start();
+  }
   Reconciler* operator->() { return &*reconciler; }
 };
 

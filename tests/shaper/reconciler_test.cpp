@@ -193,6 +193,7 @@ TEST(Reconciler, TouchesOnlyWhatAReloadChanged) {
 // Reading all of a large tree would be nearly all of a reload's time.
 TEST(Reconciler, AsksOnlyForWhatAReloadTouched) {
   FakePort port;
+  port.start_as_of_a_large_tree();
   ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
   port.kernel.looks = 0;
   auto policy = two_sites();
@@ -203,10 +204,23 @@ TEST(Reconciler, AsksOnlyForWhatAReloadTouched) {
   EXPECT_TRUE(port->in_place());
 }
 
+// Questions about single classes are heard by every listener of the tc group.
+TEST(Reconciler, AsksForNoSingleClassOfASmallTree) {
+  FakePort port;
+  ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
+  port.kernel.looks = 0;
+  auto policy = two_sites();
+  policy.class_sets[0].classes[0].ceiling = Share{0.5};
+  ASSERT_TRUE(port->apply(policy, kRates).ok());
+  EXPECT_EQ(port.kernel.looks, 1U) << "afterwards: before, it is known";
+  EXPECT_EQ(port.kernel.single_questions, 0U);
+}
+
 TEST(Reconciler, LooksAgainWhereTheTreeIsNotAsItLeftIt) {
   auto other = two_sites();
   other.class_sets[0].classes[0].ceiling = Share{0.5};
   FakePort port;
+  port.start_as_of_a_large_tree();
   ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
   const Handle changed = port.classifier.holds->second.classes[0][0];
 
@@ -244,6 +258,7 @@ TEST(Reconciler, LooksAgainAfterItHasSeenAnotherTree) {
 // ones.
 TEST(Reconciler, KeepsTheFlowsThatQueuesWereMadeWith) {
   FakePort port;
+  port.start_as_of_a_large_tree();
   ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
   for (auto& [handle, leaf] : port.kernel.tree.leaves) {
     std::get<FqCodel>(*leaf.parameters).flows = 128;
@@ -268,6 +283,7 @@ TEST(Reconciler, KeepsTheFlowsThatQueuesWereMadeWith) {
 
 TEST(Reconciler, AReloadThatTouchesNoQueueStillAsksForTheRoot) {
   FakePort port;
+  port.start_as_of_a_large_tree();
   ASSERT_TRUE(port->apply(two_sites(), kRates).ok());
   const auto wanted = port.kernel.tree;
   port.kernel.tree = {};
