@@ -160,9 +160,10 @@ struct packet {
 };
 
 #define inlined static __attribute__((always_inline)) inline
-/* A function that the verifier judges by itself, once, whatever led to its call: what it is given may hold anything.
- * Without such seams it would follow every way through the headers into every way through the rules, a hundred times the
- * work (Documentation/bpf/verifier.rst, "Function calls"). Pointers to such a function may be null, for all it knows. */
+/* A function that the verifier judges by itself, once, whatever led to its call: what it is given may hold
+ * anything. Without such seams it would follow every way through the headers into every way through the
+ * rules, a hundred times the work (Documentation/bpf/verifier.rst, "Function calls"). Pointers to such a
+ * function may be null, for all it knows. */
 #define verified_apart __attribute__((noinline))
 
 inlined int is_vlan_tag(__u32 type) {
@@ -389,8 +390,9 @@ inlined const __u64* fwmark_vector(const struct packet* p, const struct weir_cla
   return vector(number ? *number : set->other_fwmark);
 }
 
-/* The first rule of the set that holds, or -1, also when there is no such set. Vectors of unused fields are vector 0, all ones; dscp and
- * protocol are always looked up, so bits beyond the set's last rule never survive. */
+/* The first rule of the set that holds, or -1, also when there is no such set. Vectors of unused fields are
+ * vector 0, all ones; dscp and protocol are always looked up, so bits beyond the set's last rule never
+ * survive. */
 verified_apart int first_rule(const struct packet* p, __u32 set_number) {
   const struct weir_class_set* set = bpf_map_lookup_elem(&class_sets, &set_number);
   if (!p || !set) return -1;
@@ -398,7 +400,8 @@ verified_apart int first_rule(const struct packet* p, __u32 set_number) {
   const __u64* dscp = vector(set->dscp[p->dscp & 63u]);
   const __u64* protocol = vector(set->protocol[p->protocol & 255u]);
   if (!all || !dscp || !protocol) return -1;
-  /* Each is tested where it is fetched: known to be there, all are alike to the verifier, and ways join again. */
+  /* Each is tested where it is fetched: known to be there, all are alike to the verifier, and ways join
+   * again. */
   const __u64 *source = all, *destination = all;
   if (set->uses & WEIR_USES_SOURCE) {
     source = prefix_vector(p, WEIR_SOURCE_SCOPE(set_number), p->source);
