@@ -30,7 +30,7 @@ PackedText::PackedText(std::string text, How how) : size_(text.size()) {
     }
   }
   bytes_ = std::move(text);
-  bytes_.shrink_to_fit();
+  if (how == How::deflated) bytes_.shrink_to_fit();  // kept for long; an answer that is sent at once is not
 }
 
 std::string_view PackedText::read(std::string& room) const {
