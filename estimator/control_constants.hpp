@@ -75,6 +75,7 @@ inline constexpr double kAllDelivered = 1.08;  ///< D / S so near one: the path 
 inline constexpr double kMostDelivered = 0.8;  ///< less: it carries less than that
 inline constexpr double kContrast = 0.85;  ///< S / C at the most at which a queue of ours would have to fall
 inline constexpr double kContrastStep = 0.7;   ///< of S: the second rate that has to show it
+inline constexpr int kForeignSteps = 3;        ///< of a drain, each without an effect: contrast enough
 inline constexpr Duration kForeignLeast = 1s;  ///< that a queue has to stand, before it is somebody else's
 inline constexpr Duration kForeignPauseLeast = 10s;  ///< until it is tried again, then twice as long
 inline constexpr Duration kForeignPauseMost = 60s;

@@ -69,6 +69,7 @@ void ControlWindow::add(const ControlInput& input, const std::optional<QueueDela
                     .delivered_in = delivery_time(m),
                     .reverse = split ? std::optional(split->reverse) : std::nullopt,
                     .queue = m.valid && queue ? std::optional(queue->q) : std::nullopt,
+                    .queue_sent = queue ? queue->sent_from : TimePoint(),
                     .middle = std::nullopt,
                     .middle_sent = TimePoint(),
                     .backlogged = input.backlogged});
@@ -244,6 +245,13 @@ bool ControlWindow::queue_rises(TimePoint from, int ticks) const {
   return std::adjacent_find(first, ticks_.end(), [](const Tick& a, const Tick& b) {
            return !b.queue || *b.queue <= *a.queue;
          }) == ticks_.end();
+}
+
+std::optional<Duration> ControlWindow::least_queue(TimePoint from) const {
+  std::optional<Duration> least;
+  for (const Tick& t : ticks_)
+    if (t.queue && t.queue_sent >= from && (!least || *t.queue < *least)) least = t.queue;
+  return least;
 }
 
 std::optional<Capacity> ControlWindow::buffered_capacity(TimePoint from, Duration target) const {

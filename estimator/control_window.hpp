@@ -83,6 +83,9 @@ class ControlWindow {
   /// before.
   [[nodiscard]] bool queue_rises(TimePoint from, int ticks) const;
 
+  /// The least queue of the ticks whose samples were sent at `from` or later; nullopt: none.
+  [[nodiscard]] std::optional<Duration> least_queue(TimePoint from) const;
+
   /// The queue that the data met which were sent in the middle of the last tick's samples; nullopt: not
   /// known.
   [[nodiscard]] std::optional<Duration> queue_at_middle() const {
@@ -112,6 +115,7 @@ class ControlWindow {
     Duration delivered_in{};          ///< at the far end
     std::optional<Duration> reverse;  ///< what waited on the way back
     std::optional<Duration> queue;
+    TimePoint queue_sent;            ///< when the first of its samples was sent
     std::optional<Duration> middle;  ///< of the queue, which the data met that was sent at
     TimePoint middle_sent;
     bool backlogged = false;

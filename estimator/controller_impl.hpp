@@ -37,6 +37,7 @@ struct Drain {
   TimePoint first_sent{};
   int unmoved = 0;   ///< rates at which the queue did not fall while all that was sent came through
   Duration pause{};  ///< how long the same queue was not yielded to before; 0: it was not
+  [[nodiscard]] bool is_trial() const { return pause > Duration::zero(); }
 };
 /// The provider's queue is somebody else's: no rate of ours would empty it, so our flows take their share of
 /// it as they would without a shaper. Neither it nor the loss in it is evidence.
@@ -153,6 +154,9 @@ struct Controller {
   /// it.)
   [[nodiscard]] bool is_unmoved(const Drain& s) const;
   void answer_unmoved(Drain s, TimePoint now);
+  /// At the floor, which the path owes us, a queue of ours stands at the worst: one that grows or overflows
+  /// is somebody else's, at a first rate already.
+  [[nodiscard]] bool outgrows_floor(const Drain& s, TimePoint now) const;
   void contend(Rate rate, Duration pause_before, TimePoint now);
   void in_contend(Contend& s, const SiteMeasurement& m, TimePoint now);
   /// The tick's queue as far as it is on the way out, less what a longer route adds.

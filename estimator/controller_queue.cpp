@@ -141,9 +141,10 @@ void Controller::in_drain(Drain& s, TimePoint now) {
     s.first_queue = queue->q;
     s.first_sent = queue->sent_to;
   }
+  if (outgrows_floor(s, now)) return contend(s.before, s.pause, now);
   if (is_unmoved(s)) {
     // Another box like this one sees the queue as late as we do, and has yielded by then.
-    if (now - s.since >= kForeignLeast) answer_unmoved(s, now);
+    if (s.is_trial() || now - s.since >= kForeignLeast) answer_unmoved(s, now);
     return;
   }
   if (is_no_standstill(s, now)) return start_drain(s.before, now);
@@ -151,7 +152,11 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   const bool overdue = now > s.empty_at + 2 * base + s.queue_before + kOutageLeast;
   // Sent at the new rate and still waiting longer, what was seen of the queue was only its beginning; or as
   // long, what is believed of the capacity is wrong.
-  const bool worse = (fresh_queue() && queue->q > s.queue_before + q_high()) || is_stuck(s, now);
+  const bool grows = fresh_queue() && queue->q > s.queue_before + q_high();
+  // Whose it is, only what comes out can tell: where that is the question, no further step before it is seen.
+  const bool asks = s.unmoved > 0 || s.ineffective >= kForeignSteps;
+  const bool open = asks && can_fall(s) && !window.delivered(fresh_from + base + queue->q);
+  const bool worse = !open && (grows || is_stuck(s, now));
   if (!answered && !worse && !overdue) return;
   if (!worse && (!answered || queue->q < q_high())) {
     return end_drain(s, now);
@@ -249,16 +254,34 @@ bool Controller::is_unmoved(const Drain& s) const {
   const Rate sent = window.sent(fresh_from, queue->sent_to);
   const double share =
       sent / (owed ? std::max(s.capacity.rate, limits.floor * (1.0 / kContrast)) : s.capacity.rate);
-  if (share > kContrast || !fell_short(s, share)) return false;
+  // Steps that were too small for that, but many on end, are no small contrast either.
+  if ((share > kContrast && s.ineffective < kForeignSteps) || !fell_short(s, share)) return false;
   if (owed) return true;
   // Of a queue of ours more comes out than we send. (Somebody else's may still grow, and drop some of ours.)
   const auto delivered = window.delivered(fresh_from + base + queue->q);
   return delivered && *delivered <= sent * kAllDelivered && *delivered >= sent * kMostDelivered;
 }
 
+bool Controller::outgrows_floor(const Drain& s, TimePoint now) const {
+  // Senders that hold back may send no more than the floor at a higher rate as well.
+  const bool held_back = now - s.since < kMemory && window.sent(s.since, now) <= limits.floor;
+  const TimePoint from = held_back ? s.since : decision.since;
+  // Another box has yielded by then.
+  if (now - from < kForeignLeast || window.sent(from, now) > limits.floor) return false;
+  if (!queue || queue->sent_from < from || queue->q < q_high()) return false;
+  const LossCount lost = window.loss(from, now);
+  if (wilson_lower(static_cast<double>(lost.beyond), static_cast<double>(lost.segments), 2.0) > kMostHarmless)
+    return true;
+  // One that was gone meanwhile was ours, or another box's that takes the room we left.
+  const auto least = window.least_queue(from);
+  return least && *least >= q_high() && queue->q - *least > std::max(q_high(), *least / 4);
+}
+
 void Controller::answer_unmoved(Drain s, TimePoint now) {
   const Rate sent = window.sent(fresh_from, now);
-  if (++s.unmoved < 2 && decision.rate > limits.floor) {
+  // A queue that was somebody else's is so still: what a second rate would exclude, that the path fell to
+  // just what we send, would have to have happened within this second.
+  if (!s.is_trial() && ++s.unmoved < 2 && decision.rate > limits.floor) {
     s.capacity.rate = std::min(s.capacity.rate, sent * (1.0 / kContrast));
     change_rate(sent * kContrastStep, "the provider's queue did not fall as ours would: once more, lower",
                 now);

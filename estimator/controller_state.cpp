@@ -14,7 +14,7 @@ namespace control {
 constexpr const char* kLate = "late";
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 9;
+constexpr std::uint32_t kStateVersion = 10;
 
 template <class A>
 void list(A& archive, Hold& hold) {

@@ -22,8 +22,10 @@ struct StateFields {
   }
   template <class A>
   static void of(A& archive, ControlWindow::Tick& tick) {
-    auto& [begin, end, sent, delivered, delivered_in, reverse, queue, middle, middle_sent, backlogged] = tick;
-    archive(begin, end, sent, delivered, delivered_in, reverse, queue, middle, middle_sent, backlogged);
+    auto& [begin, end, sent, delivered, delivered_in, reverse, queue, queue_sent, middle, middle_sent,
+           backlogged] = tick;
+    archive(begin, end, sent, delivered, delivered_in, reverse, queue, queue_sent, middle, middle_sent,
+            backlogged);
   }
   template <class A>
   static void of(A& archive, LossTest& test) {

@@ -15,17 +15,6 @@ namespace {
 
 constexpr Duration kTarget = std::chrono::milliseconds(3);
 
-/// Whose samples rise from `begin` to `end` within the tick.
-ControlInput rising(ControlInput input, double begin_ms, double end_ms, double delivered_mbps) {
-  const auto part = [&](double share) {
-    return from_seconds((begin_ms + share * (end_ms - begin_ms)) / 1e3);
-  };
-  input = queued(std::move(input), std::min(part(0.2), part(0.8)), delivered_mbps);
-  input.measured.queue->p10 = std::min(part(0.1), part(0.9));
-  input.measured.queue->p90 = std::max(part(0.1), part(0.9));
-  return input;
-}
-
 void add(control::ControlWindow& window, const ControlInput& input) {
   window.add(input, input.measured.queue, input.measured.at);
 }
@@ -115,23 +104,6 @@ TEST(Buffered, AQueueRisesWhenEachTickShowsMore) {
   EXPECT_FALSE(rises({1, 2, 2}));
   EXPECT_FALSE(rises({1, 3, 2}));
   EXPECT_FALSE(rises({1, 2}));
-}
-
-/// Knows the path to carry 100 Mbit/s, from a queue that it has drained.
-SiteController drained_at_100(double& now, Duration base) {
-  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
-  bool stood = false;
-  while (now < 10) {
-    now += 0.1;
-    const bool drains = c.decision().state == ControlState::drain;
-    if (stood && !drains) break;
-    stood = stood || drains;
-    ControlInput input = queued(tick(now, c.decision().rate.mbps(), 700, 0),
-                                std::chrono::milliseconds(drains || now < 0.25 ? 1 : 30), 100);
-    input.measured.rtt->base = base;
-    static_cast<void>(c.step(input, at(now)));
-  }
-  return c;
 }
 
 // The drain of what might be a stall begins with the first tick that shows it. What goes on growing for three
@@ -291,43 +263,6 @@ TEST(ControllerQueue, AQueueThatDropsWhatWeSendIsOurs) {
       EXPECT_GE(*answered - *drained, 0.8);
     }
   }
-}
-
-// Somebody else's many connections fill a buffer, and it drops of ours as well: less comes out than we send,
-// at each rate. At the floor that is not our queue any more.
-TEST(ControllerQueue, AQueueThatStandsAtTheFloorIsSomebodyElsesEvenIfItDropsWhatWeSend) {
-  double now = 0;
-  SiteController c = drained_at_100(now, std::chrono::milliseconds(30));
-  bool lowered = false;
-  bool contended = false;
-  for (const double until = now + 15; now < until && !contended;) {
-    now += 0.1;
-    const double mbps = c.decision().rate.mbps();
-    lowered = lowered || c.decision().reason.find("once more, lower") != std::string::npos;
-    static_cast<void>(
-        c.step(queued(tick(now, mbps, 700, 70), std::chrono::milliseconds(200), mbps * (lowered ? 0.7 : 0.9)),
-               at(now)));
-    contended = c.decision().state == ControlState::contend;
-  }
-  ASSERT_TRUE(lowered) << "never at a second rate: this proves nothing";
-  EXPECT_TRUE(contended) << c.decision().reason;
-}
-
-// Another box sees the queue as late as we do, and lowers its rate then. If both took it for somebody else's
-// before, neither would.
-TEST(ControllerQueue, AQueueThatIsGoneWithinASecondIsNobodyElses) {
-  double now = 0;
-  SiteController c = drained_at_100(now, std::chrono::milliseconds(30));
-  bool lowered = false;
-  for (int tenths = 1; tenths <= 25; ++tenths) {
-    now += 0.1;
-    const double mbps = c.decision().rate.mbps();
-    const auto q = std::chrono::milliseconds(tenths <= 9 ? 80 : 0);
-    static_cast<void>(c.step(queued(tick(now, mbps, 700, 0), q, std::min(mbps, 15.0)), at(now)));
-    EXPECT_NE(c.decision().state, ControlState::contend) << tenths << ": " << c.decision().reason;
-    lowered = lowered || c.decision().rate < Rate::mbps(20);
-  }
-  EXPECT_TRUE(lowered) << "this proves nothing";
 }
 
 /// A site that sends all it may, a tick at a time, into a path that is full while it has a queue.

@@ -55,6 +55,34 @@ inline ControlInput queued(ControlInput input, Duration q, double delivered_mbps
   return input;
 }
 
+/// Whose samples rise from `begin` to `end` within the tick.
+inline ControlInput rising(ControlInput input, double begin_ms, double end_ms, double delivered_mbps) {
+  const auto part = [&](double share) {
+    return from_seconds((begin_ms + share * (end_ms - begin_ms)) / 1e3);
+  };
+  input = queued(std::move(input), std::min(part(0.2), part(0.8)), delivered_mbps);
+  input.measured.queue->p10 = std::min(part(0.1), part(0.9));
+  input.measured.queue->p90 = std::max(part(0.1), part(0.9));
+  return input;
+}
+
+/// Knows the path to carry 100 Mbit/s, from a queue that it has drained.
+inline SiteController drained_at_100(double& now, Duration base) {
+  SiteController c(kUsualLimits, Rate::mbps(100), at(0));
+  bool stood = false;
+  while (now < 10) {
+    now += 0.1;
+    const bool drains = c.decision().state == ControlState::drain;
+    if (stood && !drains) break;
+    stood = stood || drains;
+    ControlInput input = queued(tick(now, c.decision().rate.mbps(), 700, 0),
+                                std::chrono::milliseconds(drains || now < 0.25 ? 1 : 30), 100);
+    input.measured.rtt->base = base;
+    static_cast<void>(c.step(input, at(now)));
+  }
+  return c;
+}
+
 /// A policer, of 40 Mbit/s at first, before a site that sends whatever it may, a tick at a time.
 class PolicedSite {
  public:
