@@ -240,7 +240,8 @@ class Daemon {
       return true;
     });
     if (++seconds_ % 5 == 0) notifier_.status(summary());
-    // What a large tree's dumps and plans leave lies between what stays: the library alone never gives it back.
+    // What a large tree's dumps and plans leave lies between what stays: the library alone never gives it
+    // back.
     if (seconds_ % kSecondsBetweenTrims == 1) malloc_trim(0);
     if (seconds_ % kSecondsBetweenMemories == 0) {
       if (auto kept = gateway_.memories_to_keep(instant_now())) memory_writer_->store(*std::move(kept));
