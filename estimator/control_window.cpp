@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "estimator/control_constants.hpp"
+#include "estimator/loss_test.hpp"
 #include "estimator/way_out.hpp"
 
 namespace weir::control {
@@ -24,6 +25,10 @@ Capacity pool(const std::vector<double>& rates, double mean, double packets, Tim
 }
 
 }  // namespace
+
+double LossCount::ratio_at_least() const {
+  return wilson_lower(static_cast<double>(beyond), static_cast<double>(segments), 2.0);
+}
 
 std::uint64_t loss_events(const Cohort& cohort) {
   if (cohort.lost_beyond == 0) return 0;

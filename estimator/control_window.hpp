@@ -23,6 +23,8 @@ struct LossCount {
   [[nodiscard]] double ratio() const {
     return segments == 0 ? 0.0 : static_cast<double>(beyond) / static_cast<double>(segments);
   }
+  /// What it surely is: Wilson's lower bound, two standard deviations below.
+  [[nodiscard]] double ratio_at_least() const;
 };
 
 /// Losses beyond the box that come within kLossEvent of one another are one event.

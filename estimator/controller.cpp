@@ -78,8 +78,7 @@ void Controller::in_hold(Hold& s, const SiteMeasurement& m, TimePoint now) {
     return drain_sudden_queue(decision.rate, kProbeWaitFirst, now);
   if (loss_test.fires()) {
     const LossCount count = window.loss(evidence_since, now);
-    const bool more = wilson_lower(static_cast<double>(count.beyond), static_cast<double>(count.segments),
-                                   2.0) > kRememberedLoss;
+    const bool more = count.ratio_at_least() > kRememberedLoss;
     if (more || !queue_is_remembered(now)) return cut_for_loss(decision.rate, 0, now);
     forget_as_quiet(count);
     return loss_test.restart();

@@ -147,11 +147,13 @@ struct Controller {
   [[nodiscard]] bool is_no_standstill(const Drain& s, TimePoint now) const;
   [[nodiscard]] bool fell_short(const Drain& s, double share) const;
   [[nodiscard]] bool can_fall(const Drain& s) const;
+  /// D of what was sent since the last change of rate, while there is a queue; nullopt: not seen yet.
+  [[nodiscard]] std::optional<Rate> delivered_fresh() const;
   [[nodiscard]] bool is_stuck(const Drain& s, TimePoint now) const;
   [[nodiscard]] std::optional<Rate> capacity_by_growth(const Drain& s) const;
   /// What we send comes through, it is less than what the path carried, and the queue does not fall: our
   /// packets are not what fills it. (Or the path carries just what we send now; so two rates have to show
-  /// it.)
+  /// it; several small steps stand for the first.)
   [[nodiscard]] bool is_unmoved(const Drain& s) const;
   void answer_unmoved(Drain s, TimePoint now);
   /// At the floor, which the path owes us, a queue of ours stands at the worst: one that grows or overflows

@@ -155,7 +155,7 @@ void Controller::in_drain(Drain& s, TimePoint now) {
   const bool grows = fresh_queue() && queue->q > s.queue_before + q_high();
   // Whose it is, only what comes out can tell: where that is the question, no further step before it is seen.
   const bool asks = s.unmoved > 0 || s.ineffective >= kForeignSteps;
-  const bool open = asks && can_fall(s) && !window.delivered(fresh_from + base + queue->q);
+  const bool open = asks && can_fall(s) && !delivered_fresh();
   const bool worse = !open && (grows || is_stuck(s, now));
   if (!answered && !worse && !overdue) return;
   if (!worse && (!answered || queue->q < q_high())) {
@@ -223,6 +223,10 @@ bool Controller::can_fall(const Drain& s) const {
   return fresh_queue() && s.first_queue && queue->q >= q_high();
 }
 
+std::optional<Rate> Controller::delivered_fresh() const {
+  return window.delivered(fresh_from + base + queue->q);
+}
+
 /// Where it did not, what is believed of C is wrong; far below C the queue may as well be somebody else's
 /// (is_unmoved), unless less comes out than we send and it drops what we send: then it overflows with ours.
 /// (What comes out reads low as well while ACKs wait on the way back.)
@@ -232,7 +236,7 @@ bool Controller::is_stuck(const Drain& s, TimePoint now) const {
   const double share = sent / s.capacity.rate;
   if (!fell_short(s, share)) return false;
   if (share > kContrast) return true;
-  const auto delivered = window.delivered(fresh_from + base + queue->q);
+  const auto delivered = delivered_fresh();
   return delivered && *delivered < sent * kMostDelivered &&
          window.loss(s.since - base - s.queue_before, now).ratio() > kMostHarmless;
 }
@@ -258,20 +262,18 @@ bool Controller::is_unmoved(const Drain& s) const {
   if ((share > kContrast && s.ineffective < kForeignSteps) || !fell_short(s, share)) return false;
   if (owed) return true;
   // Of a queue of ours more comes out than we send. (Somebody else's may still grow, and drop some of ours.)
-  const auto delivered = window.delivered(fresh_from + base + queue->q);
+  const auto delivered = delivered_fresh();
   return delivered && *delivered <= sent * kAllDelivered && *delivered >= sent * kMostDelivered;
 }
 
 bool Controller::outgrows_floor(const Drain& s, TimePoint now) const {
+  const auto at_floor = [&](TimePoint from) { return window.sent(from, now) <= limits.floor; };
   // Senders that hold back may send no more than the floor at a higher rate as well.
-  const bool held_back = now - s.since < kMemory && window.sent(s.since, now) <= limits.floor;
-  const TimePoint from = held_back ? s.since : decision.since;
+  const TimePoint from = now - s.since < kMemory && at_floor(s.since) ? s.since : decision.since;
   // Another box has yielded by then.
-  if (now - from < kForeignLeast || window.sent(from, now) > limits.floor) return false;
+  if (now - from < kForeignLeast || !at_floor(from)) return false;
   if (!queue || queue->sent_from < from || queue->q < q_high()) return false;
-  const LossCount lost = window.loss(from, now);
-  if (wilson_lower(static_cast<double>(lost.beyond), static_cast<double>(lost.segments), 2.0) > kMostHarmless)
-    return true;
+  if (window.loss(from, now).ratio_at_least() > kMostHarmless) return true;
   // One that was gone meanwhile was ours, or another box's that takes the room we left.
   const auto least = window.least_queue(from);
   return least && *least >= q_high() && queue->q - *least > std::max(q_high(), *least / 4);
