@@ -41,9 +41,9 @@ class ClassChecker : DraftChecker {
         levels_fit_the_kernel(set, one);
       }
     }
-    for (const SiteDraft& site : draft_.sites) {
+    for_each_site([this](const SiteDraft& site) {
       if (site.each_subnet) leaf_is_possible(*site.each_subnet);
-    }
+    });
   }
 
  private:
@@ -129,20 +129,20 @@ class ClassChecker : DraftChecker {
   };
 
   void find_tightest_sites() {
-    for (const SiteDraft& site : draft_.sites) {
+    for_each_site([this](const SiteDraft& site) {
       const ClassSetDraft* set = set_of(site);
-      if (set == nullptr) continue;
+      if (set == nullptr) return;
       if (site.each_subnet) sets_of_subnets_.insert(set);
-      if (!site.floor) continue;
+      if (!site.floor) return;
       Rate least = site.floor->value;
       if (site.each_subnet) {
         const auto& guarantee = site.each_subnet->guarantee;
-        if (!guarantee && site.each_subnet->guarantee_given) continue;
+        if (!guarantee && site.each_subnet->guarantee_given) return;
         least = guarantee ? resolve(guarantee->value, least) : Rate();
       }
       const auto [known, fresh] = tightest_.try_emplace(set, Tightest{.site = &site, .least = least});
       if (!fresh && least < known->second.least) known->second = {.site = &site, .least = least};
-    }
+    });
   }
 
   /// What an inner class has at the least, or the site itself; nullopt where that is not known.
@@ -203,7 +203,7 @@ class ClassChecker : DraftChecker {
            "lower them by " + about(total - bps_of(*have)) + " in total, or raise the " +
                (parent                        ? "class's guarantee"
                 : tightest->site->each_subnet ? "guarantee of each subnet"
-                                              : "floor"));
+                                              : least_rate_of(*tightest->site)));
   }
 
   static std::string had(Rate rate) { return rate.bps() > 0 ? about(bps_of(rate)) : "no guarantee"; }
@@ -211,9 +211,9 @@ class ClassChecker : DraftChecker {
   [[nodiscard]] std::string at_tightest(const Tightest& tightest) const {
     const SiteDraft& site = *tightest.site;
     if (site.each_subnet)
-      return " in each subnet of site " + name_of(site.name) + ", which has " + had(tightest.least);
-    return " at site " + name_of(site.name) + ", whose floor is " + to_string(site.floor->value) + " (" +
-           files_.on_line(site.floor->at) + ")";
+      return " in each subnet of " + described(site) + ", which has " + had(tightest.least);
+    return " at " + described(site) + ", whose " + least_rate_of(site) + " is " +
+           to_string(site.floor->value) + " (" + files_.on_line(site.floor->at) + ")";
   }
 
   void guarantee_is_below_ceiling(const ClassDraft& one, std::optional<Rate> parent_rate,
@@ -227,7 +227,9 @@ class ClassChecker : DraftChecker {
     const Rate parent = parent_rate && parent_rate->bps() > 0 ? *parent_rate : kMostRate;
     if (resolve(guarantee, parent) <= resolve(ceiling, parent)) return;
     const std::string where =
-        same_kind || tightest == nullptr ? "" : " at the floor of site " + name_of(tightest->site->name);
+        same_kind || tightest == nullptr
+            ? ""
+            : " at the " + least_rate_of(*tightest->site) + " of " + described(*tightest->site);
     report(one.ceiling->at,
            "the ceiling of " + spelled(ceiling) + " is below the guarantee of " + spelled(guarantee) + where,
            "raise the ceiling or lower the guarantee");

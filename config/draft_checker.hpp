@@ -17,6 +17,12 @@ inline constexpr std::size_t kMostClassLevels = 6;
 
 /// "'voice'", or "without a name".
 [[nodiscard]] std::string name_of(const std::optional<Placed<std::string>>& name);
+/// "site 'coast'", or "what comes from site 'coast'".
+[[nodiscard]] std::string described(const SiteDraft& site);
+/// What every rate within it has to fit into, as the file calls it: "floor", or inbound "rate".
+[[nodiscard]] inline std::string least_rate_of(const SiteDraft& site) {
+  return site.inbound ? "rate" : "floor";
+}
 /// Rates in sums: exact spelling would show bits nobody wrote.
 [[nodiscard]] std::string about(double bps);
 [[nodiscard]] std::string spelled(const RateOrShare& value);
@@ -37,6 +43,13 @@ class DraftChecker {
   /// The class set of a site, or of its subnets; nullptr for the built-in one, for none and for a name that
   /// does not exist.
   [[nodiscard]] const ClassSetDraft* set_of(const SiteDraft& site) const;
+
+  /// All that has classes on a port: sites, then those shaped inbound.
+  template <class Action>
+  void for_each_site(Action&& action) const {
+    for (const SiteDraft& site : draft_.sites) action(site);
+    for (const SiteDraft& site : draft_.inbound) action(site);
+  }
 
   const PolicyDraft& draft_;
   const SourceFiles& files_;

@@ -161,6 +161,7 @@ struct WanPort {
 
 struct LanPort {
   std::string interface;
+  Rate rate;  ///< what its queues hand on to the hosts; left out: the WAN port's
   bool operator==(const LanPort&) const = default;
 };
 
@@ -183,11 +184,18 @@ struct RecordingSettings {
   bool operator==(const RecordingSettings&) const = default;
 };
 
+/// Which of a packet's addresses is the site's: where it goes to, as on its way out, or where it comes from.
+enum class SiteAddress : std::uint8_t { destination, source };
+
 struct Policy {
-  WanPort wan;
+  WanPort wan;  ///< the port whose queues this describes
   std::optional<LanPort> lan;
+  SiteAddress site_address = SiteAddress::destination;
   std::vector<ClassSet> class_sets;
   std::vector<SitePolicy> sites;
+  /// Those sites of which is shaped what comes from them, in the order of `sites` and with their names and
+  /// subnets. Floor, ceiling and start are one rate, which does not adapt. None without `lan`.
+  std::vector<SitePolicy> inbound;
   BuiltInClass control{.guarantee = Share{0.02}, .ceiling = Share{1.0}};
   BuiltInClass elsewhere{.guarantee = Share{0.01}, .ceiling = Share{1.0}};
   ApiSettings api;
@@ -198,5 +206,9 @@ struct Policy {
     return class_sets[site.class_set];
   }
 };
+
+/// The same for the LAN port: its interface and rate, and the sites of `policy.inbound` with the packets that
+/// come from them. Rates stay those of the WAN's link layer, whose frames they bound. Without `lan`: nullopt.
+[[nodiscard]] std::optional<Policy> lan_policy(const Policy& policy);
 
 }  // namespace weir

@@ -29,12 +29,15 @@ class SiteChecker : DraftChecker {
     site_names_differ();
     subnets_have_one_owner();
     for (const SiteDraft& site : draft_.sites) site_rates_are_in_order(site);
+    for (const SiteDraft& site : draft_.inbound) inbound_rate_fits(site);
     policies_exist();
-    for (const SiteDraft& site : draft_.sites) subnets_are_classes(site);
+    for_each_site([this](const SiteDraft& site) { subnets_are_classes(site); });
     built_in_is_in_order(draft_.control, Policy{}.control);
     built_in_is_in_order(draft_.elsewhere, Policy{}.elsewhere);
-    floors_fit_the_port();
-    classes_fit_the_kernel();
+    floors_fit_the_port(draft_.sites, draft_.wan_rate);
+    floors_fit_the_port(draft_.inbound, lan_rate());
+    classes_fit_the_kernel(draft_.sites);
+    classes_fit_the_kernel(draft_.inbound);
   }
 
  private:
@@ -96,7 +99,7 @@ class SiteChecker : DraftChecker {
 
   void policies_exist() {
     GuessBudget guesses;
-    for (const SiteDraft& site : draft_.sites) {
+    for_each_site([&](const SiteDraft& site) {
       for (const auto* named : {&site.policy, &site.policy_of_subnets}) {
         if (!*named || set_named((*named)->value) != nullptr) continue;
         NearestName nearest((*named)->value);
@@ -107,7 +110,7 @@ class SiteChecker : DraftChecker {
                nearest.best() ? "did you mean " + in_quotes(*nearest.best()) + "?"
                               : "define it under 'policies', or leave 'policy' out for a single class");
       }
-    }
+    });
   }
 
   void subnets_are_classes(const SiteDraft& site) {
@@ -134,7 +137,8 @@ class SiteChecker : DraftChecker {
     if (!guarantee || !ceiling || !site.floor) return;
     if (resolve(guarantee->value, site.floor->value) <= resolve(ceiling->value, site.floor->value)) return;
     report(ceiling->at,
-           "the ceiling of each subnet is below its guarantee at the floor of site " + name_of(site.name),
+           "the ceiling of each subnet is below its guarantee at the " + least_rate_of(site) + " of " +
+               described(site),
            "raise the ceiling or lower the guarantee");
   }
 
@@ -148,8 +152,10 @@ class SiteChecker : DraftChecker {
     report(
         guarantee->at,
         "the guarantees of " + std::to_string(site.subnets.size()) + " subnets add up to " + about(total) +
-            " at site " + name_of(site.name) + ", whose floor is " + to_string(site.floor->value),
-        "write at most " + about(floor / static_cast<double>(site.subnets.size())) + ", or raise the floor");
+            " at " + described(site) + ", whose " + least_rate_of(site) + " is " +
+            to_string(site.floor->value),
+        "write at most " + about(floor / static_cast<double>(site.subnets.size())) + ", or raise the " +
+            least_rate_of(site));
   }
 
   // --- rates ---
@@ -192,6 +198,23 @@ class SiteChecker : DraftChecker {
     }
   }
 
+  [[nodiscard]] const std::optional<Placed<Rate>>& lan_rate() const {
+    return draft_.lan_rate ? draft_.lan_rate : draft_.wan_rate;
+  }
+
+  void inbound_rate_fits(const SiteDraft& site) {
+    if (!draft_.lan_given) {
+      report(site.at, described(site) + " is shaped at the LAN port, and the file names none",
+             "add lan: {interface: lan0}");
+    }
+    const auto& port = lan_rate();
+    if (!site.floor || !port || site.floor->value <= port->value) return;
+    report(site.floor->at,
+           "rate " + to_string(site.floor->value) + " is above the LAN port's rate of " +
+               to_string(port->value),
+           "write at most " + to_string(port->value) + ", or a higher lan.rate");
+  }
+
   void built_in_is_in_order(const BuiltInDraft& draft, const BuiltInClass& defaults) {
     if (!draft_.wan_rate) return;
     const Rate port = draft_.wan_rate->value;
@@ -213,19 +236,19 @@ class SiteChecker : DraftChecker {
     }
   }
 
-  [[nodiscard]] Rate reserved(const BuiltInDraft& draft, const BuiltInClass& defaults) const {
-    return resolve(draft.guarantee ? draft.guarantee->value : defaults.guarantee, draft_.wan_rate->value);
+  [[nodiscard]] static Rate reserved(const BuiltInDraft& draft, const BuiltInClass& defaults, Rate port) {
+    return resolve(draft.guarantee ? draft.guarantee->value : defaults.guarantee, port);
   }
 
   /// HTB keeps a guarantee only when the guarantees of all siblings fit into the parent.
-  void floors_fit_the_port() {
-    if (!draft_.wan_rate) return;
-    const Rate port = draft_.wan_rate->value;
-    const Rate built_in =
-        reserved(draft_.control, Policy{}.control) + reserved(draft_.elsewhere, Policy{}.elsewhere);
+  void floors_fit_the_port(const std::vector<SiteDraft>& sites, const std::optional<Placed<Rate>>& given) {
+    if (!given) return;
+    const Rate port = given->value;
+    const Rate built_in = reserved(draft_.control, Policy{}.control, port) +
+                          reserved(draft_.elsewhere, Policy{}.elsewhere, port);
     Rate floors;
     const SiteDraft* crossing = nullptr;
-    for (const SiteDraft& site : draft_.sites) {
+    for (const SiteDraft& site : sites) {
       if (!site.floor) continue;
       if (site.floor->value > port) return;  // has been reported, and explains the sum
       floors = floors + site.floor->value;
@@ -234,15 +257,17 @@ class SiteChecker : DraftChecker {
     if (crossing == nullptr) return;
     const Rate excess = floors + built_in - port;
     report(crossing->floor->at,
-           "the floors of all sites (" + to_string(floors) +
-               ") and what control and elsewhere are guaranteed (" + about(bps_of(built_in)) +
-               ") do not fit into the port's " + to_string(port),
-           "lower the floors by " + about(bps_of(excess)) + " in total");
+           (crossing->inbound ? "the rates of all that comes from sites (" : "the floors of all sites (") +
+               to_string(floors) + ") and what control and elsewhere are guaranteed (" +
+               about(bps_of(built_in)) + ") do not fit into the " + (crossing->inbound ? "LAN " : "") +
+               "port's " + to_string(port),
+           "lower the " + least_rate_of(*crossing) + "s by " + about(bps_of(excess)) + " in total" +
+               (crossing->inbound ? ", or write a higher lan.rate" : ""));
   }
 
-  void classes_fit_the_kernel() {
+  void classes_fit_the_kernel(const std::vector<SiteDraft>& sites) {
     std::size_t classes = 0;
-    for (const SiteDraft& site : draft_.sites) {
+    for (const SiteDraft& site : sites) {
       const ClassSetDraft* set = set_of(site);
       const std::size_t of_policy = set != nullptr ? set->classes.size() : 1;
       const std::size_t of_subnet = site.policy_of_subnets ? 1 + of_policy : 1;
@@ -295,6 +320,10 @@ const ClassSetDraft* DraftChecker::set_of(const SiteDraft& site) const {
 
 std::string name_of(const std::optional<Placed<std::string>>& name) {
   return name ? in_quotes(name->value) : "without a name";
+}
+
+std::string described(const SiteDraft& site) {
+  return (site.inbound ? "what comes from site " : "site ") + name_of(site.name);
 }
 
 std::string about(double bps) {

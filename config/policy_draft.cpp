@@ -40,9 +40,12 @@ class DraftReader {
     }
     lists_.set_groups(read_.named_nodes(given_["groups"], "group"));
     if (const Field field = single("wan")) wan(field, draft);
-    if (const Field field = single("lan")) lan(field, draft);
+    if (const Field field = single("lan")) {
+      draft.lan_given = true;
+      lan(field, draft);
+    }
     for (const Field& field : given_["sites"]) {
-      for (const YamlNode* node : read_.items(field)) draft.sites.push_back(site(*node));
+      for (const YamlNode* node : read_.items(field)) site(*node, draft);
     }
     for (const auto& policy : read_.named_nodes(given_["policies"], "policy")) {
       draft.class_sets.push_back(class_set(policy.name, policy.at, *policy.node));
@@ -164,6 +167,7 @@ class DraftReader {
     if (!lan) return;
     const Field interface = required(*lan, "interface");
     draft.lan_interface = placed(interface, read_.interface(interface));
+    draft.lan_rate = placed((*lan)["rate"], read_.rate((*lan)["rate"]));
   }
 
   BuiltInDraft built_in(const Field& field, const KeyTable& table) {
@@ -189,23 +193,15 @@ class DraftReader {
       settings.mebibytes = static_cast<std::uint64_t>(*size);
   }
 
-  SiteDraft site(const YamlNode& node) {
-    SiteDraft draft;
+  void site(const YamlNode& node, PolicyDraft& policy) {
+    SiteDraft& draft = policy.sites.emplace_back();
     draft.at = node.at;
     const auto fields = read_.fields(node, keys::site);
-    if (!fields) return draft;
+    if (!fields) return;
     const Field name = required(*fields, "name");
     draft.name = placed(name, read_.name(name));
     draft.subnets = lists_.prefixes(required(*fields, "subnets"));
-    draft.policy = placed((*fields)["policy"], read_.text((*fields)["policy"]));
-    draft.set_dscp = read_.dscp((*fields)["set_dscp"]);
-    if (const auto each = mapping((*fields)["each_subnet"], keys::each_subnet)) {
-      ClassDraft shape;
-      shape.at = each->at();
-      rates(*each, shape);
-      draft.each_subnet = std::move(shape);
-      draft.policy_of_subnets = placed((*each)["policy"], read_.text((*each)["policy"]));
-    }
+    classes_of_site(*fields, draft);
     if (const auto rate = mapping(required(*fields, "rate"), keys::site_rate)) {
       const Field floor = required(*rate, "floor");
       draft.floor = placed(floor, read_.rate(floor));
@@ -214,7 +210,36 @@ class DraftReader {
       draft.start = placed((*rate)["start"], read_.rate((*rate)["start"]));
       draft.adapt = read_.flag((*rate)["adapt"]);
     }
+    if (const auto inbound = mapping((*fields)["inbound"], keys::inbound))
+      policy.inbound.push_back(inbound_of(draft, *inbound));
+  }
+
+  SiteDraft inbound_of(const SiteDraft& site, const Fields& fields) {
+    SiteDraft draft;
+    draft.at = fields.at();
+    draft.inbound = true;
+    draft.name = site.name;
+    draft.subnets = site.subnets;
+    classes_of_site(fields, draft);
+    const Field rate = required(fields, "rate");
+    draft.floor = placed(rate, read_.rate(rate));
+    draft.ceiling = draft.floor;
+    draft.ceiling_given = true;
+    draft.adapt = false;
     return draft;
+  }
+
+  /// What is said of a site's packets, and may be said anew of those that come from it.
+  void classes_of_site(const Fields& fields, SiteDraft& draft) {
+    draft.policy = placed(fields["policy"], read_.text(fields["policy"]));
+    draft.set_dscp = read_.dscp(fields["set_dscp"]);
+    if (const auto each = mapping(fields["each_subnet"], keys::each_subnet)) {
+      ClassDraft shape;
+      shape.at = each->at();
+      rates(*each, shape);
+      draft.each_subnet = std::move(shape);
+      draft.policy_of_subnets = placed((*each)["policy"], read_.text((*each)["policy"]));
+    }
   }
 
   ClassSetDraft class_set(const std::string& name, Place at, const YamlNode& node) {
@@ -401,7 +426,10 @@ Policy finish(PolicyDraft draft) {
   policy.wan = {.interface = std::move(draft.wan_interface->value),
                 .rate = draft.wan_rate->value,
                 .link_layer = draft.link_layer};
-  if (draft.lan_interface) policy.lan = LanPort{.interface = std::move(draft.lan_interface->value)};
+  if (draft.lan_interface) {
+    policy.lan = LanPort{.interface = std::move(draft.lan_interface->value),
+                         .rate = draft.lan_rate ? draft.lan_rate->value : policy.wan.rate};
+  }
   apply(draft.control, policy.control);
   apply(draft.elsewhere, policy.elsewhere);
   policy.api = std::move(draft.api);
@@ -420,20 +448,24 @@ Policy finish(PolicyDraft draft) {
       if (const auto rank = ranks.find(one.name); rank != ranks.end()) one.brownout = rank->second;
     }
   }
-  for (SiteDraft& draft_site : draft.sites) {
-    if (draft_site.each_subnet) {
-      EachSubnet each{.shape = finish(*std::move(draft_site.each_subnet)), .class_set = {}};
-      if (draft_site.policy_of_subnets) each.class_set = set_by_name.at(draft_site.policy_of_subnets->value);
+  const auto finish_site = [&](SiteDraft& one) {
+    if (one.each_subnet) {
+      EachSubnet each{.shape = finish(*std::move(one.each_subnet)), .class_set = {}};
+      if (one.policy_of_subnets) each.class_set = set_by_name.at(one.policy_of_subnets->value);
       each.shape.inner = each.class_set.has_value();
-      policy.sites.emplace_back(finish(std::move(draft_site), policy.wan.rate)).each_subnet = std::move(each);
-      continue;
+      SitePolicy site = finish(std::move(one), policy.wan.rate);
+      site.each_subnet = std::move(each);
+      return site;
     }
-    const std::string wanted = draft_site.policy ? draft_site.policy->value : kDefaultPolicy;
+    const std::string wanted = one.policy ? one.policy->value : kDefaultPolicy;
     const auto [set, missing] = set_by_name.emplace(wanted, policy.class_sets.size());
     if (missing) policy.class_sets.push_back(default_class_set());  // only for a site that names no policy
-    SitePolicy& site = policy.sites.emplace_back(finish(std::move(draft_site), policy.wan.rate));
+    SitePolicy site = finish(std::move(one), policy.wan.rate);
     site.class_set = set->second;
-  }
+    return site;
+  };
+  std::ranges::transform(draft.sites, std::back_inserter(policy.sites), finish_site);
+  std::ranges::transform(draft.inbound, std::back_inserter(policy.inbound), finish_site);
   return policy;
 }
 

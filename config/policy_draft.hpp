@@ -61,6 +61,7 @@ struct SiteDraft {
   std::optional<ClassDraft> each_subnet;  ///< without name and match
   std::optional<Placed<std::string>> policy_of_subnets;
   std::optional<std::uint8_t> set_dscp;
+  bool inbound = false;  ///< of what comes from the site; floor, ceiling and start are one rate
 };
 
 struct BuiltInDraft {
@@ -73,8 +74,11 @@ struct PolicyDraft {
   std::optional<Placed<Rate>> wan_rate;
   LinkLayer link_layer;
   std::optional<Placed<std::string>> lan_interface;
+  std::optional<Placed<Rate>> lan_rate;
+  bool lan_given = false;
   std::vector<ClassSetDraft> class_sets;
   std::vector<SiteDraft> sites;
+  std::vector<SiteDraft> inbound;  ///< of those sites that have it
   BuiltInDraft control;
   BuiltInDraft elsewhere;
   ApiSettings api;

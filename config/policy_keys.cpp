@@ -110,6 +110,11 @@ constexpr auto kLanKeys = std::to_array<PolicyKey>({
      .example = "lan0",
      .meaning = "name of the interface",
      .required = true},
+    {.name = "rate",
+     .kind = rate,
+     .example = "1gbit",
+     .meaning = "what its queues hand on to the hosts at the most, where sites are shaped inbound",
+     .fallback = "wan.rate"},
 });
 constexpr auto kSiteKeys = std::to_array<PolicyKey>({
     {.name = "name",
@@ -138,6 +143,33 @@ constexpr auto kSiteKeys = std::to_array<PolicyKey>({
      .kind = mapping,
      .example = "{guarantee: 1mbit, ceiling: 20mbit}",
      .meaning = "the site's subnets are its classes; it has no policy then",
+     .table = &keys::each_subnet},
+    {.name = "set_dscp",
+     .kind = dscp,
+     .example = "default",
+     .meaning = "code point written into packets of its classes that say nothing of it",
+     .fallback = "packets keep theirs"},
+    {.name = "inbound",
+     .kind = mapping,
+     .example = "{rate: 300mbit, policy: replicated-site}",
+     .meaning = "shapes what comes from the site as well, at the LAN port",
+     .table = &keys::inbound},
+});
+constexpr auto kInboundKeys = std::to_array<PolicyKey>({
+    {.name = "rate",
+     .kind = rate,
+     .example = "300mbit",
+     .meaning = "at what rate; it does not adapt",
+     .required = true},
+    {.name = "policy",
+     .kind = text,
+     .example = "replicated-site",
+     .meaning = "name of its set of classes; source is the far side's address there",
+     .fallback = "the policy named default, else a single class"},
+    {.name = "each_subnet",
+     .kind = mapping,
+     .example = "{guarantee: 1mbit, ceiling: 20mbit}",
+     .meaning = "the site's subnets are the classes; no policy then",
      .table = &keys::each_subnet},
     {.name = "set_dscp",
      .kind = dscp,
@@ -401,6 +433,7 @@ const KeyTable link_layer{"wan.link_layer", "link_layer", kLinkLayerKeys};
 const KeyTable lan{"lan", "lan", kLanKeys};
 const KeyTable site{"sites[]", "a site", kSiteKeys};
 const KeyTable site_rate{"sites[].rate", "a site's rate", kSiteRateKeys};
+const KeyTable inbound{"sites[].inbound", "inbound", kInboundKeys};
 const KeyTable each_subnet{"sites[].each_subnet", "each_subnet", kEachSubnetKeys};
 const KeyTable policy{"policies.NAME", "a policy", kPolicyKeys};
 const KeyTable traffic_class{"policies.NAME.classes[]", "a class", kClassKeys};
@@ -413,10 +446,11 @@ const KeyTable recording{"recording", "recording", kRecordingKeys};
 }  // namespace keys
 
 std::span<const KeyTable* const> key_tables() {
-  static constexpr std::array<const KeyTable*, 15> kAll{
+  static constexpr std::array<const KeyTable*, 16> kAll{
       &keys::top,       &keys::wan,         &keys::link_layer, &keys::lan,           &keys::site,
       &keys::site_rate, &keys::each_subnet, &keys::policy,     &keys::traffic_class, &keys::leaf,
-      &keys::match,     &keys::control,     &keys::elsewhere,  &keys::api,           &keys::recording};
+      &keys::match,     &keys::control,     &keys::elsewhere,  &keys::api,           &keys::recording,
+      &keys::inbound};
   return kAll;
 }
 

@@ -52,7 +52,7 @@ struct KeyTable {
 
 namespace keys {
 extern const KeyTable top, wan, link_layer, lan, site, site_rate, each_subnet, policy, traffic_class, leaf,
-    match, control, elsewhere, api, recording;
+    match, control, elsewhere, api, recording, inbound;
 }  // namespace keys
 
 /// All of the above.

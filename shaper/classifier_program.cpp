@@ -106,7 +106,8 @@ class Loader {
     const weir_constants constants{.control_handle = kControlClass,
                                    .elsewhere_handle = kElsewhereClass,
                                    .port_index = port_index,
-                                   .words = tables_.words};
+                                   .words = tables_.words,
+                                   .by_source = tables_.by_source ? 1U : 0U};
     if (const int error = bpf_map__set_initial_value(map(".rodata"), &constants, sizeof(constants));
         error != 0)
       fail_classifier(-error, "set the classifier program's constants");

@@ -272,6 +272,7 @@ ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
             std::to_string(kMostArrivalSlots) + " (values of one field can share an entry)");
   }
   tables.arrival_slots = slots.back();
+  tables.by_source = policy.site_address == SiteAddress::source;
   for (std::size_t i = 0; i < policy.sites.size(); ++i)
     add_site(tables, policy, policy.sites[i], ids.classes[i], slots[i]);
   return tables;
@@ -289,6 +290,7 @@ std::vector<std::uint32_t> arrival_slots(const Policy& policy) {
 
 std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed) {
   Hash hash(seed);
+  hash.take(tables.by_source);
   hash.take(tables.site_prefixes.size());
   for (const auto& p : tables.site_prefixes) {
     hash.take(p.prefix);

@@ -34,6 +34,7 @@ struct ClassifierTables {
     std::uint32_t vector;
   };
 
+  bool by_source = false;  ///< a packet is of the site that it comes from
   std::vector<SitePrefix> site_prefixes;
   std::vector<weir_site>
       sites;  ///< in the policy's order; of a site whose subnets are classes, each of these

@@ -202,7 +202,8 @@ std::optional<SiteSubnet> subnet_of(const Policy& policy, const IpAddress& addre
 
 Verdict judge(const Policy& policy, const PacketQuery& query) {
   if (is_control(query)) return {.way = Way::control};
-  const auto at = subnet_of(policy, query.destination);
+  const bool by_source = policy.site_address == SiteAddress::source;
+  const auto at = subnet_of(policy, by_source ? query.source : query.destination);
   if (!at) return {.way = Way::elsewhere};
   const SitePolicy& site = policy.sites[at->site];
   const SiteClasses all = weir::classes_of(policy, site);

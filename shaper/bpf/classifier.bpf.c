@@ -2,7 +2,7 @@
  *
  *   control?  --yes--> the control class
  *      | no
- *   destination in a site?  --no--> the elsewhere class
+ *   destination in a site?  --no--> the elsewhere class      (at a LAN port: the source)
  *      | yes
  *   rules of the site's class set, a bit each:  dscp & protocol & source & destination & ports -> lowest bit
  *      | none left
@@ -337,12 +337,13 @@ verified_apart int find_way(struct __sk_buff* skb, struct packet* p) {
 }
 
 inlined const __u32* site_of(const struct packet* p) {
+  const __u32* address = constants.by_source ? p->source : p->destination;
   if (p->family == 4) {
-    const struct weir_site_key4 key = {.prefix_length = 32, .address = p->destination[0]};
+    const struct weir_site_key4 key = {.prefix_length = 32, .address = address[0]};
     return bpf_map_lookup_elem(&site_prefixes4, &key);
   }
   struct weir_site_key6 key = {.prefix_length = 128};
-  __builtin_memcpy(key.address, p->destination, sizeof(key.address));
+  __builtin_memcpy(key.address, address, sizeof(key.address));
   return bpf_map_lookup_elem(&site_prefixes6, &key);
 }
 

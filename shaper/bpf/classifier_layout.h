@@ -38,6 +38,7 @@ struct weir_constants {
   __u32 elsewhere_handle;
   __u32 port_index; /* count only what really leaves by the port, not the questions of `explain` */
   __u32 words;      /* width of a vector in 64-bit words */
+  __u32 by_source;  /* a packet is of the site that it comes from, not of the one it goes to */
 };
 
 /* What becomes of a packet. */

@@ -3,8 +3,9 @@
 
 A weir_sim of its own is built in which estimator/control_constants.hpp reads each constant at its start, from the
 environment; the product's own sources are compiled as they are. A constant between a half and two is scaled by its distance
-from one (0.98 becomes 0.99 and 0.96). What ran once is kept. Tells for each constant in which scenario it changed what is
-received, loss, queue or settling most, beyond what another seed of the simulator changes by itself.
+from one (0.98 becomes 0.99 and 0.96). What ran once is kept. Tells for each constant in which scenario it made what is
+received, loss, queue or settling worse most, beyond what another seed of the simulator does by itself: in some scenarios of
+the proving ground, at half of their usual scale, and in the mean of some random paths of the search for the worst case.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lab"))
+TESTS = Path(__file__).resolve().parent.parent
+sys.path += [str(TESTS / "lab"), str(TESTS / "proving")]
 
+import random_path  # noqa: E402
 from netlab.namespace import LabError  # noqa: E402
 from netlab.report import table, write_csv  # noqa: E402
 from proving.runs import SCENARIOS, SKIPPED, SOURCE  # noqa: E402
@@ -31,9 +34,10 @@ from proving.runs import SCENARIOS, SKIPPED, SOURCE  # noqa: E402
 KEPT = SOURCE / ".cache/bench/sensitivity"
 BUILD = SOURCE / "build/release"
 CONSTANTS = SOURCE / "estimator/control_constants.hpp"
-# Short ones that together need every part of the law.
-WHERE = ["01-policer-10ms", "02-policer-steps", "03-buffer-steps", "04-sine-60s-policer", "05-random-loss", "08-codel",
-         "09-flows-5", "13-cross-cbr", "13-cross-cubic-1"]
+# Short ones that together need every part of the law, at rates near the random paths'.
+WHERE = {"01-policer-10ms": 0.25, "02-policer-steps": 0.1, "03-buffer-steps": 0.1, "05-random-loss": 0.1, "13-cross-cbr": 0.1}
+RANDOM_PATHS = range(10)
+RANDOM = "random paths"
 FACTORS = (0.5, 2.0)
 NEVER_S = 60.0  # in place of a jump that was not followed
 READER = r"""
@@ -135,28 +139,49 @@ def outcome(score: dict) -> Outcome:
     return Outcome(received, link["loss"], link["queue_p95_ms"], max(settled, default=0.0))
 
 
+@dataclass(frozen=True)
+class Run:
+    """One run of the simulator but for the seed and the constants."""
+
+    name: str
+    text: str
+    scale: float
+
+
+def runs_of_places() -> dict[str, list[Run]]:
+    named = {name: [Run(name, (SCENARIOS / f"{name}.yaml").read_text(), scale)] for name, scale in WHERE.items()}
+    paths = [Run(f"random-{n}", random_path.scenario(n).yaml(), 1.0) for n in RANDOM_PATHS]
+    return {**named, RANDOM: paths}
+
+
 class Bench:
     def __init__(self, program: Path, place: Path):
-        self._program = program
+        self._program, self._place = program, place
         objects = sorted(place.glob("*.o"))
         self._digest = hashlib.sha256(b"".join(o.read_bytes() for o in objects)).hexdigest()
 
-    def run(self, scenario: str, seed: int, setting: str) -> Outcome:
-        path = SCENARIOS / f"{scenario}.yaml"
-        key = "\0".join([path.read_text(), str(seed), setting, self._digest])
-        kept = KEPT / f"{scenario}-{seed}-{setting or 'as-it-is'}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    def run(self, run: Run, seed: int, setting: str) -> Outcome:
+        key = "\0".join([run.text, str(run.scale), str(seed), setting, self._digest])
+        kept = KEPT / f"{run.name}-{seed}-{setting or 'as-it-is'}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         if kept.exists():
             return outcome(json.loads(kept.read_text()))
-        scale = re.search(r"^simulate: \{scale: ([0-9.]+)\}", path.read_text(), re.MULTILINE)
+        path = self._place / f"{run.name}.yaml"
+        path.write_text(run.text)
         done = subprocess.run([str(self._program), str(path), "--law", "weir", "--seed", str(seed), "--scale",
-                               scale.group(1) if scale else "1"], capture_output=True, text=True,
+                               str(run.scale)], capture_output=True, text=True,
                               env={**os.environ, "WEIR_CONSTANT": setting}, check=False)
         if done.returncode != 0:
-            raise LabError(f"{scenario} with {setting}: {done.stderr.strip()[-300:]}")
+            raise LabError(f"{run.name} with {setting}: {done.stderr.strip()[-300:]}")
         KEPT.mkdir(parents=True, exist_ok=True)
         score = json.loads(done.stdout.strip().splitlines()[-1])
         kept.write_text(json.dumps(score))
         return outcome(score)
+
+
+def mean_less(outcomes: list[Outcome], base: list[Outcome]) -> dict[str, float]:
+    """How much worse than the others, run by run, in the mean."""
+    each = [one.less(other) for one, other in zip(outcomes, base, strict=True)]
+    return {kind: sum(one[kind] for one in each) / len(each) for kind in UNITS}
 
 
 def worst(changes: dict[str, dict[str, float]], usual: dict[str, dict[str, float]], share: dict[str, float]) -> str:
@@ -181,20 +206,26 @@ def main() -> int:
             print(f"skipped: {error} (the simulator needs ns-3: libns3-dev)")
             return SKIPPED
         bench = Bench(program, Path(folder))
+        places = runs_of_places()
         with ThreadPoolExecutor(arguments.parallel) as pool:
-            plain = {s: [pool.submit(bench.run, s, seed, "") for seed in (1, 2, 3)] for s in WHERE}
+            def start(seed: int, setting: str) -> dict[str, list[Future]]:
+                return {place: [pool.submit(bench.run, run, seed, setting) for run in runs] for place, runs in places.items()}
+
+            def done(started: dict[str, list[Future]]) -> dict[str, list[Outcome]]:
+                return {place: [one.result() for one in futures] for place, futures in started.items()}
+
+            plain = [start(seed, "") for seed in (1, 2, 3)]
             chosen = [c for c in constants() if arguments.only in c.name]
-            runs = {(c.name, f): {s: pool.submit(bench.run, s, 1, f"{c.name}={f}") for s in WHERE}
-                    for c in chosen for f in FACTORS}
-            base = {s: futures[0].result() for s, futures in plain.items()}
+            runs = {(c.name, f): start(1, f"{c.name}={f}") for c in chosen for f in FACTORS}
+            base, *others = [done(one) for one in plain]
             # By how much another seed is worse, without any change.
-            usual = {s: {kind: max(0.0, *(other.result().less(base[s])[kind] for other in futures[1:])) for kind in UNITS}
-                     for s, futures in plain.items()}
+            usual = {p: {kind: max(0.0, *(mean_less(other[p], base[p])[kind] for other in others)) for kind in UNITS}
+                     for p in places}
             rows = []
             for c in chosen:
                 row = {"constant": c.name, "is": " ".join(c.value.split())}
                 for factor in FACTORS:
-                    changes = {s: f.result().less(base[s]) for s, f in runs[c.name, factor].items()}
+                    changes = {p: mean_less(outcomes, base[p]) for p, outcomes in done(runs[c.name, factor]).items()}
                     row[f"x {factor:g}"] = worst(changes, usual, share)
                 rows.append(row)
                 print(" | ".join(row.values()), flush=True)

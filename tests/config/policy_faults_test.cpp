@@ -31,7 +31,7 @@ struct Case {
   std::vector<Expected> expected;
 
   [[nodiscard]] std::string text() const {
-    return "wan: " + wan + "\nlan: " + lan + "\nsites: " + sites + "\npolicies:\n  " +
+    return "wan: " + wan + "\n" + (lan.empty() ? "# no lan" : "lan: " + lan) + "\nsites: " + sites + "\npolicies:\n  " +
            (classes.starts_with("@") ? "@p" : "p") +
            ": {classes: " + (classes.starts_with("@") ? classes.substr(1) : classes) + "}\n" + more + "\n";
   }
@@ -113,13 +113,13 @@ INSTANTIATE_TEST_SUITE_P(
              .sites = site("rate: {floor: 45mbit}, @ceiling: 50mbit"),
              .expected = {{"unknown key 'ceiling' in a site",
                            "it belongs into a site's rate; keys here: name, subnets, rate, policy, "
-                           "each_subnet, set_dscp"}}},
+                           "each_subnet, set_dscp, inbound"}}},
         Case{.name = "KeyOfTheTopLevel",
              .lan = "{interface: lan0, @wan: x}",
-             .expected = {{"unknown key 'wan' in lan", "it belongs at the top level; keys here: interface"}}},
+             .expected = {{"unknown key 'wan' in lan", "it belongs at the top level; keys here: interface, rate"}}},
         Case{.name = "KeyThatIsNoText",
              .lan = "{interface: lan0, ? @[a, b] : c}",
-             .expected = {{"unknown key '' in lan", "keys here: interface"}}},
+             .expected = {{"unknown key '' in lan", "keys here: interface, rate"}}},
         Case{.name = "KeyThatIsNoValue",
              .wan = "{interface: wan0, rate: 622mbit, @link_layer: }",
              .expected = {{"'link_layer' has no value", "write link_layer: {kind: ethernet, overhead: 24}"}}},
@@ -153,7 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
              .expected = {{"wan must be a mapping of keys to values",
                            "keys here: interface, rate, link_layer"},
                           {"a site must be a mapping of keys to values",
-                           "keys here: name, subnets, rate, policy, each_subnet, set_dscp"},
+                           "keys here: name, subnets, rate, policy, each_subnet, set_dscp, inbound"},
                           {"a class must be a mapping of keys to values",
                            "keys here: name, match, default, guarantee, ceiling, priority, leaf, latency, "
                            "classes, set_dscp"},
@@ -245,6 +245,52 @@ INSTANTIATE_TEST_SUITE_P(
              .lan = "{interface: @wan0}",
              .expected = {{"'wan0' is the interface of both wan and lan",
                            "a bridge has two ports: name the other one"}}}),
+    case_name);
+
+INSTANTIATE_TEST_SUITE_P(
+    Inbound, PolicyFault,
+    ::testing::Values(
+        Case{.name = "InboundWithoutLan",
+             .lan = "",
+             .sites = site("rate: {floor: 45mbit}, inbound: @{rate: 300mbit}"),
+             .expected = {{"what comes from site 'coast' is shaped at the LAN port, and the file names none",
+                           "add lan: {interface: lan0}"}}},
+        Case{.name = "InboundHasAFixedRate",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: @{floor: 300mbit}}"),
+             .expected = {{"'rate' takes a single value here", "write rate: 300mbit"}}},
+        Case{.name = "InboundWithoutRate",
+             .sites = site("rate: {floor: 45mbit}, inbound: @{policy: p}"),
+             .expected = {{"inbound lacks 'rate'", "add rate: 300mbit"}}},
+        Case{.name = "InboundAboveTheWanPort",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: @623mbit}"),
+             .expected = {{"rate 623mbit is above the LAN port's rate of 622mbit",
+                           "write at most 622mbit, or a higher lan.rate"}}},
+        Case{.name = "InboundAboveTheLanPort",
+             .lan = "{interface: lan0, rate: 100mbit}",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: @101mbit}"),
+             .expected = {{"rate 101mbit is above the LAN port's rate of 100mbit",
+                           "write at most 100mbit, or a higher lan.rate"}}},
+        Case{.name = "InboundRatesDoNotFitTogether",
+             .lan = "{interface: lan0, rate: 100mbit}",
+             .sites = "[{name: a, subnets: [10.1.0.0/16], rate: {floor: 1mbit}, inbound: {rate: 50mbit}}, "
+                      "{name: b, subnets: [10.2.0.0/16], rate: {floor: 1mbit}, inbound: {rate: @50mbit}}]",
+             .expected = {{"the rates of all that comes from sites (100mbit) and what control and elsewhere are "
+                           "guaranteed (3mbit) do not fit into the LAN port's 100mbit",
+                           "lower the rates by 3mbit in total, or write a higher lan.rate"}}},
+        Case{.name = "InboundPolicyThatIsNotThere",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 300mbit, policy: @q}"),
+             .expected = {{"there is no policy 'q'", "did you mean 'p'?"}}},
+        Case{.name = "InboundGuaranteesOfSubnets",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 10mbit, each_subnet: {guarantee: @11mbit}}"),
+             .expected = {{"the guarantees of 1 subnets add up to 11mbit at what comes from site 'coast', whose "
+                           "rate is 10mbit",
+                           "write at most 10mbit, or raise the rate"}}},
+        Case{.name = "InboundGuaranteesOfClasses",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 10mbit, policy: p}"),
+             .classes = "[{name: rest, default: true, guarantee: @11mbit}]",
+             .expected = {{"the guarantees of policy 'p' add up to 11mbit at what comes from site 'coast', whose "
+                           "rate is 10mbit (on line 3, column 87)",
+                           "lower them by 1mbit in total, or raise the rate"}}}),
     case_name);
 
 INSTANTIATE_TEST_SUITE_P(

@@ -58,7 +58,7 @@ TEST(Policy, TheFullExampleMeansWhatItSays) {
   expected.wan = {.interface = "wan0",
                   .rate = Rate::mbps(622),
                   .link_layer = {.kind = LinkLayer::Kind::ethernet, .overhead = 24, .mpu = 0}};
-  expected.lan = LanPort{.interface = "lan0"};
+  expected.lan = LanPort{.interface = "lan0", .rate = Rate::mbps(622)};
 
   ClassPolicy voice;
   voice.name = "voice";
@@ -98,6 +98,49 @@ TEST(Policy, TheFullExampleMeansWhatItSays) {
   const Policy policy = policy_of(kFullExample);
   EXPECT_EQ(policy, expected);
   EXPECT_EQ(policy.classes_of(policy.sites[0]).name, "replicated-site");
+}
+
+TEST(Policy, WhatComesFromASiteIsShapedAtTheLanPort) {
+  const Policy policy = policy_of(
+      "wan: {interface: wan0, rate: 622mbit, link_layer: {overhead: 24}}\n"
+      "lan: {interface: lan0, rate: 10gbit}\n"
+      "sites:\n"
+      "  - {name: hill, subnets: [10.10.0.0/16], rate: {floor: 45mbit}, policy: p}\n"
+      "  - {name: coast, subnets: [10.20.0.0/16], rate: {floor: 45mbit}, inbound: {rate: 300mbit, policy: p, set_dscp: "
+      "af11}}\n"
+      "  - {name: moor, subnets: [10.30.1.0/24, 10.30.2.0/24], rate: {floor: 10mbit}, inbound: {rate: 20mbit, "
+      "each_subnet: {guarantee: 1mbit}}}\n"
+      "policies: {p: {classes: [{name: rest, default: true}]}}\n"
+      "control: {guarantee: 3%}\n");
+  ASSERT_EQ(policy.sites.size(), 3U);
+  EXPECT_EQ(policy.sites[1].set_dscp, std::nullopt);
+  const auto lan = lan_policy(policy);
+  ASSERT_TRUE(lan.has_value());
+  EXPECT_EQ(lan->wan.interface, "lan0");
+  EXPECT_EQ(lan->wan.rate, Rate::mbps(10'000));
+  EXPECT_EQ(lan->wan.link_layer, policy.wan.link_layer);
+  EXPECT_EQ(lan->site_address, SiteAddress::source);
+  EXPECT_EQ(lan->control, policy.control);
+  ASSERT_EQ(lan->sites.size(), 2U);
+  const SitePolicy& coast = lan->sites[0];
+  EXPECT_EQ(coast.name, "coast");
+  EXPECT_EQ(coast.subnets, policy.sites[1].subnets);
+  EXPECT_EQ(coast.rate, (SiteRates{.floor = Rate::mbps(300),
+                                   .ceiling = Rate::mbps(300),
+                                   .start = Rate::mbps(300),
+                                   .adapt = false}));
+  EXPECT_EQ(lan->classes_of(coast).name, "p");
+  EXPECT_EQ(coast.set_dscp, 10);
+  ASSERT_TRUE(lan->sites[1].each_subnet.has_value());
+  EXPECT_EQ(lan->sites[1].subnets.size(), 2U);
+}
+
+TEST(Policy, WithoutALanPortNothingIsShapedThere) {
+  const Policy policy = policy_of(
+      "wan: {interface: wan0, rate: 100mbit}\n"
+      "sites: [{name: coast, subnets: 10.20.0.0/16, rate: {floor: 45mbit}}]\n");
+  EXPECT_TRUE(policy.inbound.empty());
+  EXPECT_FALSE(lan_policy(policy).has_value());
 }
 
 TEST(Policy, TheShippedExampleLoads) {

@@ -65,6 +65,7 @@ class RandomWorld {
 
   Policy policy() {
     Policy p;
+    if (chance(30)) p.site_address = SiteAddress::source;
     p.class_sets.resize(1 + below(3));
     for (auto& set : p.class_sets) {
       set.classes.resize(1 + below(6));

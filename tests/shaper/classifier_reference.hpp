@@ -42,7 +42,8 @@ class ReferenceClassifier {
     Verdict verdict{kElsewhereClass, packet->dscp, link->payload_at};
     if (is_control(*packet)) {
       verdict.handle = kControlClass;
-    } else if (const auto at = subnet_of(packet->destination)) {
+    } else if (const auto at = subnet_of(policy_.site_address == SiteAddress::source ? packet->source
+                                                                                     : packet->destination)) {
       const auto& site = policy_.sites[at->site];
       const std::size_t c = class_in_site(*packet, *at);
       verdict.handle = ids_.classes[at->site][c];

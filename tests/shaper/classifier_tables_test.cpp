@@ -193,6 +193,7 @@ TEST(ClassifierTables, HashTellsEveryChangeAndOnlyChanges) {
   };
   EXPECT_TRUE(changed([](Policy&, ClassIds& i) { i.classes[0][2] = 99; }));
   EXPECT_TRUE(changed([](Policy& p, ClassIds&) { p.sites[0].subnets[0].length = 17; }));
+  EXPECT_TRUE(changed([](Policy& p, ClassIds&) { p.site_address = SiteAddress::source; }));
   EXPECT_TRUE(changed([](Policy& p, ClassIds&) { p.class_sets[0].classes[0].match[0].dscp = {47}; }));
   EXPECT_TRUE(changed(
       [](Policy& p, ClassIds&) { p.class_sets[0].classes[3].match[0].destination_port[1].last = 9000; }));
