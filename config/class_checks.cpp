@@ -226,10 +226,9 @@ class ClassChecker : DraftChecker {
     // Of one kind, any parent shows which is larger; else the lowest rate that a site can have does.
     const Rate parent = parent_rate && parent_rate->bps() > 0 ? *parent_rate : kMostRate;
     if (resolve(guarantee, parent) <= resolve(ceiling, parent)) return;
-    const std::string where =
-        same_kind || tightest == nullptr
-            ? ""
-            : " at the " + least_rate_of(*tightest->site) + " of " + described(*tightest->site);
+    const std::string where = same_kind || tightest == nullptr ? ""
+                                                               : " at the " + least_rate_of(*tightest->site) +
+                                                                     " of " + described(*tightest->site);
     report(one.ceiling->at,
            "the ceiling of " + spelled(ceiling) + " is below the guarantee of " + spelled(guarantee) + where,
            "raise the ceiling or lower the guarantee");

@@ -149,13 +149,12 @@ class SiteChecker : DraftChecker {
     const double total =
         bps_of(resolve(guarantee->value, site.floor->value)) * static_cast<double>(site.subnets.size());
     if (total <= floor * (1.0 + kRounding)) return;
-    report(
-        guarantee->at,
-        "the guarantees of " + std::to_string(site.subnets.size()) + " subnets add up to " + about(total) +
-            " at " + described(site) + ", whose " + least_rate_of(site) + " is " +
-            to_string(site.floor->value),
-        "write at most " + about(floor / static_cast<double>(site.subnets.size())) + ", or raise the " +
-            least_rate_of(site));
+    report(guarantee->at,
+           "the guarantees of " + std::to_string(site.subnets.size()) + " subnets add up to " + about(total) +
+               " at " + described(site) + ", whose " + least_rate_of(site) + " is " +
+               to_string(site.floor->value),
+           "write at most " + about(floor / static_cast<double>(site.subnets.size())) + ", or raise the " +
+               least_rate_of(site));
   }
 
   // --- rates ---
@@ -209,10 +208,10 @@ class SiteChecker : DraftChecker {
     }
     const auto& port = lan_rate();
     if (!site.floor || !port || site.floor->value <= port->value) return;
-    report(site.floor->at,
-           "rate " + to_string(site.floor->value) + " is above the LAN port's rate of " +
-               to_string(port->value),
-           "write at most " + to_string(port->value) + ", or a higher lan.rate");
+    report(
+        site.floor->at,
+        "rate " + to_string(site.floor->value) + " is above the LAN port's rate of " + to_string(port->value),
+        "write at most " + to_string(port->value) + ", or a higher lan.rate");
   }
 
   void built_in_is_in_order(const BuiltInDraft& draft, const BuiltInClass& defaults) {

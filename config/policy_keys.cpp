@@ -447,10 +447,9 @@ const KeyTable recording{"recording", "recording", kRecordingKeys};
 
 std::span<const KeyTable* const> key_tables() {
   static constexpr std::array<const KeyTable*, 16> kAll{
-      &keys::top,       &keys::wan,         &keys::link_layer, &keys::lan,           &keys::site,
-      &keys::site_rate, &keys::each_subnet, &keys::policy,     &keys::traffic_class, &keys::leaf,
-      &keys::match,     &keys::control,     &keys::elsewhere,  &keys::api,           &keys::recording,
-      &keys::inbound};
+      &keys::top,         &keys::wan,    &keys::link_layer,    &keys::lan,    &keys::site,  &keys::site_rate,
+      &keys::each_subnet, &keys::policy, &keys::traffic_class, &keys::leaf,   &keys::match, &keys::control,
+      &keys::elsewhere,   &keys::api,    &keys::recording,     &keys::inbound};
   return kAll;
 }
 

@@ -162,9 +162,13 @@ ApiResponse classes(const Query& query, const ApiView& view) {
       std::ranges::find(query.parameters, "site", &std::pair<std::string, std::string>::first);
   const bool all_sites = wanted == query.parameters.end();
   json::array all;
-  for (const ClassStatus& one : view.classes) {
-    if (all_sites || one.counters.site == wanted->second) all.push_back(class_json(one));
-  }
+  const auto add = [&](std::span<const ClassStatus> tree, Direction direction) {
+    for (const ClassStatus& one : tree) {
+      if (all_sites || one.counters.site == wanted->second) all.push_back(class_json(one, direction));
+    }
+  };
+  add(view.classes, Direction::outbound);
+  if (view.inbound) add(view.inbound->classes, Direction::inbound);
   return ok(json::object{{"classes", std::move(all)}});
 }
 
@@ -174,10 +178,14 @@ ApiResponse explain(const Query& query, const ApiView& view) {
   const auto read = parse_query(query.parameters);
   if (const auto* wrong = std::get_if<std::string>(&read)) return problem(400, *wrong);
   const auto& packet = std::get<shaper::PacketQuery>(read);
+  const Policy* const inside = view.inbound ? &view.inbound->policy : nullptr;
+  const bool inbound = direction_of(query.parameters, view.policy, inside, packet) == Direction::inbound;
+  if (inbound && inside == nullptr) return problem(404, kNothingInbound);
   try {
-    const auto verdict = view.explain(packet);
+    const auto verdict = inbound ? view.inbound->explain(packet) : view.explain(packet);
     if (!verdict) return problem(503, kNotLoaded);
-    return ok(explain_json(view.policy, packet, *verdict, AnsweredBy::program, view.classes));
+    return ok(explain_json(inbound ? *inside : view.policy, packet, *verdict, AnsweredBy::program,
+                           inbound ? view.inbound->classes : view.classes));
   } catch (const std::exception& failure) {
     return problem(503, failure.what());
   }
@@ -191,13 +199,17 @@ ApiResponse rules(const Query& query, const ApiView& view) {
       std::ranges::find(view.policy.sites, wanted->second, &SitePolicy::name) == view.policy.sites.end())
     return no_such_site(wanted->second);
   try {
-    const auto arrived = view.arrivals();
-    if (!arrived) return problem(503, kNotLoaded);
     json::array all;
-    for (const RuleStatus& rule : rules_of_policy(view.policy, *arrived)) {
-      if (all_sites || (rule.site != nullptr && rule.site->name == wanted->second))
-        all.push_back(rule_json(view.policy, rule));
-    }
+    const auto add = [&](const Policy& policy, const std::optional<shaper::ArrivalCounters>& arrived) {
+      if (!arrived) return false;
+      for (const RuleStatus& rule : rules_of_policy(policy, *arrived)) {
+        if (all_sites || (rule.site != nullptr && rule.site->name == wanted->second))
+          all.push_back(rule_json(policy, rule));
+      }
+      return true;
+    };
+    if (!add(view.policy, view.arrivals())) return problem(503, kNotLoaded);
+    if (view.inbound && !add(view.inbound->policy, view.inbound->arrivals())) return problem(503, kNotLoaded);
     return ok(json::object{{"rules", std::move(all)}});
   } catch (const std::exception& failure) {
     return problem(503, failure.what());
@@ -253,6 +265,8 @@ ApiResponse healthz() {
 ApiResponse readyz(const GatewayStatus& status) {
   std::vector<std::string> missing;
   if (!status.shaper.in_place) missing.emplace_back("the queue tree does not stand");
+  if (status.lan && !status.lan->shaper.in_place)
+    missing.push_back("the queue tree of " + status.lan->interface + " does not stand");
   if (!status.capture.up)
     missing.push_back("the capture is down: " + status.capture.why_down);
   else if (!status.capture.last_tick_age || *status.capture.last_tick_age > kTickIsLate) {

@@ -39,6 +39,14 @@ struct ApiResponse {
   std::string allow;               ///< for 405: the Allow header; otherwise empty
 };
 
+/// The LAN port, where what comes from sites is shaped.
+struct InboundView {
+  const Policy& policy;  ///< its own
+  std::span<const ClassStatus> classes;
+  std::function<std::optional<shaper::Verdict>(const shaper::PacketQuery& query)> explain;
+  std::function<std::optional<shaper::ArrivalCounters>()> arrivals;
+};
+
 /// What a response may draw on; valid while the request is answered.
 struct ApiView {
   const Policy& policy;
@@ -52,6 +60,7 @@ struct ApiView {
   /// Of the classifier that is loaded; nullopt: none is. Both may throw std::system_error.
   std::function<std::optional<shaper::Verdict>(const shaper::PacketQuery& query)> explain;
   std::function<std::optional<shaper::ArrivalCounters>()> arrivals;
+  std::optional<InboundView> inbound{};  ///< nullopt: nothing is shaped there
   const RevisionLog& revisions;
 };
 

@@ -6,6 +6,7 @@
 
 #include <boost/json.hpp>
 
+#include "gateway/explain.hpp"
 #include "gateway/json_text.hpp"
 #include "gateway/port.hpp"
 
@@ -112,6 +113,20 @@ json::object policy_json(const PolicyStatus& p) {
           {"reload_error", or_null(p.reload_error)}};
 }
 
+json::value inbound_json(const std::optional<InboundStatus>& s) {
+  if (!s) return nullptr;
+  return json::object{{"policy", s->policy},
+                      {"shaped_bps", s->shaped.bps()},
+                      {"sent_bps", s->sent.bps()},
+                      {"backlog_bytes", s->backlog.count()}};
+}
+
+json::value lan_json(const std::optional<LanStatus>& s) {
+  if (!s) return nullptr;
+  return json::object{
+      {"interface", s->interface}, {"port_bps", s->port_rate.bps()}, {"shaper", shaper_json(s->shaper)}};
+}
+
 /// NaN marks what was not known.
 json::value rate_or_null(float bps) {
   return std::isnan(bps) ? json::value(nullptr) : json::value(static_cast<std::uint64_t>(bps));
@@ -157,6 +172,7 @@ json::object site_json(const SiteStatus& s) {
       {"backlog_bytes", s.backlog.count()},
       {"flows", s.flows},
       {"latency", latency_json(s.latency)},
+      {"inbound", inbound_json(s.inbound)},
       {"degraded", degraded_json(s.degraded)},
   };
 }
@@ -174,15 +190,17 @@ json::object status_json(const GatewayStatus& s) {
       {"policy", policy_json(s.policy)},
       {"capture", capture_json(s.capture)},
       {"shaper", shaper_json(s.shaper)},
+      {"lan", lan_json(s.lan)},
       {"degraded", degraded_json(s.degraded)},
       {"sites", std::move(sites)},
   };
 }
 
-json::object class_json(const ClassStatus& one) {
+json::object class_json(const ClassStatus& one, Direction direction) {
   const shaper::ClassCounters& c = one.counters;
   return {
       {"site", c.site},
+      {"direction", json::string(to_string(direction))},
       {"name", c.name},
       {"handle", handle_text(c.handle)},
       {"leaf", c.leaf},

@@ -19,7 +19,7 @@ namespace weir::gateway {
 [[nodiscard]] boost::json::object site_json(const SiteStatus& site);
 [[nodiscard]] boost::json::object status_json(const GatewayStatus& status);
 [[nodiscard]] boost::json::array degraded_json(std::span<const Degradation> degraded);
-[[nodiscard]] boost::json::object class_json(const ClassStatus& one);
+[[nodiscard]] boost::json::object class_json(const ClassStatus& one, Direction direction);
 [[nodiscard]] boost::json::object revision_json(const Revision& revision);
 [[nodiscard]] boost::json::object event_json(const Event& event);
 [[nodiscard]] boost::json::object decision_json(const Decision& decision);

@@ -65,8 +65,14 @@ int explain_by_file(const ExplainOptions& options, const std::string& why) {
   const auto policy = load_or_complain(options.file);
   if (!policy) return kExitPolicy;
   const auto& packet = std::get<shaper::PacketQuery>(query);
-  json::value document = explain_json(*policy, packet, shaper::judge(*policy, packet), AnsweredBy::policy,
-                                      classes_at_start(*policy));
+  const auto lan = lan_policy(*policy);
+  const bool shaped = lan && !lan->sites.empty();
+  const bool inbound =
+      direction_of(options.words, *policy, shaped ? &*lan : nullptr, packet) == Direction::inbound;
+  if (inbound && !shaped) return complain({.refused = true, .text = kNothingInbound});
+  const Policy& of_port = inbound ? *lan : *policy;
+  json::value document = explain_json(of_port, packet, shaper::judge(of_port, packet), AnsweredBy::policy,
+                                      classes_at_start(of_port));
   document.as_object()["backlog_bytes"] = nullptr;
   return print_explanation(document, options.json,
                            fmt::format("by {}{}; rates as at a first start", options.file.string(), why));

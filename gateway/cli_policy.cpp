@@ -50,6 +50,31 @@ int report_outcome(const shaper::ApplyReport& report, const std::string& port, s
   return kExitOk;
 }
 
+/// The WAN port's and, where the file names one, the LAN port's, which has no sites if nothing is shaped
+/// there.
+std::vector<Policy> policies_of_ports(const Policy& policy) {
+  std::vector<Policy> all{policy};
+  if (auto lan = lan_policy(policy)) all.push_back(*std::move(lan));
+  return all;
+}
+
+void plan_port(const Policy& policy, const PortOptions& options, bool as_tc) {
+  auto looking = shaper_options(options);
+  looking.look_only = true;
+  shaper::PortShaper port(policy.wan.interface, looking);
+  const auto rates = rates_in_force(port, policy);
+  const auto lines = port.plan(policy, rates, as_tc);
+  for (const std::string& line : lines) fmt::print("{}\n", line);
+  if (lines.empty()) fmt::print("{}{}: nothing to change\n", as_tc ? "# " : "", policy.wan.interface);
+  const auto size = port.size(policy, rates);
+  constexpr std::uint64_t kKibi = 1024;
+  const std::uint64_t kibibytes = (size.memory.count() + kKibi - 1) / kKibi;
+  const bool large = kibibytes >= kKibi;
+  fmt::print("{}in all {} classes, {} queues, about {} {} of kernel memory with the classifier\n",
+             as_tc ? "# " : "", size.classes, size.queues, large ? kibibytes / kKibi : kibibytes,
+             large ? "MiB" : "KiB");
+}
+
 }  // namespace
 
 int check_policy(const std::filesystem::path& file) {
@@ -63,6 +88,12 @@ int check_policy(const std::filesystem::path& file) {
   }
   fmt::print("{}: good: {} site(s), {} subnet(s), {} class(es) on {} at {}\n", file.string(),
              policy->sites.size(), subnets, classes, policy->wan.interface, to_string(policy->wan.rate));
+  if (!policy->inbound.empty()) {
+    std::size_t inbound = 0;
+    for (const SitePolicy& site : policy->inbound) inbound += number_of_classes(*policy, site);
+    fmt::print("{}: what comes from {} of them in {} class(es) on {} at {}\n", file.string(),
+               policy->inbound.size(), inbound, policy->lan->interface, to_string(policy->lan->rate));
+  }
   return kExitOk;
 }
 
@@ -79,27 +110,25 @@ int print_manual() {
 int apply_once(const std::filesystem::path& file, const PortOptions& options) {
   const auto policy = load_or_complain(file);
   if (!policy) return kExitPolicy;
-  shaper::PortShaper port(policy->wan.interface, shaper_options(options));
-  return report_outcome(port.apply(*policy, start_rates(*policy)), policy->wan.interface, "programmed");
+  for (const Policy& of_port : policies_of_ports(*policy)) {
+    const std::string& interface = of_port.wan.interface;
+    shaper::PortShaper port(interface, shaper_options(options));
+    const bool shaped = !of_port.sites.empty();
+    // Where nothing is shaped, what an earlier policy left has to go.
+    const auto report = shaped ? port.apply(of_port, start_rates(of_port)) : port.clear();
+    if (!shaped && report.ok() && report.messages == 0) continue;
+    const int outcome = report_outcome(report, interface, shaped ? "programmed" : "cleared");
+    if (outcome != kExitOk) return outcome;
+  }
+  return kExitOk;
 }
 
 int show_plan(const std::filesystem::path& file, const PortOptions& options, bool as_tc) {
   const auto policy = load_or_complain(file);
   if (!policy) return kExitPolicy;
-  auto looking = shaper_options(options);
-  looking.look_only = true;
-  shaper::PortShaper port(policy->wan.interface, looking);
-  const auto rates = rates_in_force(port, *policy);
-  const auto lines = port.plan(*policy, rates, as_tc);
-  for (const std::string& line : lines) fmt::print("{}\n", line);
-  if (lines.empty()) fmt::print("{}{}: nothing to change\n", as_tc ? "# " : "", policy->wan.interface);
-  const auto size = port.size(*policy, rates);
-  constexpr std::uint64_t kKibi = 1024;
-  const std::uint64_t kibibytes = (size.memory.count() + kKibi - 1) / kKibi;
-  const bool large = kibibytes >= kKibi;
-  fmt::print("{}in all {} classes, {} queues, about {} {} of kernel memory with the classifier\n",
-             as_tc ? "# " : "", size.classes, size.queues, large ? kibibytes / kKibi : kibibytes,
-             large ? "MiB" : "KiB");
+  for (const Policy& of_port : policies_of_ports(*policy)) {
+    if (!of_port.sites.empty()) plan_port(of_port, options, as_tc);
+  }
   return kExitOk;
 }
 
@@ -110,7 +139,11 @@ int clear_port(const std::string& interface, const PortOptions& options) {
 
 int clear_port_of(const std::filesystem::path& file, const PortOptions& options) {
   const auto policy = load_or_complain(file);
-  return policy ? clear_port(policy->wan.interface, options) : kExitPolicy;
+  if (!policy) return kExitPolicy;
+  int worst = kExitOk;
+  for (const Policy& of_port : policies_of_ports(*policy))
+    worst = std::max(worst, clear_port(of_port.wan.interface, options));
+  return worst;
 }
 
 }  // namespace weir::gateway

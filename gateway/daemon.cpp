@@ -75,12 +75,11 @@ class Daemon {
   Daemon(const RunOptions& options, BootPolicy boot, const PolicyLibrary& library, RevisionLog& revisions)
       : options_(options),
         events_(kEventsKept, log_event),
-        shaper_(
-            boot.loaded.policy.wan.interface,
-            {.replace_foreign = options.replace, .state_dir = options.state_dir, .bpf_dir = options.bpf_dir}),
-        port_(kernel_port(shaper_)),
-        gateway_({.version = std::string(kVersion), .policy_file = options.config}, std::move(boot), *port_,
-                 library, revisions, site_controllers(), events_, instant_now()),
+        wan_(boot.loaded.policy.wan.interface, options),
+        lan_(lan_of(boot.loaded.policy, options)),
+        gateway_({.version = std::string(kVersion), .policy_file = options.config}, std::move(boot),
+                 {.wan = *wan_.port, .lan = lan_ ? lan_->port.get() : nullptr}, library, revisions,
+                 site_controllers(), events_, instant_now()),
         signals_(loop_, SIGTERM, SIGINT, SIGHUP),
         memory_(options.library_dir),
         http_(loop_, [this](const ApiRequest& request) { return answer(request); }),
@@ -98,7 +97,8 @@ class Daemon {
     open_api();
     begin_capture();
     begin_keeping_memory();
-    watch_kernel();
+    watch_kernel(wan_);
+    if (lan_) watch_kernel(*lan_);
     Every second(loop_, kSecond, [this] { on_second(); });
     std::optional<Every> watchdog;
     if (const auto interval = watchdog_interval()) {
@@ -111,6 +111,24 @@ class Daemon {
 
  private:
   static constexpr std::size_t kEventsKept = 4096;
+
+  /// A port of ours in the kernel.
+  struct KernelSide {
+    KernelSide(const std::string& name, const RunOptions& options)
+        : interface(name),
+          shaper(name, {.replace_foreign = options.replace,
+                        .state_dir = options.state_dir,
+                        .bpf_dir = options.bpf_dir}),
+          port(kernel_port(shaper)) {}
+    std::string interface;
+    shaper::PortShaper shaper;
+    std::unique_ptr<Port> port;
+    std::optional<KernelWatch> watch;
+  };
+
+  static std::unique_ptr<KernelSide> lan_of(const Policy& policy, const RunOptions& options) {
+    return policy.lan ? std::make_unique<KernelSide>(policy.lan->interface, options) : nullptr;
+  }
 
   /// Does what may change the policy; a capture that measures for another one is told.
   template <class Change>
@@ -151,7 +169,17 @@ class Daemon {
             [this](std::optional<std::string_view> site) { return gateway_.recording(site, instant_now()); },
         .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain(query); },
         .arrivals = [this] { return gateway_.arrivals(); },
+        .inbound = inbound_view(),
         .revisions = gateway_.changes().revisions()};
+  }
+
+  std::optional<InboundView> inbound_view() {
+    if (gateway_.inbound_policy() == nullptr) return std::nullopt;
+    return InboundView{
+        .policy = *gateway_.inbound_policy(),
+        .classes = *gateway_.inbound_classes(),
+        .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain_inbound(query); },
+        .arrivals = [this] { return gateway_.inbound_arrivals(); }};
   }
 
   void open_api() {
@@ -198,14 +226,13 @@ class Daemon {
     if (!std::exchange(told_ready_, true)) notifier_.ready(summary());
   }
 
-  void watch_kernel() {
+  void watch_kernel(KernelSide& side) {
     try {
-      kernel_watch_.emplace(loop_, gateway_.policy().wan.interface, shaper_.netlink_port(),
-                            [this](const std::string& what) {
-                              spdlog::debug("the kernel tells: {}", what);
-                              gateway_.on_kernel_change(what, instant_now());
-                              capture_->retry_now();  // the port may be back
-                            });
+      side.watch.emplace(loop_, side.interface, side.shaper.netlink_port(), [this](const std::string& what) {
+        spdlog::debug("the kernel tells: {}", what);
+        gateway_.on_kernel_change(what, instant_now());
+        capture_->retry_now();  // the port may be back
+      });
     } catch (const std::system_error& failure) {
       // The tree is looked at every few seconds all the same; only the repair is slower.
       spdlog::warn("no notices from the kernel: {}", failure.what());
@@ -282,10 +309,14 @@ class Daemon {
     http_.close();
     keep_memory_for_the_next();
     if (!options_.clear_on_exit) return kExitOk;
-    const shaper::ApplyReport cleared = shaper_.clear();
-    if (cleared.ok()) return kExitOk;
-    spdlog::error("the shaping could not be removed: {}", describe(*cleared.fault));
-    return kExitSystem;
+    const bool cleared = clear(*wan_.port);
+    return (lan_ == nullptr || clear(*lan_->port)) && cleared ? kExitOk : kExitSystem;
+  }
+
+  static bool clear(Port& port) {
+    const shaper::ApplyReport cleared = port.clear();
+    if (!cleared.ok()) spdlog::error("the shaping could not be removed: {}", describe(*cleared.fault));
+    return cleared.ok();
   }
 
   /// Nothing waits for the loop any more: this may wait for the disk.
@@ -301,8 +332,8 @@ class Daemon {
   RunOptions options_;
   asio::io_context loop_;
   EventLog events_;
-  shaper::PortShaper shaper_;
-  std::unique_ptr<Port> port_;
+  KernelSide wan_;
+  std::unique_ptr<KernelSide> lan_;  ///< nullptr: the policy names no LAN port
   Gateway gateway_;
   asio::signal_set signals_;
   MemoryFile memory_;
@@ -311,7 +342,6 @@ class Daemon {
   BoundedQueue<CaptureTick> ticks_{kTicksInFlight};
   std::optional<CaptureWorker> capture_;
   std::optional<MemoryWriter> memory_writer_;
-  std::optional<KernelWatch> kernel_watch_;
   std::uint64_t capture_progress_ = 0;
   unsigned seconds_ = 0;
   bool told_ready_ = false;

@@ -30,6 +30,16 @@ bool is_extension_header(std::uint8_t protocol) {
   return std::ranges::find(kExtensions, protocol) != kExtensions.end();
 }
 
+std::optional<Direction> parse_direction(std::string_view text) {
+  for (const Direction one : {Direction::outbound, Direction::inbound})
+    if (text == to_string(one)) return one;
+  return std::nullopt;
+}
+
+Direction direction_of(const Policy& policy) {
+  return policy.site_address == SiteAddress::source ? Direction::inbound : Direction::outbound;
+}
+
 /// Reads the words one by one and keeps the first complaint.
 class QueryReader {
  public:
@@ -49,6 +59,7 @@ class QueryReader {
     query.destination_port = value("port", query.destination_port, port, "a port (1 to 65535)");
     query.vlan = value("vlan", query.vlan, vlan, "a VLAN id (1 to 4094) or 'untagged'");
     query.fwmark = value("fwmark", query.fwmark, parse_fwmark, "a mark (16, 0x10), not 0");
+    (void)value("direction", Direction::outbound, parse_direction, "outbound or inbound");
     if ((given("port") || given("source_port")) && !has_ports(query.protocol))
       complain(fmt::format("a port was given, but {} has none", protocol_to_string(query.protocol)));
     if (query.destination.family == Family::v6 && is_extension_header(query.protocol))
@@ -168,7 +179,8 @@ void add_site(json::object& to, const Policy& policy, const PacketQuery& query, 
   const auto all = classes_of(policy, site).classes;
   const SiteClass& cls = all.at(verdict.cls);
   const ClassSet* const set = shaper::rules_of(policy, site);
-  const auto subnet = shaper::subnet_of(policy, query.destination);
+  const bool inbound = direction_of(policy) == Direction::inbound;
+  const auto subnet = shaper::subnet_of(policy, inbound ? query.source : query.destination);
   to["site"] = json::string(site.name);
   to["subnet"] = subnet ? json::value(subnet->subnet.to_string()) : json::value(nullptr);
   to["policy"] = json::string(policy_name(policy, site));
@@ -184,10 +196,25 @@ std::variant<PacketQuery, std::string> parse_query(const QueryWords& words) {
   return QueryReader(words).read();
 }
 
+std::string_view to_string(Direction direction) {
+  return direction == Direction::inbound ? "inbound" : "outbound";
+}
+
+Direction direction_of(const QueryWords& words, const Policy& policy, const Policy* inbound,
+                       const PacketQuery& packet) {
+  const auto given = std::ranges::find(words, "direction", &QueryWords::value_type::first);
+  if (given != words.end()) return parse_direction(given->second).value_or(Direction::outbound);
+  const bool comes_in = inbound != nullptr && !shaper::subnet_of(policy, packet.destination) &&
+                        shaper::subnet_of(*inbound, packet.source);
+  return comes_in ? Direction::inbound : Direction::outbound;
+}
+
 json::object explain_json(const Policy& policy, const PacketQuery& query, const Verdict& verdict,
                           AnsweredBy by, std::span<const ClassStatus> classes) {
   json::object out{{"packet", packet_json(query)},
                    {"answered_by", by == AnsweredBy::program ? "program" : "policy"},
+                   {"direction", json::string(to_string(direction_of(policy)))},
+                   {"interface", policy.wan.interface},
                    {"way", way_name(verdict.way)},
                    {"site", nullptr},
                    {"subnet", nullptr},
@@ -232,6 +259,7 @@ json::object rule_json(const Policy& policy, const RuleStatus& rule) {
     return t.empty() ? json::value(nullptr) : json::value(json::string(t));
   };
   return {{"site", rule.site == nullptr ? json::value(nullptr) : json::value(json::string(rule.site->name))},
+          {"direction", json::string(to_string(direction_of(policy)))},
           {"policy", rule.site == nullptr ? json::value(nullptr)
                                           : json::value(json::string(policy_name(policy, *rule.site)))},
           {"rule", rule.rule ? json::value(*rule.rule + 1) : json::value(nullptr)},

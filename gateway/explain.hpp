@@ -12,6 +12,7 @@
 #include <boost/json/value.hpp>
 
 #include "config/policy.hpp"
+#include "estimator/estimator.hpp"
 #include "gateway/status.hpp"
 #include "shaper/arrivals.hpp"
 #include "shaper/packet_query.hpp"
@@ -20,16 +21,25 @@ namespace weir::gateway {
 
 /// ("from", "10.1.0.5"), ("dscp", "ef"), ...
 using QueryWords = std::vector<std::pair<std::string, std::string>>;
-/// The words there are: addresses, and of the rest each as a match entry of the policy spells it.
-inline constexpr std::string_view kQueryWords[] = {"from",        "to",   "dscp", "protocol",
-                                                   "source_port", "port", "vlan", "fwmark"};
+/// The words there are: addresses, the port it leaves by (outbound: the WAN's), and of the rest each as a
+/// match entry of the policy spells it.
+inline constexpr std::string_view kQueryWords[] = {"from", "to",   "dscp",   "protocol", "source_port",
+                                                   "port", "vlan", "fwmark", "direction"};
 
 /// The question, or a sentence about what is wrong with it. Any words may be given.
 [[nodiscard]] std::variant<shaper::PacketQuery, std::string> parse_query(const QueryWords& words);
 
+[[nodiscard]] std::string_view to_string(Direction direction);
+/// Which way the packet goes: as the words say; else out, unless it comes from a site of `inbound` and goes
+/// to none of `policy`. `inbound`: the LAN port's own policy; nullptr: nothing is shaped there.
+[[nodiscard]] Direction direction_of(const QueryWords& words, const Policy& policy, const Policy* inbound,
+                                     const shaper::PacketQuery& packet);
+inline constexpr const char* kNothingInbound = "the policy shapes nothing inbound";
+
 enum class AnsweredBy : std::uint8_t { program, policy };
 
-/// `classes`: those of the tree, for what the packet's class has now.
+/// `policy`: of the port that the packet leaves by; `classes`: those of its tree, for what the packet's class
+/// has now.
 [[nodiscard]] boost::json::object explain_json(const Policy& policy, const shaper::PacketQuery& query,
                                                const shaper::Verdict& verdict, AnsweredBy by,
                                                std::span<const ClassStatus> classes);

@@ -34,10 +34,16 @@ std::string packet(const json::value& p) {
   return line + "\n";
 }
 
+bool is_inbound(const json::value& one) {
+  return text(at(one, {"direction"})) == "inbound";
+}
+
 std::string why(const json::value& e) {
   const std::string way = text(at(e, {"way"}));
   if (way == "control") return "routing or link control: before all sites and their policies";
-  if (way == "elsewhere") return "its destination is in no site's subnets";
+  if (way == "elsewhere")
+    return is_inbound(e) ? "it comes from no site that is shaped inbound"
+                         : "its destination is in no site's subnets";
   const json::value& rule = at(e, {"rule"});
   if (!rule.is_object()) return "no rule holds: the default class";
   return fmt::format("rule {}: {}", count(at(rule, {"number"})), text(at(rule, {"match"})));
@@ -50,6 +56,7 @@ std::string render_explanation(const json::value& e) {
   const auto line = [&](std::string_view key, const std::string& value) {
     out += fmt::format("  {:<10} {}\n", key, value);
   };
+  if (is_inbound(e)) line("inbound", "it waits at " + text(at(e, {"interface"})));
   if (at(e, {"site"}).is_string()) {
     line("site", fmt::format("{}, by its subnet {}", text(at(e, {"site"})), text(at(e, {"subnet"}))));
     line("policy", text(at(e, {"policy"})));
@@ -65,10 +72,11 @@ std::string render_explanation(const json::value& e) {
 }
 
 std::string render_rules(const json::value& rules, bool colour) {
-  TextTable table("", {"SITE", "RULE", "CLASS", "PACKETS", "BYTES", "MATCH"});
+  TextTable table("", {"SITE", "WAY", "RULE", "CLASS", "PACKETS", "BYTES", "MATCH"});
   for (const json::value& rule : list(at(rules, {"rules"}))) {
     const bool decided = at(rule, {"rule"}).is_number();
     table.row({{text(at(rule, {"site"})), style::kBold},
+               {is_inbound(rule) ? "in" : "out"},
                {count(at(rule, {"rule"}))},
                {text(at(rule, {"class"}))},
                {count(at(rule, {"packets"}))},

@@ -11,11 +11,6 @@
 namespace weir::gateway {
 namespace {
 
-// The kernel's events tell of a lost tree at once; this is the net below them.
-constexpr Duration kPlaceCheck = std::chrono::seconds(5);
-// A dump of 10 000 classes takes the kernel 50 ms: too much for every second.
-constexpr std::size_t kManyClasses = 1000;
-constexpr Duration kSlowDump = std::chrono::seconds(5);
 constexpr Duration kStalled = std::chrono::seconds(2);
 constexpr Duration kRecently = std::chrono::seconds(10);
 
@@ -48,30 +43,30 @@ EstimatorSettings estimator_settings(const Policy& policy) {
   return settings;
 }
 
-Gateway::Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLibrary& library,
+Gateway::Gateway(Settings settings, BootPolicy boot, Ports ports, const PolicyLibrary& library,
                  RevisionLog& revisions, MakeRateLaw make_law, EventLog& events, const Instant& now)
     : version_(std::move(settings.version)),
-      port_(port),
+      port_(ports.wan),
       events_(events),
       loop_(std::move(make_law), events),
+      tree_(ports.wan, events),
       changes_(
           std::move(settings.policy_file), std::move(boot), library, revisions, events,
           [this](const Policy& next, const Instant& at) { return put_in_force(next, at); }, now),
       started_(now) {
   capture_.why_down = "not opened yet";
+  if (ports.lan != nullptr) inbound_.emplace(*ports.lan, events);
 }
 
 shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& remembered) {
   const auto adopted = port_.adopted_rates(policy());
   const std::vector<ControlStart> starts = loop_.starts_for(
       policy(), adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>(), remembered.sites);
-  shaper::ApplyReport report = try_to_apply(policy(), rates_of(starts));
+  shaper::ApplyReport report = tree_.apply(policy(), rates_of(starts), now);
   if (!report.ok()) return report;
   loop_.take_over(policy(), starts, now);
   kept_ = remembered.sites;
   kept_at_ = now.steady;
-  shaper_.in_place = true;
-  shaper_.adopted = report.adopted;
   const auto known =
       std::ranges::count_if(starts, [](const ControlStart& start) { return start.memory.has_value(); });
   events_.record(EventKind::started, Severity::info, "",
@@ -91,24 +86,27 @@ shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& re
     events_.record(EventKind::applied, Severity::info, "",
                    fmt::format("programmed the tree with {} message(s)", report.messages), now.wall);
   }
-  note_leaves(report.degraded, now);
+  // What goes out is shaped, and that does not wait for the other port.
+  if (inbound_ && !inbound_->put_in_force(policy(), now).ok()) inbound_->keep_trying(policy(), now);
   changes_.started(now);
-  read_classes(now.steady);
   return report;
 }
 
 ChangeControl::InForce Gateway::put_in_force(const Policy& next, const Instant& now) {
   const std::vector<ControlStart> starts = loop_.starts_for(next);
-  shaper::ApplyReport report = try_to_apply(next, rates_of(starts));
+  shaper::ApplyReport report = tree_.apply(next, rates_of(starts), now);
+  if (report.ok() && inbound_) {
+    shaper::ApplyReport inbound = inbound_->put_in_force(next, now);
+    if (!inbound.ok()) inbound_->restore(now);
+    report.changes.insert(report.changes.end(), inbound.changes.begin(), inbound.changes.end());
+    report.fault = std::move(inbound.fault);
+  }
   if (!report.ok()) {
-    repair(now);  // part of the new policy may be in force
+    restore(now);  // part of the new policy may be in force, or all of it at the other port
     return {.why_not = describe(*report.fault), .changes = {}};
   }
   if (!same_for_estimator(policy(), next)) ++estimator_generation_;
   loop_.take_over(next, starts, now);
-  shaper_.in_place = true;
-  note_leaves(report.degraded, now);
-  read_classes(now.steady);
   return {.why_not = std::nullopt, .changes = std::move(report.changes)};
 }
 
@@ -159,7 +157,9 @@ void Gateway::on_capture(const CaptureChange& change, const Instant& now) {
 }
 
 void Gateway::on_kernel_change(const std::string& what, const Instant& now) {
-  check_in_place(what, now);
+  if (const auto rates = loop_.wanted_rates(); tree_.look(policy(), rates, what, now))
+    loop_.rates_written(rates);
+  if (inbound_) inbound_->look(what, now);
 }
 
 void Gateway::on_api_failure(const std::string& what, const Instant& now) {
@@ -191,97 +191,27 @@ void Gateway::on_memories_kept(const std::optional<std::string>& failure, const 
 void Gateway::every_second(const Instant& now) {
   changes_.every_second(now);
   loop_.sample_history(now);
-  const bool troubled = !shaper_.in_place || loop_.fault() || loop_.unreadable();
-  if (troubled || is_due(place_checked_, kPlaceCheck, now.steady))
-    check_in_place("the queue tree is not as it was left", now);
-  if (classes_.size() <= kManyClasses || is_due(classes_read_, kSlowDump, now.steady))
-    read_classes(now.steady);
-}
-
-void Gateway::check_in_place(const std::string& suspicion, const Instant& now) {
-  place_checked_ = now.steady;
-  bool stands = false;
-  try {
-    stands = port_.in_place();
-  } catch (const std::exception&) {
-    // Cannot even be asked: repair() says why, in the words of the write that fails.
-  }
-  if (stands) {
-    if (!shaper_.in_place) tell_repaired("the tree stands again", now);  // a change of rates mended it
-    return;
-  }
-  if (shaper_.in_place) {
-    events_.record(EventKind::foreign_change, Severity::error, "",
-                   fmt::format("{}: {}; putting it back", policy().wan.interface, suspicion), now.wall);
-  }
-  repair(now);
-}
-
-void Gateway::repair(const Instant& now) {
-  const std::vector<Rate> rates = loop_.wanted_rates();
-  const shaper::ApplyReport report = try_to_apply(policy(), rates);
-  if (report.ok()) {
-    note_leaves(report.degraded, now);
+  const auto rates = loop_.wanted_rates();
+  if (tree_.every_second(policy(), rates, loop_.fault() || loop_.unreadable(), now))
     loop_.rates_written(rates);
-    tell_repaired(fmt::format("the tree stands again after {} message(s)", report.messages), now);
-    return;
-  }
-  std::string fault = describe(*report.fault);
-  if (shaper_.fault != fault) {
-    events_.record(EventKind::repair_failed, Severity::error, "", "repair failed, trying again: " + fault,
-                   now.wall);
-  }
-  shaper_.in_place = false;
-  shaper_.fault = std::move(fault);
+  if (inbound_) inbound_->every_second(now);
 }
 
-void Gateway::tell_repaired(std::string how, const Instant& now) {
-  shaper_.in_place = true;
-  shaper_.fault.reset();
-  events_.record(EventKind::repaired, Severity::info, "", std::move(how), now.wall);
+void Gateway::restore(const Instant& now) {
+  const auto rates = loop_.wanted_rates();
+  if (tree_.restore(policy(), rates, now)) loop_.rates_written(rates);
 }
 
-void Gateway::note_leaves(bool fifo, const Instant& now) {
-  if (fifo && !shaper_.fifo_leaves) {
-    events_.record(
-        EventKind::fifo_leaves, Severity::warning, "",
-        "DEGRADED: this kernel has no fq_codel, plain FIFOs serve the classes: load the module sch_fq_codel",
-        now.wall);
-  }
-  shaper_.fifo_leaves = fifo;
+const std::vector<ClassStatus>* Gateway::inbound_classes() const {
+  return inbound_policy() != nullptr ? &inbound_->tree().classes() : nullptr;
 }
 
-shaper::ApplyReport Gateway::try_to_apply(const Policy& policy, std::span<const Rate> rates) {
-  shaper::ApplyReport report;
-  try {
-    report = port_.apply(policy, rates);
-  } catch (const std::system_error& failure) {
-    report.fault = {.attempt = failure.what(), .error = failure.code().value(), .hint = {}};
-  }
-  shaper_.messages += report.messages;
-  return report;
+std::optional<shaper::Verdict> Gateway::explain_inbound(const shaper::PacketQuery& query) {
+  return inbound_policy() != nullptr ? inbound_->port().explain(query) : std::nullopt;
 }
 
-void Gateway::read_classes(TimePoint now) {
-  classes_read_ = now;
-  std::vector<shaper::ClassCounters> fresh;
-  try {
-    fresh = port_.class_counters();
-  } catch (const std::exception&) {
-    return;  // the same failure shows in the site counters, ten times a second, and is told there
-  }
-  std::map<std::uint32_t, RateMeter> meters;
-  classes_.clear();
-  for (shaper::ClassCounters& counters : fresh) {
-    auto known = class_meters_.extract(counters.handle);
-    const auto at =
-        known ? meters.insert(std::move(known)).position : meters.try_emplace(counters.handle).first;
-    RateMeter& meter = at->second;
-    meter.read(counters.sent, now);
-    const Rate sent = meter.of_last_second();
-    classes_.push_back({.counters = std::move(counters), .sent = sent});
-  }
-  class_meters_ = std::move(meters);
+std::optional<shaper::ArrivalCounters> Gateway::inbound_arrivals() {
+  return inbound_policy() != nullptr ? inbound_->port().arrivals() : std::nullopt;
 }
 
 GatewayStatus Gateway::status(const Instant& now) const {
@@ -294,7 +224,8 @@ GatewayStatus Gateway::status(const Instant& now) const {
       .port_rate = policy().wan.rate,
       .policy = changes_.status(),
       .capture = capture_,
-      .shaper = shaper_,
+      .shaper = tree_.status(),
+      .lan = inbound_ ? inbound_->status() : std::nullopt,
       .degraded = degradations(now.steady),
       .sites = loop_.site_status(now.steady),
   };
@@ -303,6 +234,9 @@ GatewayStatus Gateway::status(const Instant& now) const {
   s.shaper.batches_failed = loop_.batches_failed();
   s.shaper.messages += loop_.messages();
   if (!s.shaper.fault && loop_.fault()) s.shaper.fault = describe(*loop_.fault());
+  for (SiteStatus& site : s.sites) {
+    if (inbound_) site.inbound = inbound_->status_of(site.name);
+  }
   return s;
 }
 
@@ -320,17 +254,20 @@ std::optional<std::vector<SharedText>> Gateway::recording(std::optional<std::str
 std::vector<Degradation> Gateway::degradations(TimePoint now) const {
   std::vector<Degradation> all;
   changes_.add_degradations(all);
-  if (!shaper_.in_place) {
-    all.push_back(
-        {"tree_missing", "the queue tree does not stand: " + shaper_.fault.value_or("not repaired yet")});
-  }
+  const auto missing = [&](const char* code, const std::string& what, const ShaperStatus& shaper) {
+    if (shaper.in_place) return;
+    all.push_back({code, what + " does not stand: " + shaper.fault.value_or("not repaired yet")});
+  };
+  missing("tree_missing", "the queue tree", tree_.status());
+  if (const auto lan = inbound_ ? inbound_->status() : std::nullopt)
+    missing("lan_tree_missing", "the queue tree of " + lan->interface, lan->shaper);
   if (loop_.fault())
     all.push_back({"rates_refused", "the kernel refuses new rates: " + describe(*loop_.fault())});
   if (loop_.unreadable()) {
     all.push_back(
         {"counters_unreadable", "the port's counters can't be read, rates are held: " + *loop_.unreadable()});
   }
-  if (shaper_.fifo_leaves) {
+  if (tree_.status().fifo_leaves) {
     all.push_back({"fifo_leaves", "this kernel has no fq_codel: plain FIFOs serve the classes"});
   }
   if (!capture_.up) {

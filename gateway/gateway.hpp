@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,10 +23,11 @@
 #include "gateway/capture_events.hpp"
 #include "gateway/change_control.hpp"
 #include "gateway/event_log.hpp"
+#include "gateway/inbound.hpp"
 #include "gateway/memory_file.hpp"
-#include "gateway/meter.hpp"
 #include "gateway/policy_library.hpp"
 #include "gateway/port.hpp"
+#include "gateway/port_tree.hpp"
 #include "gateway/site_loop.hpp"
 #include "gateway/status.hpp"
 
@@ -42,8 +42,13 @@ class Gateway {
     std::string version;
     std::filesystem::path policy_file;
   };
-  /// `port`, `library`, `revisions` and `events` must outlive the gateway.
-  Gateway(Settings settings, BootPolicy boot, Port& port, const PolicyLibrary& library,
+  /// The WAN port, and the LAN port where the boot's policy names one.
+  struct Ports {
+    Port& wan;
+    Port* lan = nullptr;
+  };
+  /// The ports, `library`, `revisions` and `events` must outlive the gateway.
+  Gateway(Settings settings, BootPolicy boot, Ports ports, const PolicyLibrary& library,
           RevisionLog& revisions, MakeRateLaw make_law, EventLog& events, const Instant& now);
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
@@ -59,7 +64,7 @@ class Gateway {
   void on_tick(const CaptureTick& tick, const Instant& now);
   void on_ticks_dropped(std::uint64_t count, const Instant& now);
   void on_capture(const CaptureChange& change, const Instant& now);
-  /// The kernel told of a change on our port that may not be ours; `what` is for people.
+  /// The kernel told of a change on one of our ports that may not be ours; `what` is for people.
   void on_kernel_change(const std::string& what, const Instant& now);
   /// Something of the API could not be set up: shown as a degradation for good.
   void on_api_failure(const std::string& what, const Instant& now);
@@ -74,7 +79,10 @@ class Gateway {
   /// Rises whenever the estimator must be made anew from estimator_settings(policy()).
   [[nodiscard]] std::uint64_t estimator_generation() const { return estimator_generation_; }
   [[nodiscard]] GatewayStatus status(const Instant& now) const;
-  [[nodiscard]] const std::vector<ClassStatus>& classes() const { return classes_; }
+  [[nodiscard]] const std::vector<ClassStatus>& classes() const { return tree_.classes(); }
+  /// Of the LAN port, and its own policy; nullptr: nothing is shaped there.
+  [[nodiscard]] const std::vector<ClassStatus>* inbound_classes() const;
+  [[nodiscard]] const Policy* inbound_policy() const { return inbound_ ? inbound_->policy() : nullptr; }
   [[nodiscard]] const EventLog& events() const { return events_; }
   [[nodiscard]] const History* history_of(std::string_view site) const { return loop_.history_of(site); }
   [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const {
@@ -85,30 +93,28 @@ class Gateway {
     return port_.explain(query);
   }
   [[nodiscard]] std::optional<shaper::ArrivalCounters> arrivals() { return port_.arrivals(); }
+  /// The same of the LAN port.
+  [[nodiscard]] std::optional<shaper::Verdict> explain_inbound(const shaper::PacketQuery& query);
+  [[nodiscard]] std::optional<shaper::ArrivalCounters> inbound_arrivals();
   /// Of one site, or of all; nullopt: the policy keeps none.
   [[nodiscard]] std::optional<std::vector<SharedText>> recording(std::optional<std::string_view> site,
                                                                  const Instant& now);
 
  private:
   [[nodiscard]] ChangeControl::InForce put_in_force(const Policy& next, const Instant& now);
-  void check_in_place(const std::string& suspicion, const Instant& now);
-  void repair(const Instant& now);
-  void tell_repaired(std::string how, const Instant& now);
-  /// Says it once, loudly, when plain FIFOs had to take fq_codel's place.
-  void note_leaves(bool fifo, const Instant& now);
-  [[nodiscard]] shaper::ApplyReport try_to_apply(const Policy& policy, std::span<const Rate> rates);
-  void read_classes(TimePoint now);
+  void restore(const Instant& now);
   [[nodiscard]] std::vector<Degradation> degradations(TimePoint now) const;
 
   std::string version_;
   Port& port_;
   EventLog& events_;
   SiteLoop loop_;
+  PortTree tree_;                   ///< of the WAN port
+  std::optional<Inbound> inbound_;  ///< there is a LAN port
   ChangeControl changes_;
   Instant started_;
 
   CaptureStatus capture_;
-  ShaperStatus shaper_;
   std::uint64_t estimator_generation_ = 1;
   std::optional<TimePoint> last_tick_;
   std::optional<TimePoint> ticks_dropped_told_;
@@ -117,11 +123,6 @@ class Gateway {
   std::optional<SiteMemories> kept_;  ///< handed out last,
   TimePoint kept_at_;                 ///< then
   std::optional<std::string> memory_not_saved_;
-
-  std::vector<ClassStatus> classes_;
-  std::map<std::uint32_t, RateMeter> class_meters_;
-  std::optional<TimePoint> classes_read_;
-  std::optional<TimePoint> place_checked_;
 };
 
 }  // namespace weir::gateway

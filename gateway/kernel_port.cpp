@@ -25,6 +25,7 @@ class KernelPort final : public Port {
   }
   std::optional<shaper::ArrivalCounters> arrivals() override { return shaper_.arrivals(); }
   bool in_place() override { return shaper_.in_place(); }
+  shaper::ApplyReport clear() override { return shaper_.clear(); }
 
  private:
   shaper::PortShaper& shaper_;

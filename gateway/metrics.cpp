@@ -66,15 +66,20 @@ void per_site(std::string& out, const GatewayStatus& status, std::string_view na
 
 /// One family with a sample per class.
 template <class ValueOf>
-void per_class(std::string& out, std::span<const ClassStatus> classes, std::string_view name,
-               std::string_view type, std::string_view help, ValueOf&& value_of) {
+void per_class(std::string& out, const ApiView& view, std::string_view name, std::string_view type,
+               std::string_view help, ValueOf&& value_of) {
   Family family(out, name, type, help);
-  for (const ClassStatus& one : classes) {
-    family.sample({{"site", one.counters.site},
-                   {"class", one.counters.name},
-                   {"handle", handle_text(one.counters.handle)}},
-                  value_of(one.counters));
-  }
+  const auto add = [&](std::span<const ClassStatus> classes, Direction direction) {
+    for (const ClassStatus& one : classes) {
+      family.sample({{"site", one.counters.site},
+                     {"class", one.counters.name},
+                     {"handle", handle_text(one.counters.handle)},
+                     {"direction", to_string(direction)}},
+                    value_of(one.counters));
+    }
+  };
+  add(view.classes, Direction::outbound);
+  if (view.inbound) add(view.inbound->classes, Direction::inbound);
 }
 
 void site_rates(std::string& out, const GatewayStatus& s) {
@@ -154,7 +159,21 @@ void site_states(std::string& out, const GatewayStatus& s) {
   }
 }
 
-void classes(std::string& out, std::span<const ClassStatus> all) {
+/// Of those sites alone from which what comes is shaped.
+void site_inbound(std::string& out, const GatewayStatus& s) {
+  using S = SiteStatus;
+  using Value = std::optional<std::uint64_t>;
+  per_site(out, s, "weir_site_inbound_shaped_bits_per_second",
+           "Rate at which what comes from the site is shaped.",
+           [](const S& x) { return x.inbound ? Value(x.inbound->shaped.bps()) : Value(); });
+  per_site(out, s, "weir_site_inbound_sent_bits_per_second",
+           "Handed on from the site to our hosts over the last second.",
+           [](const S& x) { return x.inbound ? Value(x.inbound->sent.bps()) : Value(); });
+  per_site(out, s, "weir_site_inbound_backlog_bytes", "Bytes from the site that wait at the LAN port.",
+           [](const S& x) { return x.inbound ? Value(x.inbound->backlog.count()) : Value(); });
+}
+
+void classes(std::string& out, const ApiView& all) {
   using C = shaper::ClassCounters;
   per_class(out, all, "weir_class_guarantee_bits_per_second", "gauge", "HTB guarantee in force.",
             [](const C& c) { return c.rate.bps(); });
@@ -214,6 +233,10 @@ void daemon(std::string& out, const ApiView& view) {
   gauge("weir_reload_failed", "1 when the last reload changed nothing.", s.policy.reload_error ? 1 : 0);
   gauge("weir_port_bits_per_second", "Configured rate of the WAN port.", s.port_rate.bps());
   gauge("weir_shaper_in_place", "1 while the queue tree stands as applied.", s.shaper.in_place ? 1 : 0);
+  if (s.lan) {
+    gauge("weir_lan_shaper_in_place", "1 while the queue tree of the LAN port stands as applied.",
+          s.lan->shaper.in_place ? 1 : 0);
+  }
   counter("weir_shaper_batches_total", "Batches of rates written to the kernel.", s.shaper.batches);
   counter("weir_shaper_batches_failed_total", "Batches of rates that the kernel refused.",
           s.shaper.batches_failed);
@@ -238,21 +261,27 @@ void daemon(std::string& out, const ApiView& view) {
 }
 
 void rules(std::string& out, const ApiView& view) {
-  std::optional<shaper::ArrivalCounters> arrived;
-  try {
-    arrived = view.arrivals();
-  } catch (const std::exception&) {
-    // What is not known is left out; why, /v1/rules says.
-  }
-  if (!arrived) return;
-  const auto all = rules_of_policy(view.policy, *arrived);
+  std::vector<std::pair<RuleStatus, Direction>> all;
+  const auto add = [&](const Policy& policy, auto&& arrivals, Direction direction) {
+    try {
+      const std::optional<shaper::ArrivalCounters> arrived = arrivals();
+      if (!arrived) return;
+      for (RuleStatus& rule : rules_of_policy(policy, *arrived)) all.emplace_back(std::move(rule), direction);
+    } catch (const std::exception&) {
+      // What is not known is left out; why, /v1/rules says.
+    }
+  };
+  add(view.policy, view.arrivals, Direction::outbound);
+  if (view.inbound) add(view.inbound->policy, view.inbound->arrivals, Direction::inbound);
+  if (all.empty()) return;
   const auto family = [&](std::string_view name, std::string_view help, auto&& value_of) {
     Family counters(out, name, "counter", help);
-    for (const RuleStatus& one : all) {
+    for (const auto& [one, direction] : all) {
       if (one.arrived.packets == 0) continue;  // most rules of most sites
       counters.sample({{"site", one.site == nullptr ? std::string_view() : std::string_view(one.site->name)},
                        {"class", one.cls},
-                       {"rule", one.rule ? std::to_string(*one.rule + 1) : std::string("none")}},
+                       {"rule", one.rule ? std::to_string(*one.rule + 1) : std::string("none")},
+                       {"direction", to_string(direction)}},
                       value_of(one.arrived));
     }
   };
@@ -271,7 +300,8 @@ std::string metrics_text(const ApiView& view) {
   site_rates(out, view.status);
   site_path(out, view.status);
   site_states(out, view.status);
-  classes(out, view.classes);
+  site_inbound(out, view.status);
+  classes(out, view);
   rules(out, view);
   return out;
 }

@@ -1,4 +1,4 @@
-/// The WAN port as the control loop needs it: the seam between deciding rates and writing them into a kernel.
+/// A port as the control loop needs it: the seam between deciding rates and writing them into a kernel.
 ///
 /// The product has one implementation, over shaper::PortShaper; tests bring their own. One owner, one thread.
 /// Reading calls may throw std::system_error naming the attempt; writing calls report refusals.
@@ -33,6 +33,8 @@ class Port {
   [[nodiscard]] virtual std::optional<shaper::Verdict> explain(const shaper::PacketQuery& query) = 0;
   [[nodiscard]] virtual std::optional<shaper::ArrivalCounters> arrivals() = 0;
   [[nodiscard]] virtual bool in_place() = 0;
+  /// Takes away what is ours; nothing was: no message and no fault.
+  [[nodiscard]] virtual shaper::ApplyReport clear() = 0;
 };
 
 /// "create class 7e17:10 on wan0: No such device (load the module sch_htb)".

@@ -44,6 +44,14 @@ struct LatencyStatus {
   bool probes_held = false;  ///< no probe begins for that
 };
 
+/// What comes from a site and is shaped.
+struct InboundStatus {
+  std::string policy;  ///< the class set it uses
+  Rate shaped;
+  Rate sent;  ///< on to our hosts, over the last second
+  Bytes backlog;
+};
+
 struct SiteStatus {
   std::string name;
   std::string policy;  ///< the class set it uses
@@ -70,7 +78,8 @@ struct SiteStatus {
   bool demand = false;  ///< the site has more to send than it is let
   Bytes backlog;
   std::uint32_t flows = 0;
-  std::optional<LatencyStatus> latency;  ///< nullopt: no class has a goal
+  std::optional<LatencyStatus> latency;    ///< nullopt: no class has a goal
+  std::optional<InboundStatus> inbound{};  ///< nullopt: what comes from it is not shaped
   std::vector<Degradation> degraded;
 };
 
@@ -100,6 +109,13 @@ struct ShaperStatus {
   std::optional<std::string> fault;  ///< what the kernel refuses now
 };
 
+/// The LAN port, where what comes from sites is shaped.
+struct LanStatus {
+  std::string interface;
+  Rate port_rate;
+  ShaperStatus shaper;
+};
+
 struct PolicyStatus {
   std::string file;
   bool last_good = false;  ///< another policy serves than the file holds: the last one that was good
@@ -120,6 +136,7 @@ struct GatewayStatus {
   PolicyStatus policy;
   CaptureStatus capture;
   ShaperStatus shaper;
+  std::optional<LanStatus> lan{};  ///< nullopt: nothing is shaped inbound
   std::vector<Degradation> degraded;
   std::vector<SiteStatus> sites;
 };

@@ -101,17 +101,26 @@ class Renderer {
     for (const json::value& d : list(at(site, {"degraded"}))) {
       out += "  " + paint(style::kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
     }
-    if (!classes_.is_null()) out += classes_of(text(at(site, {"name"})));
+    if (!classes_.is_null()) out += classes_of(text(at(site, {"name"})), false);
+    const json::value& inbound = at(site, {"inbound"});
+    if (!inbound.is_object()) return out;
+    const std::string line =
+        fmt::format("inbound: shaped to {}bit/s, hands on {}bit/s, {} bytes wait",
+                    rate(at(inbound, {"shaped_bps"})), rate(at(inbound, {"sent_bps"})),
+                    shown(at(inbound, {"backlog_bytes"}), [](double v) { return fmt::format("{:.0f}", v); }));
+    out += "  " + paint(style::kDim, line) + "\n";
+    if (!classes_.is_null()) out += classes_of(text(at(site, {"name"})), true);
     return out;
   }
 
-  std::string classes_of(const std::string& site) const {
+  std::string classes_of(const std::string& site, bool inbound) const {
     TextTable table("    ",
                     {"CLASS", "PRIO", "SENT", "GUARANTEE", "CEILING", "WAITING", "DROPS", "MARKS", "LEAF"});
     bool any = false;
     for (const json::value& one : list(at(classes_, {"classes"}))) {
       const std::string name = text(at(one, {"name"}));
-      if (text(at(one, {"site"})) != site || name.empty()) continue;
+      const bool comes_in = text(at(one, {"direction"})) == "inbound";
+      if (text(at(one, {"site"})) != site || name.empty() || comes_in != inbound) continue;
       const auto count = [&](std::string_view key) {
         return shown(at(one, {key}), [](double v) { return fmt::format("{:.0f}", v); });
       };

@@ -31,8 +31,8 @@ struct Case {
   std::vector<Expected> expected;
 
   [[nodiscard]] std::string text() const {
-    return "wan: " + wan + "\n" + (lan.empty() ? "# no lan" : "lan: " + lan) + "\nsites: " + sites + "\npolicies:\n  " +
-           (classes.starts_with("@") ? "@p" : "p") +
+    return "wan: " + wan + "\n" + (lan.empty() ? "# no lan" : "lan: " + lan) + "\nsites: " + sites +
+           "\npolicies:\n  " + (classes.starts_with("@") ? "@p" : "p") +
            ": {classes: " + (classes.starts_with("@") ? classes.substr(1) : classes) + "}\n" + more + "\n";
   }
 };
@@ -116,7 +116,8 @@ INSTANTIATE_TEST_SUITE_P(
                            "each_subnet, set_dscp, inbound"}}},
         Case{.name = "KeyOfTheTopLevel",
              .lan = "{interface: lan0, @wan: x}",
-             .expected = {{"unknown key 'wan' in lan", "it belongs at the top level; keys here: interface, rate"}}},
+             .expected = {{"unknown key 'wan' in lan",
+                           "it belongs at the top level; keys here: interface, rate"}}},
         Case{.name = "KeyThatIsNoText",
              .lan = "{interface: lan0, ? @[a, b] : c}",
              .expected = {{"unknown key '' in lan", "keys here: interface, rate"}}},
@@ -274,23 +275,27 @@ INSTANTIATE_TEST_SUITE_P(
              .lan = "{interface: lan0, rate: 100mbit}",
              .sites = "[{name: a, subnets: [10.1.0.0/16], rate: {floor: 1mbit}, inbound: {rate: 50mbit}}, "
                       "{name: b, subnets: [10.2.0.0/16], rate: {floor: 1mbit}, inbound: {rate: @50mbit}}]",
-             .expected = {{"the rates of all that comes from sites (100mbit) and what control and elsewhere are "
-                           "guaranteed (3mbit) do not fit into the LAN port's 100mbit",
-                           "lower the rates by 3mbit in total, or write a higher lan.rate"}}},
+             .expected =
+                 {{"the rates of all that comes from sites (100mbit) and what control and elsewhere are "
+                   "guaranteed (3mbit) do not fit into the LAN port's 100mbit",
+                   "lower the rates by 3mbit in total, or write a higher lan.rate"}}},
         Case{.name = "InboundPolicyThatIsNotThere",
              .sites = site("rate: {floor: 45mbit}, inbound: {rate: 300mbit, policy: @q}"),
              .expected = {{"there is no policy 'q'", "did you mean 'p'?"}}},
         Case{.name = "InboundGuaranteesOfSubnets",
-             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 10mbit, each_subnet: {guarantee: @11mbit}}"),
-             .expected = {{"the guarantees of 1 subnets add up to 11mbit at what comes from site 'coast', whose "
-                           "rate is 10mbit",
-                           "write at most 10mbit, or raise the rate"}}},
+             .sites =
+                 site("rate: {floor: 45mbit}, inbound: {rate: 10mbit, each_subnet: {guarantee: @11mbit}}"),
+             .expected =
+                 {{"the guarantees of 1 subnets add up to 11mbit at what comes from site 'coast', whose "
+                   "rate is 10mbit",
+                   "write at most 10mbit, or raise the rate"}}},
         Case{.name = "InboundGuaranteesOfClasses",
              .sites = site("rate: {floor: 45mbit}, inbound: {rate: 10mbit, policy: p}"),
              .classes = "[{name: rest, default: true, guarantee: @11mbit}]",
-             .expected = {{"the guarantees of policy 'p' add up to 11mbit at what comes from site 'coast', whose "
-                           "rate is 10mbit (on line 3, column 87)",
-                           "lower them by 1mbit in total, or raise the rate"}}}),
+             .expected =
+                 {{"the guarantees of policy 'p' add up to 11mbit at what comes from site 'coast', whose "
+                   "rate is 10mbit (on line 3, column 87)",
+                   "lower them by 1mbit in total, or raise the rate"}}}),
     case_name);
 
 INSTANTIATE_TEST_SUITE_P(

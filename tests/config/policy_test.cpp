@@ -106,9 +106,11 @@ TEST(Policy, WhatComesFromASiteIsShapedAtTheLanPort) {
       "lan: {interface: lan0, rate: 10gbit}\n"
       "sites:\n"
       "  - {name: hill, subnets: [10.10.0.0/16], rate: {floor: 45mbit}, policy: p}\n"
-      "  - {name: coast, subnets: [10.20.0.0/16], rate: {floor: 45mbit}, inbound: {rate: 300mbit, policy: p, set_dscp: "
+      "  - {name: coast, subnets: [10.20.0.0/16], rate: {floor: 45mbit}, inbound: {rate: 300mbit, policy: p, "
+      "set_dscp: "
       "af11}}\n"
-      "  - {name: moor, subnets: [10.30.1.0/24, 10.30.2.0/24], rate: {floor: 10mbit}, inbound: {rate: 20mbit, "
+      "  - {name: moor, subnets: [10.30.1.0/24, 10.30.2.0/24], rate: {floor: 10mbit}, inbound: {rate: "
+      "20mbit, "
       "each_subnet: {guarantee: 1mbit}}}\n"
       "policies: {p: {classes: [{name: rest, default: true}]}}\n"
       "control: {guarantee: 3%}\n");
@@ -125,10 +127,10 @@ TEST(Policy, WhatComesFromASiteIsShapedAtTheLanPort) {
   const SitePolicy& coast = lan->sites[0];
   EXPECT_EQ(coast.name, "coast");
   EXPECT_EQ(coast.subnets, policy.sites[1].subnets);
-  EXPECT_EQ(coast.rate, (SiteRates{.floor = Rate::mbps(300),
-                                   .ceiling = Rate::mbps(300),
-                                   .start = Rate::mbps(300),
-                                   .adapt = false}));
+  EXPECT_EQ(
+      coast.rate,
+      (SiteRates{
+          .floor = Rate::mbps(300), .ceiling = Rate::mbps(300), .start = Rate::mbps(300), .adapt = false}));
   EXPECT_EQ(lan->classes_of(coast).name, "p");
   EXPECT_EQ(coast.set_dscp, 10);
   ASSERT_TRUE(lan->sites[1].each_subnet.has_value());

@@ -106,8 +106,10 @@ TEST(QueryWords, AreRefusedWithTheReason) {
   EXPECT_EQ(with({{"fwmark", "0"}}), "'fwmark' must be a mark (16, 0x10), not 0, not '0'");
   EXPECT_EQ(with({{"protocol", "icmp"}, {"port", "80"}}), "a port was given, but icmp has none");
   EXPECT_EQ(with({{"colour", "red"}}),
-            "unknown parameter 'colour'; known: from, to, dscp, protocol, source_port, port, vlan, fwmark");
+            "unknown parameter 'colour'; known: from, to, dscp, protocol, source_port, port, vlan, fwmark, "
+            "direction");
   EXPECT_EQ(with({{"to", "10.20.0.2"}}), "'to' is given twice");
+  EXPECT_EQ(with({{"direction", "up"}}), "'direction' must be outbound or inbound, not 'up'");
   EXPECT_EQ(complaint_about({{"from", "2001:db8::1"}, {"to", "2001:db8::2"}, {"protocol", "44"}}),
             "44 is an IPv6 extension header; what follows it decides");
 }
@@ -131,6 +133,9 @@ struct ExplainApi : testing::Test {
   Policy policy = policy_of_text();
   FakePort port;
   std::vector<ClassStatus> classes;
+  std::optional<Policy> lan;
+  FakePort lan_port;
+  std::vector<ClassStatus> lan_classes;
 
   void SetUp() override {
     port.policy = policy;
@@ -163,7 +168,30 @@ struct ExplainApi : testing::Test {
                     .recording_of = [](std::optional<std::string_view>) { return std::nullopt; },
                     .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
                     .arrivals = [this] { return port.arrivals(); },
+                    .inbound = inbound(),
                     .revisions = revisions});
+  }
+  std::optional<InboundView> inbound() {
+    if (!lan) return std::nullopt;
+    return InboundView{
+        .policy = *lan,
+        .classes = lan_classes,
+        .explain = [this](const shaper::PacketQuery& query) { return lan_port.explain(query); },
+        .arrivals = [this] { return lan_port.arrivals(); }};
+  }
+  /// From here on what comes from site coast is shaped.
+  void shape_inbound() {
+    policy.lan = LanPort{.interface = "lan0", .rate = Rate::mbps(1000)};
+    policy.inbound = {policy.sites[0]};
+    lan = lan_policy(policy);
+    lan_port.policy = lan;
+    lan_classes.push_back(
+        {.counters = {.site = "coast", .name = "rest", .handle = 0x7e170013, .leaf = "fq_codel"},
+         .sent = Rate::mbps(3)});
+    lan_port.arrived = shaper::ArrivalCounters{
+        .elsewhere = {.packets = 60, .bytes = Bytes(6000)},
+        .control = {},
+        .sites = {{.otherwise = {.packets = 10, .bytes = Bytes(1000)}, .rules = {{}, {}, {}}}}};
   }
   json::value body(std::string_view target) {
     const ApiResponse response = get(target);
@@ -171,6 +199,53 @@ struct ExplainApi : testing::Test {
     return json::parse(response.body);
   }
 };
+
+TEST_F(ExplainApi, WhatComesFromASiteIsAskedOfTheLanPort) {
+  EXPECT_EQ(get("/v1/explain?from=10.20.0.1&to=10.1.8.9&direction=inbound").status, 404U);
+  const json::value before = body("/v1/explain?from=10.20.0.1&to=10.1.8.9");
+  EXPECT_EQ(before.at("direction").as_string(), "outbound");
+  EXPECT_EQ(before.at("way").as_string(), "elsewhere");
+  shape_inbound();
+  const json::value e = body("/v1/explain?from=10.20.7.1&to=10.1.8.9");
+  EXPECT_EQ(e.at("direction").as_string(), "inbound");
+  EXPECT_EQ(e.at("interface").as_string(), "lan0");
+  EXPECT_EQ(e.at("site").as_string(), "coast");
+  EXPECT_EQ(e.at("subnet").as_string(), "10.20.7.0/24");
+  EXPECT_EQ(e.at("handle").as_string(), "7e17:13");
+  EXPECT_NE(render_explanation(e).find("inbound    it waits at lan0"), std::string::npos);
+  // Between two sites, and from one that is not shaped: out, unless that is not what is asked.
+  EXPECT_EQ(body("/v1/explain?from=10.20.0.1&to=10.30.1.1").at("direction").as_string(), "outbound");
+  EXPECT_EQ(body("/v1/explain?from=10.30.1.1&to=10.1.8.9").at("direction").as_string(), "outbound");
+  const json::value farm = body("/v1/explain?from=10.30.1.1&to=10.1.8.9&direction=inbound");
+  EXPECT_EQ(farm.at("way").as_string(), "elsewhere");
+  EXPECT_NE(render_explanation(farm).find("it comes from no site that is shaped inbound"), std::string::npos);
+  EXPECT_EQ(body("/v1/explain?from=10.20.0.1&to=10.1.8.9&direction=outbound").at("interface").as_string(),
+            "wan0");
+}
+
+TEST_F(ExplainApi, RulesAndClassesSayWhichWay) {
+  const std::size_t out = body("/v1/rules").at("rules").as_array().size();
+  shape_inbound();
+  const json::value all = body("/v1/rules");
+  ASSERT_GT(all.at("rules").as_array().size(), out);
+  EXPECT_EQ(all.at("rules").as_array()[0].at("direction").as_string(), "outbound");
+  const json::value& last = all.at("rules").as_array().back();
+  EXPECT_EQ(last.at("direction").as_string(), "inbound");
+  EXPECT_EQ(last.at("packets").to_number<int>(), 10);
+  EXPECT_EQ(body("/v1/rules?site=farm").at("rules").as_array().size(), 1U);
+  const json::value shown = body("/v1/classes?site=coast");
+  ASSERT_EQ(shown.at("classes").as_array().size(), 2U);
+  EXPECT_EQ(shown.at("classes").at(0).at("direction").as_string(), "outbound");
+  EXPECT_EQ(shown.at("classes").at(1).at("direction").as_string(), "inbound");
+  const std::string metrics = get("/metrics").body;
+  EXPECT_NE(
+      metrics.find(
+          "weir_rule_packets_total{site=\"coast\",class=\"rest\",rule=\"none\",direction=\"inbound\"} 10"),
+      std::string::npos)
+      << metrics;
+  lan_port.counters_fail = true;
+  EXPECT_EQ(get("/v1/rules").status, 503U);
+}
 
 TEST_F(ExplainApi, NamesSiteRuleAndClassWithWhatItHas) {
   const json::value e = body("/v1/explain?from=10.1.8.9&to=10.20.7.1&port=22");
@@ -247,9 +322,9 @@ TEST_F(ExplainApi, RulesComeWithWhatTheyMet) {
   EXPECT_EQ(body("/v1/rules?site=farm").at("rules").as_array().size(), 1U);
 
   const std::string metrics = get("/metrics").body;
-  EXPECT_NE(metrics.find("weir_rule_packets_total{site=\"coast\",class=\"shell\",rule=\"3\"} 4\n"),
+  EXPECT_NE(metrics.find("weir_rule_packets_total{site=\"coast\",class=\"shell\",rule=\"3\",direction=\"outbound\"} 4\n"),
             std::string::npos);
-  EXPECT_NE(metrics.find("weir_rule_bytes_total{site=\"coast\",class=\"rest\",rule=\"none\"} 100\n"),
+  EXPECT_NE(metrics.find("weir_rule_bytes_total{site=\"coast\",class=\"rest\",rule=\"none\",direction=\"outbound\"} 100\n"),
             std::string::npos);
 }
 
@@ -274,12 +349,12 @@ TEST_F(ExplainApi, ThePageIsALineForEachThing) {
             std::string::npos);
   const std::string table = render_rules(body("/v1/rules"), false);
   EXPECT_NE(
-      table.find("coast  2     shell      3        300    source: 10.1.0.0/16, protocol: tcp, port: 22\n"),
+      table.find("coast  out  2     shell      3        300    source: 10.1.0.0/16, protocol: tcp, port: 22\n"),
       std::string::npos)
       << table;
   // Whatever it is given, it is a page.
   EXPECT_NE(render_explanation(nullptr).find("class      -, -"), std::string::npos);
-  EXPECT_EQ(render_rules(nullptr, false), "SITE  RULE  CLASS  PACKETS  BYTES  MATCH\n");
+  EXPECT_EQ(render_rules(nullptr, false), "SITE  WAY  RULE  CLASS  PACKETS  BYTES  MATCH\n");
 }
 
 TEST(ExplainCommand, AnswersFromTheFileWhereNoDaemonRuns) {

@@ -109,6 +109,13 @@ class FakePort final : public Port {
     return arrived;
   }
   bool in_place() override { return tree.has_value(); }
+  shaper::ApplyReport clear() override {
+    shaper::ApplyReport report;
+    report.fault = refuse_apply;
+    if (!report.fault && tree) report.messages = 2;
+    if (!report.fault) tree.reset();
+    return report;
+  }
 };
 
 /// What a test wants a site's law to decide, and what the law was given.

@@ -237,6 +237,23 @@ TEST(StatusTable, ClassesStandUnderTheirSite) {
   EXPECT_EQ(page.find("control"), std::string::npos);
 }
 
+TEST(StatusTable, WhatComesInStandsUnderItsSiteToo) {
+  const json::value status = json::parse(
+      R"({"sites":[{"name":"x","inbound":{"shaped_bps":300000000,"sent_bps":2000000,"backlog_bytes":4500}},
+          {"name":"y","inbound":null}]})");
+  const json::value classes = json::parse(
+      R"({"classes":[{"site":"x","direction":"inbound","name":"rest","leaf":"fq_codel"},
+          {"site":"x","direction":"outbound","name":"voice","leaf":"fq_codel"}]})");
+  const std::string page = render_status(status, classes, {.colour = false});
+  const auto voice = page.find("    voice");
+  const auto inbound = page.find("  inbound: shaped to 300.0 Mbit/s, hands on 2.0 Mbit/s, 4500 bytes wait\n");
+  const auto rest = page.find("    rest");
+  ASSERT_NE(inbound, std::string::npos) << page;
+  EXPECT_LT(voice, inbound);
+  EXPECT_LT(inbound, rest);
+  EXPECT_EQ(page.find("inbound", inbound + 10), std::string::npos);
+}
+
 TEST(StatusTable, TakesAnyDocument) {
   for (const char* text :
        {"null", "{}", "[]", "{\"sites\":7}", "{\"sites\":[null,{\"name\":1,\"loss\":\"x\"}]}"}) {

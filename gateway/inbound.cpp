@@ -1,0 +1,102 @@
+#include "gateway/inbound.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "config/site_classes.hpp"
+
+namespace weir::gateway {
+namespace {
+
+std::vector<Rate> rates_of(const Policy& lan) {
+  std::vector<Rate> rates;
+  rates.reserve(lan.sites.size());
+  for (const SitePolicy& site : lan.sites) rates.push_back(site.rate.start);
+  return rates;
+}
+
+}  // namespace
+
+shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& now) {
+  Policy lan = *lan_policy(whole);
+  if (lan.sites.empty()) {
+    shaper::ApplyReport report = tree_.clear();
+    if (!report.ok()) return report;
+    policy_.reset();
+    if (report.messages > 0) {
+      events_.record(EventKind::applied, Severity::info, "",
+                     fmt::format("{}: what comes from sites is shaped no more", lan.wan.interface), now.wall);
+    }
+    return report;
+  }
+  shaper::ApplyReport report = tree_.apply(lan, rates_of(lan), now);
+  if (report.ok()) take_over(std::move(lan));
+  return report;
+}
+
+void Inbound::keep_trying(const Policy& whole, const Instant& now) {
+  Policy lan = *lan_policy(whole);
+  if (lan.sites.empty()) return;
+  take_over(std::move(lan));
+  restore(now);
+}
+
+void Inbound::take_over(Policy lan) {
+  std::vector<Site> next(lan.sites.size());
+  for (std::size_t i = 0; policy_ && i < policy_->sites.size(); ++i) {
+    const auto known = std::ranges::find(lan.sites, policy_->sites[i].name, &SitePolicy::name);
+    if (known != lan.sites.end())
+      next[static_cast<std::size_t>(known - lan.sites.begin())] = std::move(sites_[i]);
+  }
+  rates_ = rates_of(lan);
+  sites_ = std::move(next);
+  policy_ = std::move(lan);
+}
+
+void Inbound::restore(const Instant& now) {
+  if (policy_) {
+    tree_.restore(*policy_, rates_, now);
+  } else if (const auto report = tree_.clear(); !report.ok()) {
+    events_.record(EventKind::repair_failed, Severity::error, "", describe(*report.fault), now.wall);
+  }
+}
+
+void Inbound::look(const std::string& suspicion, const Instant& now) {
+  if (policy_) tree_.look(*policy_, rates_, suspicion, now);
+}
+
+void Inbound::every_second(const Instant& now) {
+  if (!policy_) return;
+  tree_.every_second(*policy_, rates_, false, now);
+  try {
+    const std::vector<shaper::SiteCounters> counters = port_.site_counters();
+    for (std::size_t i = 0; i < std::min(counters.size(), sites_.size()); ++i) {
+      sites_[i].sent.read(counters[i].sent, now.steady);
+      sites_[i].backlog = counters[i].backlog;
+    }
+  } catch (const std::exception&) {
+    for (Site& site : sites_) site = Site{};  // the tree cannot be looked at either, and that is told
+  }
+}
+
+std::optional<InboundStatus> Inbound::status_of(std::string_view site) const {
+  if (!policy_) return std::nullopt;
+  const auto found = std::ranges::find(policy_->sites, site, &SitePolicy::name);
+  if (found == policy_->sites.end()) return std::nullopt;
+  const auto i = static_cast<std::size_t>(found - policy_->sites.begin());
+  return InboundStatus{.policy = policy_name(*policy_, *found),
+                       .shaped = rates_[i],
+                       .sent = sites_[i].sent.of_last_second(),
+                       .backlog = sites_[i].backlog};
+}
+
+std::optional<LanStatus> Inbound::status() const {
+  if (!policy_) return std::nullopt;
+  return LanStatus{
+      .interface = policy_->wan.interface, .port_rate = policy_->wan.rate, .shaper = tree_.status()};
+}
+
+}  // namespace weir::gateway
