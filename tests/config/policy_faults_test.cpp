@@ -1,9 +1,5 @@
-// Every fault that a policy file can have: what is said of it, where, and the mend.
-//
-// In the text of a case an '@' stands right before each place that must be blamed; it is taken out before
-// parsing, so the expected line and column come from the text and not from the parser.
+// Every fault that a policy file can have (policy_fault.hpp).
 
-#include <ostream>
 #include <string>
 #include <variant>
 #include <vector>
@@ -12,58 +8,10 @@
 
 #include "config/load.hpp"
 
-namespace weir {
+#include "policy_fault.hpp"
+
+namespace weir::test {
 namespace {
-
-struct Expected {
-  std::string message;
-  std::string mend;
-};
-
-/// The parts of a policy file, good unless a case says otherwise.
-struct Case {
-  std::string name;
-  std::string wan = "{interface: wan0, rate: 622mbit}";
-  std::string lan = "{interface: lan0}";
-  std::string sites = "[{name: coast, subnets: [10.20.0.0/16], rate: {floor: 45mbit}, policy: p}]";
-  std::string classes = "[{name: rest, default: true}]";
-  std::string more = "";
-  std::vector<Expected> expected;
-
-  [[nodiscard]] std::string text() const {
-    return "wan: " + wan + "\n" + (lan.empty() ? "# no lan" : "lan: " + lan) + "\nsites: " + sites +
-           "\npolicies:\n  " + (classes.starts_with("@") ? "@p" : "p") +
-           ": {classes: " + (classes.starts_with("@") ? classes.substr(1) : classes) + "}\n" + more + "\n";
-  }
-};
-
-std::ostream& operator<<(std::ostream& out, const Case& c) {
-  return out << c.name;
-}
-
-/// Takes the '@' marks out of `text` and gives back the places they marked.
-std::vector<std::pair<std::size_t, std::size_t>> take_marks(std::string& text) {
-  std::vector<std::pair<std::size_t, std::size_t>> places;
-  std::string clean;
-  std::size_t line = 1;
-  std::size_t column = 1;
-  for (const char c : text) {
-    if (c == '@') {
-      places.emplace_back(line, column);
-      continue;
-    }
-    clean.push_back(c);
-    ++column;
-    if (c == '\n') {
-      ++line;
-      column = 1;
-    }
-  }
-  text = clean;
-  return places;
-}
-
-class PolicyFault : public ::testing::TestWithParam<Case> {};
 
 TEST_P(PolicyFault, IsNamedWithPlaceAndMend) {
   std::string text = GetParam().text();
@@ -82,20 +30,6 @@ TEST_P(PolicyFault, IsNamedWithPlaceAndMend) {
     EXPECT_EQ(problems[i].line, places[i].first) << rendered;
     EXPECT_EQ(problems[i].column, places[i].second) << rendered;
   }
-}
-
-std::string case_name(const ::testing::TestParamInfo<Case>& info) {
-  return info.param.name;
-}
-
-std::string site(const std::string& more) {
-  return "[{name: coast, subnets: [10.20.0.0/16], " + more + "}]";
-}
-std::string rate(const std::string& fields) {
-  return site("rate: {" + fields + "}");
-}
-std::string match(const std::string& entry) {
-  return "[{name: a, match: " + entry + "}, {name: rest, default: true}]";
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -246,56 +180,6 @@ INSTANTIATE_TEST_SUITE_P(
              .lan = "{interface: @wan0}",
              .expected = {{"'wan0' is the interface of both wan and lan",
                            "a bridge has two ports: name the other one"}}}),
-    case_name);
-
-INSTANTIATE_TEST_SUITE_P(
-    Inbound, PolicyFault,
-    ::testing::Values(
-        Case{.name = "InboundWithoutLan",
-             .lan = "",
-             .sites = site("rate: {floor: 45mbit}, inbound: @{rate: 300mbit}"),
-             .expected = {{"what comes from site 'coast' is shaped at the LAN port, and the file names none",
-                           "add lan: {interface: lan0}"}}},
-        Case{.name = "InboundHasAFixedRate",
-             .sites = site("rate: {floor: 45mbit}, inbound: {rate: @{floor: 300mbit}}"),
-             .expected = {{"'rate' takes a single value here", "write rate: 300mbit"}}},
-        Case{.name = "InboundWithoutRate",
-             .sites = site("rate: {floor: 45mbit}, inbound: @{policy: p}"),
-             .expected = {{"inbound lacks 'rate'", "add rate: 300mbit"}}},
-        Case{.name = "InboundAboveTheWanPort",
-             .sites = site("rate: {floor: 45mbit}, inbound: {rate: @623mbit}"),
-             .expected = {{"rate 623mbit is above the LAN port's rate of 622mbit",
-                           "write at most 622mbit, or a higher lan.rate"}}},
-        Case{.name = "InboundAboveTheLanPort",
-             .lan = "{interface: lan0, rate: 100mbit}",
-             .sites = site("rate: {floor: 45mbit}, inbound: {rate: @101mbit}"),
-             .expected = {{"rate 101mbit is above the LAN port's rate of 100mbit",
-                           "write at most 100mbit, or a higher lan.rate"}}},
-        Case{.name = "InboundRatesDoNotFitTogether",
-             .lan = "{interface: lan0, rate: 100mbit}",
-             .sites = "[{name: a, subnets: [10.1.0.0/16], rate: {floor: 1mbit}, inbound: {rate: 50mbit}}, "
-                      "{name: b, subnets: [10.2.0.0/16], rate: {floor: 1mbit}, inbound: {rate: @50mbit}}]",
-             .expected =
-                 {{"the rates of all that comes from sites (100mbit) and what control and elsewhere are "
-                   "guaranteed (3mbit) do not fit into the LAN port's 100mbit",
-                   "lower the rates by 3mbit in total, or write a higher lan.rate"}}},
-        Case{.name = "InboundPolicyThatIsNotThere",
-             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 300mbit, policy: @q}"),
-             .expected = {{"there is no policy 'q'", "did you mean 'p'?"}}},
-        Case{.name = "InboundGuaranteesOfSubnets",
-             .sites =
-                 site("rate: {floor: 45mbit}, inbound: {rate: 10mbit, each_subnet: {guarantee: @11mbit}}"),
-             .expected =
-                 {{"the guarantees of 1 subnets add up to 11mbit at what comes from site 'coast', whose "
-                   "rate is 10mbit",
-                   "write at most 10mbit, or raise the rate"}}},
-        Case{.name = "InboundGuaranteesOfClasses",
-             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 10mbit, policy: p}"),
-             .classes = "[{name: rest, default: true, guarantee: @11mbit}]",
-             .expected =
-                 {{"the guarantees of policy 'p' add up to 11mbit at what comes from site 'coast', whose "
-                   "rate is 10mbit (on line 3, column 87)",
-                   "lower them by 1mbit in total, or raise the rate"}}}),
     case_name);
 
 INSTANTIATE_TEST_SUITE_P(
@@ -644,4 +528,4 @@ TEST(PolicyFaults, OneProblemBehindAnAliasIsNamedOnce) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::test
