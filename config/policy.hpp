@@ -187,9 +187,14 @@ struct RecordingSettings {
 /// Which of a packet's addresses is the site's: where it goes to, as on its way out, or where it comes from.
 enum class SiteAddress : std::uint8_t { destination, source };
 
+/// What the kernel may merge of the frames on their way to a queue (GRO). `bounded`: 1 ms at the slowest
+/// site's floor.
+enum class GroPolicy : std::uint8_t { bounded, as_is };
+
 struct Policy {
-  WanPort wan;  ///< the port whose queues this describes
-  std::optional<LanPort> lan;
+  WanPort wan;                 ///< the port whose queues this describes
+  std::optional<LanPort> lan;  ///< the other leg: what is queued has come in there
+  GroPolicy gro = GroPolicy::bounded;
   SiteAddress site_address = SiteAddress::destination;
   std::vector<ClassSet> class_sets;
   std::vector<SitePolicy> sites;

@@ -55,6 +55,7 @@ class DraftReader {
     if (const Field field = single("elsewhere")) draft.elsewhere = built_in(field, keys::elsewhere);
     if (const Field field = single("api")) api(field, draft.api);
     if (const Field field = single("recording")) recording(field, draft.recording);
+    if (const auto kind = read_.gro(single("gro"))) draft.gro = *kind;
     return draft;
   }
 
@@ -434,6 +435,7 @@ Policy finish(PolicyDraft draft) {
   apply(draft.elsewhere, policy.elsewhere);
   policy.api = std::move(draft.api);
   policy.recording = draft.recording;
+  policy.gro = draft.gro;
 
   std::unordered_map<std::string, std::size_t> set_by_name;
   for (ClassSetDraft& set : draft.class_sets) {

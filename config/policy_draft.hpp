@@ -83,6 +83,7 @@ struct PolicyDraft {
   BuiltInDraft elsewhere;
   ApiSettings api;
   RecordingSettings recording;
+  GroPolicy gro = GroPolicy::bounded;
 };
 
 /// Reads the values of the first file and of what it includes; every fault of form goes to `problems`.

@@ -8,6 +8,7 @@ namespace {
 using enum ValueKind;
 
 constexpr auto kLinkKinds = std::to_array<std::string_view>({"ethernet", "atm", "ppp"});
+constexpr auto kGroKinds = std::to_array<std::string_view>({"bounded", "as_is"});
 constexpr auto kLeafKinds = std::to_array<std::string_view>({"auto", "fq_codel", "fifo"});
 
 constexpr auto kTopKeys = std::to_array<PolicyKey>({
@@ -54,6 +55,12 @@ constexpr auto kTopKeys = std::to_array<PolicyKey>({
      .example = "{mebibytes: 16}",
      .meaning = "how much of the controllers' past is kept",
      .table = &keys::recording},
+    {.name = "gro",
+     .kind = word,
+     .example = "bounded",
+     .meaning = "what the kernel may merge of frames on their way to a queue",
+     .fallback = "bounded",
+     .words = kGroKinds},
     {.name = "groups",
      .kind = named,
      .example = "{branches: [10.30.0.0/16, 10.31.0.0/16]}",

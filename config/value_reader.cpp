@@ -387,6 +387,10 @@ std::optional<LinkLayer::Kind> ValueReader::link_kind(const Field& field) {
   return choice<Kind, 3>(field, {{{"ethernet", Kind::ethernet}, {"atm", Kind::atm}, {"ppp", Kind::ppp}}});
 }
 
+std::optional<GroPolicy> ValueReader::gro(const Field& field) {
+  return choice<GroPolicy, 2>(field, {{{"bounded", GroPolicy::bounded}, {"as_is", GroPolicy::as_is}}});
+}
+
 std::optional<LeafKind> ValueReader::leaf(const Field& field) {
   return choice<LeafKind, 3>(
       field, {{{"auto", LeafKind::automatic}, {"fq_codel", LeafKind::fq_codel}, {"fifo", LeafKind::fifo}}});

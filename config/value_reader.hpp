@@ -95,6 +95,7 @@ class ValueReader {
   /// Within the bounds of its key.
   [[nodiscard]] std::optional<std::int64_t> integer(const Field& field);
   [[nodiscard]] std::optional<LinkLayer::Kind> link_kind(const Field& field);
+  [[nodiscard]] std::optional<GroPolicy> gro(const Field& field);
   [[nodiscard]] std::optional<LeafKind> leaf(const Field& field);
   [[nodiscard]] std::optional<std::filesystem::path> socket_path(const Field& field);
   [[nodiscard]] std::optional<TcpEndpoint> loopback_endpoint(const Field& field);

@@ -116,7 +116,7 @@ json::object policy_json(const PolicyStatus& p) {
 json::value inbound_json(const std::optional<InboundStatus>& s) {
   if (!s) return nullptr;
   return json::object{{"policy", s->policy},
-                      {"shaped_bps", s->shaped.bps()},
+                      {"shaped_bps", s->shaped ? json::value(s->shaped->bps()) : json::value(nullptr)},
                       {"sent_bps", s->sent.bps()},
                       {"backlog_bytes", s->backlog.count()}};
 }

@@ -41,8 +41,9 @@ std::vector<std::string> restart_only_changes(const Policy& current, const Polic
   if (current.wan.interface != next.wan.interface) {
     restart("wan.interface", current.wan.interface, next.wan.interface);
   }
+  // One that is no longer named is given up while running.
   const auto lan = [](const Policy& p) { return p.lan ? p.lan->interface : "none"; };
-  if (lan(current) != lan(next)) restart("lan.interface", lan(current), lan(next));
+  if (next.lan && lan(current) != lan(next)) restart("lan.interface", lan(current), lan(next));
   if (current.api.socket != next.api.socket) {
     restart("api.socket", current.api.socket.string(), next.api.socket.string());
   }

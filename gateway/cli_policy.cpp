@@ -75,6 +75,16 @@ void plan_port(const Policy& policy, const PortOptions& options, bool as_tc) {
              large ? "MiB" : "KiB");
 }
 
+/// Of a port where the policy shapes nothing: what an earlier one left.
+void plan_clearing(const Policy& policy, const PortOptions& options, bool as_tc) {
+  const std::string& interface = policy.wan.interface;
+  auto looking = shaper_options(options);
+  looking.look_only = true;
+  if (!shaper::PortShaper(interface, looking).adopted_rates(policy)) return;
+  fmt::print("{}\n", as_tc ? fmt::format("tc qdisc del dev {} root", interface)
+                           : fmt::format("remove the tree of {}, where nothing is shaped", interface));
+}
+
 }  // namespace
 
 int check_policy(const std::filesystem::path& file) {
@@ -127,7 +137,11 @@ int show_plan(const std::filesystem::path& file, const PortOptions& options, boo
   const auto policy = load_or_complain(file);
   if (!policy) return kExitPolicy;
   for (const Policy& of_port : policies_of_ports(*policy)) {
-    if (!of_port.sites.empty()) plan_port(of_port, options, as_tc);
+    if (!of_port.sites.empty()) {
+      plan_port(of_port, options, as_tc);
+    } else {
+      plan_clearing(of_port, options, as_tc);
+    }
   }
   return kExitOk;
 }

@@ -205,7 +205,7 @@ Direction direction_of(const QueryWords& words, const Policy& policy, const Poli
   const auto given = std::ranges::find(words, "direction", &QueryWords::value_type::first);
   if (given != words.end()) return parse_direction(given->second).value_or(Direction::outbound);
   const bool comes_in = inbound != nullptr && !shaper::subnet_of(policy, packet.destination) &&
-                        shaper::subnet_of(*inbound, packet.source);
+                        shaper::subnet_of(policy, packet.source);
   return comes_in ? Direction::inbound : Direction::outbound;
 }
 

@@ -30,8 +30,8 @@ inline constexpr std::string_view kQueryWords[] = {"from", "to",   "dscp",   "pr
 [[nodiscard]] std::variant<shaper::PacketQuery, std::string> parse_query(const QueryWords& words);
 
 [[nodiscard]] std::string_view to_string(Direction direction);
-/// Which way the packet goes: as the words say; else out, unless it comes from a site of `inbound` and goes
-/// to none of `policy`. `inbound`: the LAN port's own policy; nullptr: nothing is shaped there.
+/// Which way the packet goes: as the words say; else out, unless it comes from a site of `policy` and goes to
+/// none, and the LAN port has a tree. `inbound`: that port's own policy; nullptr: nothing is shaped there.
 [[nodiscard]] Direction direction_of(const QueryWords& words, const Policy& policy, const Policy* inbound,
                                      const shaper::PacketQuery& packet);
 inline constexpr const char* kNothingInbound = "the policy shapes nothing inbound";

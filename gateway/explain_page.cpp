@@ -56,15 +56,15 @@ std::string render_explanation(const json::value& e) {
   const auto line = [&](std::string_view key, const std::string& value) {
     out += fmt::format("  {:<10} {}\n", key, value);
   };
-  if (is_inbound(e)) line("inbound", "it waits at " + text(at(e, {"interface"})));
+  line("port", fmt::format("{}, {}", text(at(e, {"interface"})), text(at(e, {"direction"}))));
   if (at(e, {"site"}).is_string()) {
     line("site", fmt::format("{}, by its subnet {}", text(at(e, {"site"})), text(at(e, {"subnet"}))));
     line("policy", text(at(e, {"policy"})));
   }
   line("because", why(e));
   line("class", fmt::format("{}, {}", text(at(e, {"class"})), text(at(e, {"handle"}))));
-  line("rates", fmt::format("guarantee {}bit/s, ceiling {}bit/s, priority {}", rate(at(e, {"guarantee_bps"})),
-                            rate(at(e, {"ceiling_bps"})), count(at(e, {"priority"}))));
+  line("rates", fmt::format("guarantee {}, ceiling {}, priority {}", bit_rate(at(e, {"guarantee_bps"})),
+                            bit_rate(at(e, {"ceiling_bps"})), count(at(e, {"priority"}))));
   const std::string backlog = count(at(e, {"backlog_bytes"}));
   line("queue", text(at(e, {"leaf"})) + (backlog == "-" ? "" : fmt::format(", {} bytes wait", backlog)));
   if (at(e, {"set_dscp"}).is_string()) line("dscp", "is set to " + text(at(e, {"set_dscp"})));

@@ -21,26 +21,34 @@ std::vector<Rate> rates_of(const Policy& lan) {
 }  // namespace
 
 shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& now) {
-  Policy lan = *lan_policy(whole);
-  if (lan.sites.empty()) {
+  auto lan = lan_policy(whole);
+  if (!lan || lan->sites.empty()) {
     shaper::ApplyReport report = tree_.clear();
     if (!report.ok()) return report;
     policy_.reset();
     if (report.messages > 0) {
-      events_.record(EventKind::applied, Severity::info, "",
-                     fmt::format("{}: what comes from sites is shaped no more", lan.wan.interface), now.wall);
+      events_.record(EventKind::applied, Severity::info, "", "what comes from sites is shaped no more",
+                     now.wall);
     }
     return report;
   }
-  shaper::ApplyReport report = tree_.apply(lan, rates_of(lan), now);
-  if (report.ok()) take_over(std::move(lan));
+  shaper::ApplyReport report = tree_.apply(*lan, rates_of(*lan), now);
+  if (!report.ok()) return report;
+  if (!policy_) {
+    events_.record(
+        report.adopted ? EventKind::adopted : EventKind::applied, Severity::info, "",
+        fmt::format("{}: {} the tree for what comes from {} site(s) with {} message(s)", lan->wan.interface,
+                    report.adopted ? "adopted" : "programmed", lan->sites.size(), report.messages),
+        now.wall);
+  }
+  take_over(*std::move(lan));
   return report;
 }
 
 void Inbound::keep_trying(const Policy& whole, const Instant& now) {
-  Policy lan = *lan_policy(whole);
-  if (lan.sites.empty()) return;
-  take_over(std::move(lan));
+  auto lan = lan_policy(whole);
+  if (!lan || lan->sites.empty()) return;
+  take_over(*std::move(lan));
   restore(now);
 }
 
@@ -88,7 +96,7 @@ std::optional<InboundStatus> Inbound::status_of(std::string_view site) const {
   if (found == policy_->sites.end()) return std::nullopt;
   const auto i = static_cast<std::size_t>(found - policy_->sites.begin());
   return InboundStatus{.policy = policy_name(*policy_, *found),
-                       .shaped = rates_[i],
+                       .shaped = tree_.status().in_place ? std::optional(rates_[i]) : std::nullopt,
                        .sent = sites_[i].sent.of_last_second(),
                        .backlog = sites_[i].backlog};
 }

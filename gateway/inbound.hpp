@@ -23,7 +23,7 @@ class Inbound {
   /// `port` and `events` must outlive it.
   Inbound(Port& port, EventLog& events) : port_(port), events_(events), tree_(port, events) {}
 
-  /// Of `whole`, which names a LAN port. On a fault what stood before may be gone: restore().
+  /// Of `whole`, which names this LAN port or none. On a fault what stood before may be gone: restore().
   [[nodiscard]] shaper::ApplyReport put_in_force(const Policy& whole, const Instant& now);
   /// Takes over `whole` though the kernel refused it: it is tried again every second.
   void keep_trying(const Policy& whole, const Instant& now);

@@ -1,5 +1,6 @@
 #include "gateway/json_view.hpp"
 
+#include <cctype>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -58,6 +59,13 @@ std::string rate(const json::value& bps) {
     if (v >= 1e6) return fmt::format("{:.1f} M", v / 1e6);
     return v >= 1e3 ? fmt::format("{:.0f} k", v / 1e3) : fmt::format("{:.0f}", v);
   });
+}
+
+std::string bit_rate(const json::value& bps) {
+  const std::string number = rate(bps);
+  const bool has_prefix = !number.empty() && std::isupper(static_cast<unsigned char>(number.back())) != 0;
+  const bool is_kilo = number.ends_with(" k");
+  return number + (has_prefix || is_kilo ? "bit/s" : " bit/s");
 }
 
 std::string percent(const json::value& ratio) {

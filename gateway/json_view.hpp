@@ -28,6 +28,8 @@ template <class Format>
 
 /// "46.1 M".
 [[nodiscard]] std::string rate(const boost::json::value& bps);
+/// The same with its unit: "46.1 Mbit/s", "0 bit/s".
+[[nodiscard]] std::string bit_rate(const boost::json::value& bps);
 /// "2.10 %" of a ratio.
 [[nodiscard]] std::string percent(const boost::json::value& ratio);
 /// "12 s", "3 h 5 min".

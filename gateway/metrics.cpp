@@ -163,9 +163,9 @@ void site_states(std::string& out, const GatewayStatus& s) {
 void site_inbound(std::string& out, const GatewayStatus& s) {
   using S = SiteStatus;
   using Value = std::optional<std::uint64_t>;
-  per_site(out, s, "weir_site_inbound_shaped_bits_per_second",
-           "Rate at which what comes from the site is shaped.",
-           [](const S& x) { return x.inbound ? Value(x.inbound->shaped.bps()) : Value(); });
+  per_site(
+      out, s, "weir_site_inbound_shaped_bits_per_second", "Rate at which what comes from the site is shaped.",
+      [](const S& x) { return x.inbound && x.inbound->shaped ? Value(x.inbound->shaped->bps()) : Value(); });
   per_site(out, s, "weir_site_inbound_sent_bits_per_second",
            "Handed on from the site to our hosts over the last second.",
            [](const S& x) { return x.inbound ? Value(x.inbound->sent.bps()) : Value(); });

@@ -27,7 +27,7 @@ shaper::ApplyReport PortTree::apply(const Policy& policy, std::span<const Rate> 
   if (!std::exchange(ever_applied_, true)) status_.adopted = report.adopted;
   status_.in_place = true;
   status_.fault.reset();
-  note_leaves(report.degraded, now);
+  note_leaves(policy, report.degraded, now);
   read_classes(now.steady);
   return report;
 }
@@ -35,8 +35,9 @@ shaper::ApplyReport PortTree::apply(const Policy& policy, std::span<const Rate> 
 bool PortTree::restore(const Policy& policy, std::span<const Rate> rates, const Instant& now) {
   const shaper::ApplyReport report = try_to_apply(policy, rates);
   if (report.ok()) {
-    note_leaves(report.degraded, now);
-    tell_restored(policy, fmt::format("the tree stands again after {} message(s)", report.messages), now);
+    note_leaves(policy, report.degraded, now);
+    if (!status_.in_place || report.messages > 0)
+      tell_restored(policy, fmt::format("the tree stands again after {} message(s)", report.messages), now);
     return true;
   }
   std::string fault = describe(*report.fault);
@@ -95,12 +96,13 @@ void PortTree::tell_restored(const Policy& policy, const std::string& how, const
   events_.record(EventKind::repaired, Severity::info, "", policy.wan.interface + ": " + how, now.wall);
 }
 
-void PortTree::note_leaves(bool fifo, const Instant& now) {
+void PortTree::note_leaves(const Policy& policy, bool fifo, const Instant& now) {
   if (fifo && !status_.fifo_leaves) {
-    events_.record(
-        EventKind::fifo_leaves, Severity::warning, "",
-        "DEGRADED: this kernel has no fq_codel, plain FIFOs serve the classes: load the module sch_fq_codel",
-        now.wall);
+    events_.record(EventKind::fifo_leaves, Severity::warning, "",
+                   fmt::format("DEGRADED: this kernel has no fq_codel, plain FIFOs serve the classes of {}: "
+                               "load the module sch_fq_codel",
+                               policy.wan.interface),
+                   now.wall);
   }
   status_.fifo_leaves = fifo;
 }

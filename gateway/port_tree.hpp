@@ -43,7 +43,7 @@ class PortTree {
  private:
   void tell_restored(const Policy& policy, const std::string& how, const Instant& now);
   /// Says it once, loudly, when plain FIFOs had to take fq_codel's place.
-  void note_leaves(bool fifo, const Instant& now);
+  void note_leaves(const Policy& policy, bool fifo, const Instant& now);
   [[nodiscard]] shaper::ApplyReport try_to_apply(const Policy& policy, std::span<const Rate> rates);
   void read_classes(TimePoint now);
 

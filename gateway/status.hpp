@@ -46,9 +46,9 @@ struct LatencyStatus {
 
 /// What comes from a site and is shaped.
 struct InboundStatus {
-  std::string policy;  ///< the class set it uses
-  Rate shaped;
-  Rate sent;  ///< on to our hosts, over the last second
+  std::string policy;          ///< the class set it uses
+  std::optional<Rate> shaped;  ///< in force in the kernel; nullopt: the tree does not stand
+  Rate sent;                   ///< on to our hosts, over the last second
   Bytes backlog;
 };
 

@@ -62,8 +62,8 @@ class Renderer {
   }
 
   std::string headline() const {
-    return fmt::format("{}  {}bit/s  up {}  weir {}\n", paint(style::kBold, text(at(status_, {"interface"}))),
-                       rate(at(status_, {"port_bps"})), time_span(at(status_, {"uptime_s"})),
+    return fmt::format("{}  {}  up {}  weir {}\n", paint(style::kBold, text(at(status_, {"interface"}))),
+                       bit_rate(at(status_, {"port_bps"})), time_span(at(status_, {"uptime_s"})),
                        text(at(status_, {"version"})));
   }
 
@@ -105,8 +105,8 @@ class Renderer {
     const json::value& inbound = at(site, {"inbound"});
     if (!inbound.is_object()) return out;
     const std::string line =
-        fmt::format("inbound: shaped to {}bit/s, hands on {}bit/s, {} bytes wait",
-                    rate(at(inbound, {"shaped_bps"})), rate(at(inbound, {"sent_bps"})),
+        fmt::format("inbound: shaped to {}, hands on {}, {} bytes wait",
+                    bit_rate(at(inbound, {"shaped_bps"})), bit_rate(at(inbound, {"sent_bps"})),
                     shown(at(inbound, {"backlog_bytes"}), [](double v) { return fmt::format("{:.0f}", v); }));
     out += "  " + paint(style::kDim, line) + "\n";
     if (!classes_.is_null()) out += classes_of(text(at(site, {"name"})), true);

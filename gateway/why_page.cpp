@@ -27,7 +27,7 @@ std::string short_time(const json::value& iso) {
 std::string headline(const json::value& site) {
   const std::string state = text(at(site, {"state"}));
   const std::string mode = text(at(site, {"mode"}));
-  std::string line = fmt::format("{}: {}bit/s, {}", text(at(site, {"name"})), rate(at(site, {"shaped_bps"})),
+  std::string line = fmt::format("{}: {}, {}", text(at(site, {"name"})), bit_rate(at(site, {"shaped_bps"})),
                                  mode == "unknown" ? "limit unknown" : mode);
   if (state != "hold") line += ", " + state;
   return fmt::format("{}; last change {} ago: {}\n", line, time_span(at(site, {"since_s"})),

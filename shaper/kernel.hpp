@@ -17,9 +17,17 @@
 
 namespace weir::shaper {
 
+/// The most that GRO makes of frames on an interface, in bytes; 0: this kernel has no such limit.
+struct MergeLimit {
+  std::uint32_t bytes = 0;
+  std::uint32_t ipv4_bytes = 0;  ///< IPv4's own, of kernels since 6.3
+  bool operator==(const MergeLimit&) const = default;
+};
+
 struct LinkFacts {
   int index = 0;
   std::uint32_t mtu = 0;
+  MergeLimit merge = {};
 };
 
 struct Refusal {
@@ -60,6 +68,8 @@ class Kernel {
   virtual ~Kernel() = default;
 
   [[nodiscard]] virtual std::optional<LinkFacts> link(const std::string& interface) = 0;
+  /// Of any interface; the errno, or 0.
+  virtual int set_merge_limit(int interface_index, const MergeLimit& limit) = 0;
   [[nodiscard]] virtual Observed observe(int interface_index) = 0;
   /// The root, and of the classes and the leaves under them only these; what is not there is left out.
   [[nodiscard]] virtual Observed observe(int interface_index, std::span<const Handle> only) = 0;

@@ -31,6 +31,8 @@ constexpr std::size_t kLargestMessage = 1024;
 constexpr int kReceiveBuffer = 4 << 20;
 constexpr std::size_t kDumpBuffer = 64U << 10U;
 constexpr int kDumpRetries = 20;
+/// linux/if_link.h of kernels since 6.3: IFLA_GRO_IPV4_MAX_SIZE. Older ones ignore it.
+constexpr std::uint16_t kGroIpv4MaxSize = 64;
 constexpr auto kReadQueues = "read the queues";
 constexpr auto kReadClasses = "read the classes";
 constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};  // the kernel answers at once or has lost the answer
@@ -200,13 +202,33 @@ std::optional<LinkFacts> NetlinkKernel::link(const std::string& interface) {
         if (message->nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(message) < sizeof(ifinfomsg))
           return;
         const auto* header = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
-        const Attributes<IFLA_MTU> attributes(message, sizeof(ifinfomsg));
+        const Attributes<kGroIpv4MaxSize> attributes(message, sizeof(ifinfomsg));
+        const auto number = [&](std::size_t type) { return attributes.get<std::uint32_t>(type).value_or(0); };
         facts =
-            LinkFacts{.index = header->ifi_index, .mtu = attributes.get<std::uint32_t>(IFLA_MTU).value_or(0)};
+            LinkFacts{.index = header->ifi_index,
+                      .mtu = number(IFLA_MTU),
+                      .merge = {.bytes = number(IFLA_GRO_MAX_SIZE), .ipv4_bytes = number(kGroIpv4MaxSize)}};
       });
   if (!answers.empty() && answers.front().error != ENODEV)
     fail("look up " + interface, answers.front().error);
   return facts;
+}
+
+int NetlinkKernel::set_merge_limit(int interface_index, const MergeLimit& limit) {
+  const std::uint32_t sequence = ++sequence_;
+  alignas(nlmsghdr) std::array<std::byte, kLargestMessage> room{};
+  nlmsghdr* request = mnl_nlmsg_put_header(room.data());
+  request->nlmsg_type = RTM_NEWLINK;
+  request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request->nlmsg_seq = sequence;
+  auto* header = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(request, sizeof(ifinfomsg)));
+  header->ifi_index = interface_index;
+  // In this order: up to 64 KB the first sets IPv4's as well (net/core/dev.c, netif_set_gro_max_size).
+  mnl_attr_put_u32(request, IFLA_GRO_MAX_SIZE, limit.bytes);
+  if (limit.ipv4_bytes != 0) mnl_attr_put_u32(request, kGroIpv4MaxSize, limit.ipv4_bytes);
+  const auto answers = exchange(std::span(room).first(request->nlmsg_len), sequence, sequence,
+                                "bound what an interface merges", [](const nlmsghdr*) {});
+  return answers.empty() ? 0 : answers.front().error;
 }
 
 std::vector<NetlinkKernel::Answer> NetlinkKernel::ask_for(std::uint16_t type,

@@ -22,6 +22,7 @@ class NetlinkKernel final : public Kernel {
   NetlinkKernel();
 
   [[nodiscard]] std::optional<LinkFacts> link(const std::string& interface) override;
+  int set_merge_limit(int interface_index, const MergeLimit& limit) override;
   [[nodiscard]] Observed observe(int interface_index) override;
   [[nodiscard]] Observed observe(int interface_index, std::span<const Handle> only) override;
   [[nodiscard]] bool has_fq_codel(int interface_index) override;

@@ -67,6 +67,7 @@ Reconciler::Reconciler(std::string interface, bool replace_foreign, Kernel& kern
       kernel_(kernel),
       classifier_(classifier),
       store_(store),
+      merge_bound_(kernel, store),
       classes_per_dump_(classes_per_dump) {}
 
 std::optional<LinkFacts> Reconciler::find_link(ApplyReport& report) {
@@ -265,7 +266,8 @@ bool Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
 
   // Our filter without our root is no first start: somebody took the tree, or the dump lacks it.
   first_start = !observed.is_ours() && !classifier_.attached();
-  PortState wanted{.handles = names_of(policy, tree.ids), .replaced = state.replaced};
+  PortState wanted{
+      .handles = names_of(policy, tree.ids), .replaced = state.replaced, .merging = state.merging};
   if (observed.is_foreign()) wanted.replaced = observed.root->kind + " " + tc_name(observed.root->handle);
   // While classes of the old policy still stand, their names are kept too: a start in between, or going back
   // to the old policy, finds them again.
@@ -283,6 +285,7 @@ bool Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
     return false;
   }
   remember(std::move(wanted), state, report);
+  merge_bound_.keep(policy, state, report);
 
   auto goals = goals_of(policy, tree.ids);
   applied_ = Applied{.interface_index = link.index,
@@ -317,6 +320,8 @@ std::vector<std::string> Reconciler::plan(const Policy& policy, std::span<const 
   auto classification = classifier_.plan(policy, tree.ids, as_tc);
   std::move(classification.begin(), classification.end(), std::back_inserter(lines));
   write_out(changes.removal);
+  auto merging = merge_bound_.plan(policy, store_.load().value_or(PortState()), as_tc);
+  std::move(merging.begin(), merging.end(), std::back_inserter(lines));
   return lines;
 }
 
@@ -374,6 +379,7 @@ ApplyReport Reconciler::clear() {
       report.adopted = observed.is_ours();
       if (observed.is_ours() && !run(link->index, {RemoveRoot{}}, report)) return report;
     }
+    if (auto state = store_.load()) merge_bound_.give_back(*state, report);
     store_.remove();
   } catch (const std::system_error& e) {
     report.fault = fault_of(e);

@@ -11,6 +11,7 @@
 
 #include "shaper/diff.hpp"
 #include "shaper/kernel.hpp"
+#include "shaper/merge_bound.hpp"
 #include "shaper/plan.hpp"
 #include "shaper/port_shaper.hpp"
 #include "shaper/state_file.hpp"
@@ -100,6 +101,7 @@ class Reconciler {
   Kernel& kernel_;
   TrafficClassifier& classifier_;
   StateStore& store_;
+  MergeBound merge_bound_;
   std::size_t classes_per_dump_;
   std::optional<bool> has_fq_codel_;  ///< of this kernel, once asked
   std::optional<Applied> applied_;

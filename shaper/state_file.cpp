@@ -31,6 +31,21 @@ const std::string* text_in(const json::object& object, const char* key, std::str
   return &storage;
 }
 
+json::array limit_json(const MergeLimit& limit) {
+  return {limit.bytes, limit.ipv4_bytes};
+}
+
+std::optional<MergeLimit> limit_in(const json::object& object, const char* key) {
+  const auto* value = object.if_contains(key);
+  if (value == nullptr || !value->is_array() || value->get_array().size() != 2) return std::nullopt;
+  boost::system::error_code bad_first;
+  boost::system::error_code bad_second;
+  const auto& numbers = value->get_array();
+  const MergeLimit limit{.bytes = numbers[0].to_number<std::uint32_t>(bad_first),
+                         .ipv4_bytes = numbers[1].to_number<std::uint32_t>(bad_second)};
+  return bad_first || bad_second ? std::nullopt : std::optional(limit);
+}
+
 }  // namespace
 
 std::string to_json(const PortState& state, const std::string& creator) {
@@ -40,6 +55,11 @@ std::string to_json(const PortState& state, const std::string& creator) {
   }
   json::object file{{"version", kVersion}, {"creator", creator}, {"classes", std::move(classes)}};
   if (!state.replaced.empty()) file["replaced"] = state.replaced;
+  if (const auto& merging = state.merging) {
+    file["merging"] = {{"interface", merging->interface},
+                       {"before", limit_json(merging->before)},
+                       {"now", limit_json(merging->now)}};
+  }
   return json::serialize(file) + "\n";
 }
 
@@ -69,6 +89,16 @@ std::optional<PortState> parse_port_state(const std::string& text) {
     state.handles.emplace(std::pair{std::move(site), std::move(name)}, number);
   }
   text_in(file, "replaced", state.replaced);
+  if (const auto* merging = file.if_contains("merging"); merging != nullptr && merging->is_object()) {
+    const auto& object = merging->get_object();
+    BoundedMerging read;
+    const auto before = limit_in(object, "before");
+    const auto now = limit_in(object, "now");
+    if (text_in(object, "interface", read.interface) == nullptr || !before || !now) return std::nullopt;
+    read.before = *before;
+    read.now = *now;
+    state.merging = std::move(read);
+  }
   return state;
 }
 

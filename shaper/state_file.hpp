@@ -9,12 +9,22 @@
 #include <string>
 
 #include "shaper/class_allocation.hpp"
+#include "shaper/kernel.hpp"
 
 namespace weir::shaper {
+
+/// What an interface merges was bounded (merge_bound.hpp).
+struct BoundedMerging {
+  std::string interface;
+  MergeLimit before;
+  MergeLimit now;
+  bool operator==(const BoundedMerging&) const = default;
+};
 
 struct PortState {
   KnownHandles handles;
   std::string replaced = {};  ///< somebody else's root that was thrown out for ours; empty: none
+  std::optional<BoundedMerging> merging = {};
   bool operator==(const PortState&) const = default;
 };
 

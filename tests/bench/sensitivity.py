@@ -36,7 +36,7 @@ BUILD = SOURCE / "build/release"
 CONSTANTS = SOURCE / "estimator/control_constants.hpp"
 # Short ones that together need every part of the law, at rates near the random paths'.
 WHERE = {"01-policer-10ms": 0.25, "02-policer-steps": 0.1, "03-buffer-steps": 0.1, "05-random-loss": 0.1, "13-cross-cbr": 0.1}
-RANDOM_PATHS = range(10)
+RANDOM_PATHS = range(5)
 RANDOM = "random paths"
 FACTORS = (0.5, 2.0)
 NEVER_S = 60.0  # in place of a jump that was not followed

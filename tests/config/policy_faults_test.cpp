@@ -42,7 +42,7 @@ INSTANTIATE_TEST_SUITE_P(
              .more = "@bandwidth: 3",
              .expected = {{"unknown key 'bandwidth' in the policy file",
                            "keys here: wan, lan, sites, policies, control, elsewhere, api, recording, "
-                           "groups, include"}}},
+                           "gro, groups, include"}}},
         Case{.name = "KeyOfAnotherMapping",
              .sites = site("rate: {floor: 45mbit}, @ceiling: 50mbit"),
              .expected = {{"unknown key 'ceiling' in a site",

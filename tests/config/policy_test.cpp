@@ -113,7 +113,8 @@ TEST(Policy, WhatComesFromASiteIsShapedAtTheLanPort) {
       "20mbit, "
       "each_subnet: {guarantee: 1mbit}}}\n"
       "policies: {p: {classes: [{name: rest, default: true}]}}\n"
-      "control: {guarantee: 3%}\n");
+      "control: {guarantee: 3%}\n"
+      "gro: as_is\n");
   ASSERT_EQ(policy.sites.size(), 3U);
   EXPECT_EQ(policy.sites[1].set_dscp, std::nullopt);
   const auto lan = lan_policy(policy);
@@ -123,6 +124,9 @@ TEST(Policy, WhatComesFromASiteIsShapedAtTheLanPort) {
   EXPECT_EQ(lan->wan.link_layer, policy.wan.link_layer);
   EXPECT_EQ(lan->site_address, SiteAddress::source);
   EXPECT_EQ(lan->control, policy.control);
+  EXPECT_EQ(lan->gro, GroPolicy::as_is);
+  EXPECT_EQ(lan->lan, (LanPort{.interface = "wan0", .rate = Rate::mbps(622)}))
+      << "what is queued there came in here";
   ASSERT_EQ(lan->sites.size(), 2U);
   const SitePolicy& coast = lan->sites[0];
   EXPECT_EQ(coast.name, "coast");
@@ -161,6 +165,7 @@ TEST(Policy, EverythingLeftOutHasItsDefault) {
       "sites: [{name: coast, subnets: 10.20.0.0/16, rate: {floor: 45mbit}}]\n");
   EXPECT_EQ(policy.wan.link_layer, LinkLayer{});
   EXPECT_FALSE(policy.lan.has_value());
+  EXPECT_EQ(policy.gro, GroPolicy::bounded);
   EXPECT_EQ(policy.sites[0].rate.ceiling, Rate::mbps(100));
   EXPECT_EQ(policy.sites[0].rate.start, Rate::mbps(45));
   EXPECT_TRUE(policy.sites[0].rate.adapt);

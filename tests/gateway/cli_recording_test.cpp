@@ -235,7 +235,7 @@ TEST(WhyPage, SaysWhatALatencyGoalHoldsBack) {
 }
 
 TEST(WhyPage, OfAnyJson) {
-  EXPECT_EQ(render_why(nullptr, nullptr), "-: -bit/s, -, -; last change - ago: -\n");
+  EXPECT_EQ(render_why(nullptr, nullptr), "-: - bit/s, -, -; last change - ago: -\n");
   const json::value site = {{"name", "a\x1b[31m"},
                             {"shaped_bps", 46'100'000},
                             {"mode", "policer"},

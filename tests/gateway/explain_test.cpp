@@ -212,11 +212,12 @@ TEST_F(ExplainApi, WhatComesFromASiteIsAskedOfTheLanPort) {
   EXPECT_EQ(e.at("site").as_string(), "coast");
   EXPECT_EQ(e.at("subnet").as_string(), "10.20.7.0/24");
   EXPECT_EQ(e.at("handle").as_string(), "7e17:13");
-  EXPECT_NE(render_explanation(e).find("inbound    it waits at lan0"), std::string::npos);
-  // Between two sites, and from one that is not shaped: out, unless that is not what is asked.
+  EXPECT_NE(render_explanation(e).find("  port       lan0, inbound\n"), std::string::npos);
+  // Between two sites, and where neither end is known: out, unless that is not what is asked.
+  EXPECT_EQ(body("/v1/explain?from=10.99.0.1&to=10.1.8.9").at("direction").as_string(), "outbound");
   EXPECT_EQ(body("/v1/explain?from=10.20.0.1&to=10.30.1.1").at("direction").as_string(), "outbound");
-  EXPECT_EQ(body("/v1/explain?from=10.30.1.1&to=10.1.8.9").at("direction").as_string(), "outbound");
-  const json::value farm = body("/v1/explain?from=10.30.1.1&to=10.1.8.9&direction=inbound");
+  const json::value farm = body("/v1/explain?from=10.30.1.1&to=10.1.8.9");
+  EXPECT_EQ(farm.at("direction").as_string(), "inbound") << "it waits there, too";
   EXPECT_EQ(farm.at("way").as_string(), "elsewhere");
   EXPECT_NE(render_explanation(farm).find("it comes from no site that is shaped inbound"), std::string::npos);
   EXPECT_EQ(body("/v1/explain?from=10.20.0.1&to=10.1.8.9&direction=outbound").at("interface").as_string(),
@@ -322,10 +323,14 @@ TEST_F(ExplainApi, RulesComeWithWhatTheyMet) {
   EXPECT_EQ(body("/v1/rules?site=farm").at("rules").as_array().size(), 1U);
 
   const std::string metrics = get("/metrics").body;
-  EXPECT_NE(metrics.find("weir_rule_packets_total{site=\"coast\",class=\"shell\",rule=\"3\",direction=\"outbound\"} 4\n"),
-            std::string::npos);
-  EXPECT_NE(metrics.find("weir_rule_bytes_total{site=\"coast\",class=\"rest\",rule=\"none\",direction=\"outbound\"} 100\n"),
-            std::string::npos);
+  EXPECT_NE(
+      metrics.find(
+          "weir_rule_packets_total{site=\"coast\",class=\"shell\",rule=\"3\",direction=\"outbound\"} 4\n"),
+      std::string::npos);
+  EXPECT_NE(
+      metrics.find(
+          "weir_rule_bytes_total{site=\"coast\",class=\"rest\",rule=\"none\",direction=\"outbound\"} 100\n"),
+      std::string::npos);
 }
 
 TEST_F(ExplainApi, CountersOfAnotherPolicyAreNotMixedIn) {
@@ -337,6 +342,7 @@ TEST_F(ExplainApi, CountersOfAnotherPolicyAreNotMixedIn) {
 TEST_F(ExplainApi, ThePageIsALineForEachThing) {
   EXPECT_EQ(render_explanation(body("/v1/explain?from=10.1.8.9&to=10.20.7.1&port=22&vlan=100")),
             "10.1.8.9 -> 10.20.7.1, tcp, port any -> 22, vlan 100\n"
+            "  port       wan0, outbound\n"
             "  site       coast, by its subnet 10.20.7.0/24\n"
             "  policy     usual\n"
             "  because    rule 2: source: 10.1.0.0/16, protocol: tcp, port: 22\n"
@@ -349,7 +355,8 @@ TEST_F(ExplainApi, ThePageIsALineForEachThing) {
             std::string::npos);
   const std::string table = render_rules(body("/v1/rules"), false);
   EXPECT_NE(
-      table.find("coast  out  2     shell      3        300    source: 10.1.0.0/16, protocol: tcp, port: 22\n"),
+      table.find(
+          "coast  out  2     shell      3        300    source: 10.1.0.0/16, protocol: tcp, port: 22\n"),
       std::string::npos)
       << table;
   // Whatever it is given, it is a page.

@@ -115,10 +115,11 @@ TEST_F(InboundTest, ATreeThatCannotBeTakenAwayStays) {
   lan_port.refuse_apply = shaper::KernelFault{.attempt = "remove 7e17:", .error = EBUSY, .hint = {}};
   write(with_lan(""));
   EXPECT_FALSE(gateway->reload(at(1)));
-  EXPECT_EQ(coast(1)->shaped, Rate::mbps(300));
+  EXPECT_FALSE(coast(1)->shaped.has_value()) << "a part of it may be gone";
   lan_port.refuse_apply.reset();
   gateway->every_second(at(2));
   EXPECT_TRUE(gateway->status(at(2)).lan->shaper.in_place);
+  EXPECT_EQ(coast(2)->shaped, Rate::mbps(300));
 }
 
 TEST_F(InboundTest, WhatGoesOutIsShapedThoughTheLanPortIsNotThere) {
@@ -126,6 +127,7 @@ TEST_F(InboundTest, WhatGoesOutIsShapedThoughTheLanPortIsNotThere) {
   start_shaped();
   EXPECT_EQ(port.tree, (std::vector{Rate::mbps(100)}));
   EXPECT_TRUE(degraded("lan_tree_missing", 1));
+  EXPECT_FALSE(coast(1)->shaped.has_value());
   EXPECT_FALSE(degraded("tree_missing", 1));
   EXPECT_EQ(count(EventKind::repair_failed), 1U);
   gateway->every_second(at(1));
@@ -148,6 +150,41 @@ TEST_F(InboundTest, ATreeThatSomebodyDeletedIsPutBackAndTheOtherLeftAlone) {
   lan_port.tree.reset();
   gateway->every_second(at(10));
   EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(300)})) << "found without an event as well";
+}
+
+TEST_F(InboundTest, ALanPortThatIsNoLongerNamedIsGivenUp) {
+  start_shaped();
+  write(policy_text());
+  ASSERT_TRUE(gateway->reload(at(1)));
+  EXPECT_FALSE(lan_port.tree.has_value());
+  EXPECT_FALSE(gateway->status(at(1)).lan.has_value());
+}
+
+TEST_F(InboundTest, WhatBecomesOfTheTreeIsTold) {
+  const auto last = [&] { return events.newest(1).at(0)->text; };
+  start_shaped();
+  EXPECT_EQ(last(), "lan0: programmed the tree for what comes from 1 site(s) with 3 message(s)");
+  write(with_lan("{rate: 200mbit}"));
+  ASSERT_TRUE(gateway->reload(at(1)));
+  EXPECT_NE(last().find("reload"), std::string::npos) << last();
+  write(with_lan(""));
+  ASSERT_TRUE(gateway->reload(at(2)));
+  EXPECT_EQ(events.newest(2).at(0)->text, "what comes from sites is shaped no more");
+  lan_port.tree = {Rate::mbps(50)};
+  write(with_lan("{rate: 50mbit}"));
+  ASSERT_TRUE(gateway->reload(at(3)));
+  EXPECT_EQ(events.newest(2).at(0)->text,
+            "lan0: adopted the tree for what comes from 1 site(s) with 0 message(s)");
+}
+
+TEST_F(InboundTest, ARefusedReloadTellsOfNoRepair) {
+  start_shaped();
+  lan_port.refuse_policy_with_site = "hills";
+  std::string text = with_lan("{rate: 300mbit}", another_site("hills", "10.30.0.0/16"));
+  text.insert(text.rfind("    policy: usual"), "    inbound: {rate: 9mbit}\n");
+  write(text);
+  EXPECT_FALSE(gateway->reload(at(1)));
+  EXPECT_EQ(count(EventKind::repaired), 1U) << "the WAN port, where it was in force already";
 }
 
 TEST_F(InboundTest, AnotherLanPortTakesARestart) {

@@ -63,8 +63,22 @@ class FakeKernel final : public Kernel {
   std::size_t full_dumps = 0;
   std::size_t single_questions = 0;
 
-  std::optional<LinkFacts> link(const std::string&) override {
+  /// What the other leg merges; nullopt: there is none.
+  std::optional<MergeLimit> other_leg;
+  std::vector<MergeLimit> limits_set;
+  int refuses_limits = 0;  ///< errno
+
+  std::optional<LinkFacts> link(const std::string& interface) override {
+    if (interface == "lan0")
+      return other_leg ? std::optional(LinkFacts{.index = 8, .mtu = mtu, .merge = *other_leg}) : std::nullopt;
     return index == 0 ? std::nullopt : std::optional(LinkFacts{.index = index, .mtu = mtu});
+  }
+  int set_merge_limit(int which, const MergeLimit& limit) override {
+    if (which != 8) throw std::logic_error("not the other leg");
+    if (refuses_limits != 0) return refuses_limits;
+    limits_set.push_back(limit);
+    other_leg = limit;
+    return 0;
   }
   void arm(const FakeFault& fault) {
     fault_ = fault;
