@@ -28,6 +28,7 @@
 #include "gateway/service_notifier.hpp"
 #include "gateway/version.hpp"
 #include "shaper/port_shaper.hpp"
+#include "shaper/state_file.hpp"
 
 namespace weir::gateway {
 namespace {
@@ -93,6 +94,7 @@ class Daemon {
       spdlog::error("nothing is controlled: {}", describe(*report.fault));
       return kExitSystem;
     }
+    tell_of_unattended_ports(now);
     await_signal();
     open_api();
     begin_capture();
@@ -128,6 +130,18 @@ class Daemon {
 
   static std::unique_ptr<KernelSide> lan_of(const Policy& policy, const RunOptions& options) {
     return policy.lan ? std::make_unique<KernelSide>(policy.lan->interface, options) : nullptr;
+  }
+
+  /// A port that an earlier policy named goes on shaping as it was left. Ours are held by now.
+  void tell_of_unattended_ports(const Instant& now) {
+    for (const std::string& port : shaper::unattended_ports(options_.state_dir)) {
+      events_.record(
+          EventKind::left_behind, Severity::warning, "",
+          fmt::format("{} has queues of an earlier policy, which nobody keeps: weir clear --interface {} "
+                      "takes them away",
+                      port, port),
+          now.wall);
+    }
   }
 
   /// Does what may change the policy; a capture that measures for another one is told.

@@ -8,7 +8,7 @@ namespace weir::gateway {
 namespace {
 
 // In the order of EventKind.
-constexpr std::array<std::string_view, 29> kKinds = {"started",
+constexpr std::array<std::string_view, 30> kKinds = {"started",
                                                      "stopping",
                                                      "adopted",
                                                      "applied",
@@ -24,6 +24,7 @@ constexpr std::array<std::string_view, 29> kKinds = {"started",
                                                      "capture_sampled",
                                                      "ticks_dropped",
                                                      "foreign_change",
+                                                     "left_behind",
                                                      "repaired",
                                                      "repair_failed",
                                                      "reloaded",

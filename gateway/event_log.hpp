@@ -31,6 +31,7 @@ enum class EventKind : std::uint8_t {
   capture_sampled,
   ticks_dropped,
   foreign_change,
+  left_behind,
   repaired,
   repair_failed,
   reloaded,

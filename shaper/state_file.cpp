@@ -1,5 +1,6 @@
 #include "shaper/state_file.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
@@ -146,6 +147,23 @@ PortLock::PortLock(const std::filesystem::path& path) {
 
 PortLock::~PortLock() {
   close(fd_);
+}
+
+std::vector<std::string> unattended_ports(const std::filesystem::path& state_dir) {
+  std::vector<std::string> ports;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(state_dir, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->path().extension() != ".json") continue;
+    try {
+      const PortLock free(std::filesystem::path(at->path()).replace_extension(".lock"));
+      ports.push_back(at->path().stem().string());
+    } catch (const std::system_error&) {
+      // Somebody holds it, or it cannot be told.
+    }
+  }
+  std::ranges::sort(ports);
+  return ports;
 }
 
 }  // namespace weir::shaper

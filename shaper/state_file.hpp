@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "shaper/class_allocation.hpp"
 #include "shaper/kernel.hpp"
@@ -66,5 +67,9 @@ class PortLock {
  private:
   int fd_ = -1;
 };
+
+/// Ports under `state_dir` that have a state file and are held by nobody: their queues stand as somebody left
+/// them. In the order of their names; a folder that cannot be read has none.
+[[nodiscard]] std::vector<std::string> unattended_ports(const std::filesystem::path& state_dir);
 
 }  // namespace weir::shaper

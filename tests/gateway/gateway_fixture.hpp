@@ -62,8 +62,8 @@ struct GatewayTest : testing::Test {
     auto loaded = load_boot_policy(file, library, *revisions);
     ASSERT_TRUE(std::holds_alternative<BootPolicy>(loaded)) << std::get<LoadFailure>(loaded).rendered;
     gateway.emplace(Gateway::Settings{.version = "9.9", .policy_file = file},
-                    std::get<BootPolicy>(std::move(loaded)), Gateway::Ports{.wan = port, .lan = lan}, library, *revisions,
-                    laws.maker(), events, at(s));
+                    std::get<BootPolicy>(std::move(loaded)), Gateway::Ports{.wan = port, .lan = lan}, library,
+                    *revisions, laws.maker(), events, at(s));
   }
   void start() {
     write(policy_text());

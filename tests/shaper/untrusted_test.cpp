@@ -225,6 +225,10 @@ TEST_F(StateDirectory, LetsGoOfTheLockWhenItsHolderDies) {
   {
     const PortLock held(file);
     EXPECT_THROW(PortLock second(file), std::system_error);
+    // wan0 is held, lan0 is not; what is no state file is no port.
+    for (const char* name : {"wan0.json", "lan0.json", "lan1.json.new", "notes.txt"})
+      std::ofstream(file.parent_path() / name) << "{}";
+    EXPECT_EQ(unattended_ports(file.parent_path()), std::vector<std::string>{"lan0"});
   }
   const pid_t child = fork();
   if (child == 0) {
