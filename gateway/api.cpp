@@ -191,6 +191,15 @@ ApiResponse explain(const Query& query, const ApiView& view) {
   }
 }
 
+/// What the LAN port's classifier counted, where that is known.
+std::optional<shaper::ArrivalCounters> inbound_arrivals(const ApiView& view) {
+  try {
+    return view.inbound ? view.inbound->arrivals() : std::nullopt;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
 ApiResponse rules(const Query& query, const ApiView& view) {
   const auto wanted =
       std::ranges::find(query.parameters, "site", &std::pair<std::string, std::string>::first);
@@ -200,16 +209,16 @@ ApiResponse rules(const Query& query, const ApiView& view) {
     return no_such_site(wanted->second);
   try {
     json::array all;
-    const auto add = [&](const Policy& policy, const std::optional<shaper::ArrivalCounters>& arrived) {
-      if (!arrived) return false;
-      for (const RuleStatus& rule : rules_of_policy(policy, *arrived)) {
+    const auto add = [&](const Policy& policy, const shaper::ArrivalCounters& arrived) {
+      for (const RuleStatus& rule : rules_of_policy(policy, arrived)) {
         if (all_sites || (rule.site != nullptr && rule.site->name == wanted->second))
           all.push_back(rule_json(policy, rule));
       }
-      return true;
     };
-    if (!add(view.policy, view.arrivals())) return problem(503, kNotLoaded);
-    if (view.inbound && !add(view.inbound->policy, view.inbound->arrivals())) return problem(503, kNotLoaded);
+    const auto arrived = view.arrivals();
+    if (!arrived) return problem(503, kNotLoaded);
+    add(view.policy, *arrived);
+    if (const auto inbound = inbound_arrivals(view)) add(view.inbound->policy, *inbound);
     return ok(json::object{{"rules", std::move(all)}});
   } catch (const std::exception& failure) {
     return problem(503, failure.what());

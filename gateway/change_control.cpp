@@ -30,7 +30,8 @@ ChangeOutcome refusal(ChangeOutcome::Result result, std::string text, std::uint6
 
 }  // namespace
 
-std::vector<std::string> restart_only_changes(const Policy& current, const Policy& next) {
+std::vector<std::string> restart_only_changes(const Policy& current, const std::string& lan,
+                                              const Policy& next) {
   std::vector<std::string> changes;
   const auto restart = [&](std::string_view key, const std::string& from, const std::string& to) {
     changes.push_back(fmt::format("{} changed from {} to {}: this takes a restart", key, from, to));
@@ -41,9 +42,9 @@ std::vector<std::string> restart_only_changes(const Policy& current, const Polic
   if (current.wan.interface != next.wan.interface) {
     restart("wan.interface", current.wan.interface, next.wan.interface);
   }
-  // One that is no longer named is given up while running.
-  const auto lan = [](const Policy& p) { return p.lan ? p.lan->interface : "none"; };
-  if (next.lan && lan(current) != lan(next)) restart("lan.interface", lan(current), lan(next));
+  // One that is no longer named is given up while running, and may come back.
+  if (next.lan && next.lan->interface != lan)
+    restart("lan.interface", lan.empty() ? "none" : lan, next.lan->interface);
   if (current.api.socket != next.api.socket) {
     restart("api.socket", current.api.socket.string(), next.api.socket.string());
   }
@@ -58,6 +59,7 @@ ChangeControl::ChangeControl(std::filesystem::path policy_file, BootPolicy boot,
                              const Instant& now)
     : file_(std::move(policy_file)),
       loaded_(std::move(boot.loaded)),
+      lan_at_start_(loaded_.policy.lan ? loaded_.policy.lan->interface : ""),
       library_(library),
       revisions_(revisions),
       events_(events),
@@ -95,7 +97,7 @@ std::optional<ChangeOutcome> ChangeControl::read_file(LoadedPolicy& next) const 
   if (auto* failure = std::get_if<LoadFailure>(&read))
     return refusal(ChangeOutcome::Result::bad_policy, std::move(failure->rendered), status_.revision);
   next = std::get<LoadedPolicy>(std::move(read));
-  const auto restart_only = restart_only_changes(loaded_.policy, next.policy);
+  const auto restart_only = restart_only_changes(loaded_.policy, lan_at_start_, next.policy);
   if (restart_only.empty()) return std::nullopt;
   return refusal(ChangeOutcome::Result::bad_policy, fmt::format("{}", fmt::join(restart_only, "; ")),
                  status_.revision);
@@ -256,7 +258,8 @@ ChangeOutcome ChangeControl::roll_back(std::optional<std::uint64_t> to, const st
   if (auto* failure = std::get_if<LoadFailure>(&read))
     return refusal(ChangeOutcome::Result::bad_policy, std::move(failure->rendered), status_.revision);
   auto& next = std::get<LoadedPolicy>(read);
-  if (const auto restart_only = restart_only_changes(loaded_.policy, next.policy); !restart_only.empty()) {
+  if (const auto restart_only = restart_only_changes(loaded_.policy, lan_at_start_, next.policy);
+      !restart_only.empty()) {
     return refusal(ChangeOutcome::Result::bad_policy, fmt::format("{}", fmt::join(restart_only, "; ")),
                    status_.revision);
   }

@@ -26,8 +26,9 @@
 namespace weir::gateway {
 
 /// What of `next` takes a restart to change, one sentence each; empty: `next` can be taken over while
-/// running.
-[[nodiscard]] std::vector<std::string> restart_only_changes(const Policy& current, const Policy& next);
+/// running. `lan`: the LAN port that the process was started with; empty: none.
+[[nodiscard]] std::vector<std::string> restart_only_changes(const Policy& current, const std::string& lan,
+                                                            const Policy& next);
 
 struct ChangeRequest {
   std::string by;
@@ -101,6 +102,7 @@ class ChangeControl {
 
   std::filesystem::path file_;
   LoadedPolicy loaded_;
+  std::string lan_at_start_;  ///< empty: none
   const PolicyLibrary& library_;
   RevisionLog& revisions_;
   EventLog& events_;

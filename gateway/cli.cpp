@@ -217,7 +217,7 @@ void add_explain(CLI::App& app, Choices& c) {
   word("--vlan", "vlan", "VLAN id (default: untagged)");
   word("--fwmark", "fwmark", "Mark of this host's firewall (default: none)");
   word("--direction", "direction",
-       "outbound or inbound (default: in, where it comes from a site that is shaped inbound)");
+       "outbound or inbound (default: in, where it comes from a site and sites are shaped inbound)");
   explain.add_flag("--json", c.explain.json, "The API's own document");
   auto* socket =
       explain.add_option("--socket", c.explain.socket, "The daemon's API socket")->capture_default_str();

@@ -95,12 +95,7 @@ shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& re
 ChangeControl::InForce Gateway::put_in_force(const Policy& next, const Instant& now) {
   const std::vector<ControlStart> starts = loop_.starts_for(next);
   shaper::ApplyReport report = tree_.apply(next, rates_of(starts), now);
-  if (report.ok() && inbound_) {
-    shaper::ApplyReport inbound = inbound_->put_in_force(next, now);
-    if (!inbound.ok()) inbound_->restore(now);
-    report.changes.insert(report.changes.end(), inbound.changes.begin(), inbound.changes.end());
-    report.fault = std::move(inbound.fault);
-  }
+  if (report.ok() && inbound_) put_in_force_inbound(next, report, now);
   if (!report.ok()) {
     restore(now);  // part of the new policy may be in force, or all of it at the other port
     return {.why_not = describe(*report.fault), .changes = {}};
@@ -108,6 +103,17 @@ ChangeControl::InForce Gateway::put_in_force(const Policy& next, const Instant& 
   if (!same_for_estimator(policy(), next)) ++estimator_generation_;
   loop_.take_over(next, starts, now);
   return {.why_not = std::nullopt, .changes = std::move(report.changes)};
+}
+
+void Gateway::put_in_force_inbound(const Policy& next, shaper::ApplyReport& report, const Instant& now) {
+  const bool was_missing = inbound_->is_missing();
+  shaper::ApplyReport inbound = inbound_->put_in_force(next, now);
+  report.changes.insert(report.changes.end(), inbound.changes.begin(), inbound.changes.end());
+  if (inbound.ok()) return;
+  // A port that is not there, say, was none for the policy before either: what goes out does not wait for it.
+  if (was_missing) return inbound_->keep_trying(next, now);
+  inbound_->restore(now);
+  report.fault = std::move(inbound.fault);
 }
 
 void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
@@ -261,6 +267,8 @@ std::vector<Degradation> Gateway::degradations(TimePoint now) const {
   missing("tree_missing", "the queue tree", tree_.status());
   if (const auto lan = inbound_ ? inbound_->status() : std::nullopt)
     missing("lan_tree_missing", "the queue tree of " + lan->interface, lan->shaper);
+  if (inbound_ && inbound_->left_over())
+    all.push_back({"lan_tree_left", "the LAN port's tree cannot be taken away: " + *inbound_->left_over()});
   if (loop_.fault())
     all.push_back({"rates_refused", "the kernel refuses new rates: " + describe(*loop_.fault())});
   if (loop_.unreadable()) {

@@ -102,6 +102,7 @@ class Gateway {
 
  private:
   [[nodiscard]] ChangeControl::InForce put_in_force(const Policy& next, const Instant& now);
+  void put_in_force_inbound(const Policy& next, shaper::ApplyReport& report, const Instant& now);
   void restore(const Instant& now);
   [[nodiscard]] std::vector<Degradation> degradations(TimePoint now) const;
 

@@ -23,13 +23,8 @@ std::vector<Rate> rates_of(const Policy& lan) {
 shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& now) {
   auto lan = lan_policy(whole);
   if (!lan || lan->sites.empty()) {
-    shaper::ApplyReport report = tree_.clear();
-    if (!report.ok()) return report;
-    policy_.reset();
-    if (report.messages > 0) {
-      events_.record(EventKind::applied, Severity::info, "", "what comes from sites is shaped no more",
-                     now.wall);
-    }
+    shaper::ApplyReport report = take_away(now);
+    if (report.ok()) policy_.reset();
     return report;
   }
   shaper::ApplyReport report = tree_.apply(*lan, rates_of(*lan), now);
@@ -47,7 +42,10 @@ shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& no
 
 void Inbound::keep_trying(const Policy& whole, const Instant& now) {
   auto lan = lan_policy(whole);
-  if (!lan || lan->sites.empty()) return;
+  if (!lan || lan->sites.empty()) {
+    policy_.reset();
+    return;
+  }
   take_over(*std::move(lan));
   restore(now);
 }
@@ -59,6 +57,7 @@ void Inbound::take_over(Policy lan) {
     if (known != lan.sites.end())
       next[static_cast<std::size_t>(known - lan.sites.begin())] = std::move(sites_[i]);
   }
+  left_over_.reset();
   rates_ = rates_of(lan);
   sites_ = std::move(next);
   policy_ = std::move(lan);
@@ -66,10 +65,30 @@ void Inbound::take_over(Policy lan) {
 
 void Inbound::restore(const Instant& now) {
   if (policy_) {
+    left_over_.reset();
     tree_.restore(*policy_, rates_, now);
-  } else if (const auto report = tree_.clear(); !report.ok()) {
-    events_.record(EventKind::repair_failed, Severity::error, "", describe(*report.fault), now.wall);
+  } else {
+    (void)take_away(now);
   }
+}
+
+shaper::ApplyReport Inbound::take_away(const Instant& now) {
+  shaper::ApplyReport report = tree_.clear();
+  if (report.ok()) {
+    left_over_.reset();
+    if (report.messages > 0) {
+      events_.record(EventKind::applied, Severity::info, "", "what comes from sites is shaped no more",
+                     now.wall);
+    }
+    return report;
+  }
+  std::string why = describe(*report.fault);
+  if (left_over_ != why) {
+    events_.record(EventKind::repair_failed, Severity::error, "",
+                   "the LAN port's tree cannot be taken away, trying again: " + why, now.wall);
+  }
+  left_over_ = std::move(why);
+  return report;
 }
 
 void Inbound::look(const std::string& suspicion, const Instant& now) {
@@ -77,7 +96,10 @@ void Inbound::look(const std::string& suspicion, const Instant& now) {
 }
 
 void Inbound::every_second(const Instant& now) {
-  if (!policy_) return;
+  if (!policy_) {
+    if (left_over_) (void)take_away(now);
+    return;
+  }
   tree_.every_second(*policy_, rates_, false, now);
   try {
     const std::vector<shaper::SiteCounters> counters = port_.site_counters();

@@ -27,6 +27,10 @@ class Inbound {
   [[nodiscard]] shaper::ApplyReport put_in_force(const Policy& whole, const Instant& now);
   /// Takes over `whole` though the kernel refused it: it is tried again every second.
   void keep_trying(const Policy& whole, const Instant& now);
+  /// There is to be a tree, and none stands: whatever is wrong was so before.
+  [[nodiscard]] bool is_missing() const { return policy_ && !tree_.status().in_place; }
+  /// Why a tree that nobody wants any more still stands; nullopt: none does.
+  [[nodiscard]] const std::optional<std::string>& left_over() const { return left_over_; }
   /// Puts back what was put in force last.
   void restore(const Instant& now);
   /// Looks whether the tree stands, and puts it back; `suspicion` as PortTree says.
@@ -47,6 +51,7 @@ class Inbound {
     Bytes backlog;
   };
   void take_over(Policy lan);
+  [[nodiscard]] shaper::ApplyReport take_away(const Instant& now);
 
   Port& port_;
   EventLog& events_;
@@ -54,6 +59,7 @@ class Inbound {
   std::optional<Policy> policy_;
   std::vector<Rate> rates_;
   std::vector<Site> sites_;  ///< as policy_->sites
+  std::optional<std::string> left_over_;
 };
 
 }  // namespace weir::gateway

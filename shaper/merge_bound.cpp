@@ -21,8 +21,9 @@ MergeLimit bounded(const MergeLimit& before, std::uint32_t most) {
 
 std::optional<std::uint32_t> longest_merge(const Policy& policy) {
   if (!policy.lan || policy.gro == GroPolicy::as_is || policy.sites.empty()) return std::nullopt;
-  const auto slowest = std::ranges::min(policy.sites, {}, [](const SitePolicy& s) { return s.rate.floor; });
-  return static_cast<std::uint32_t>(std::clamp(slowest.rate.floor.in(kLongest).count(), kFrame, kMost));
+  const auto slowest =
+      std::ranges::min_element(policy.sites, {}, [](const SitePolicy& s) { return s.rate.floor; });
+  return static_cast<std::uint32_t>(std::clamp(slowest->rate.floor.in(kLongest).count(), kFrame, kMost));
 }
 
 std::vector<MergeBound::Step> MergeBound::steps(const std::optional<BoundedMerging>& standing,
@@ -57,36 +58,54 @@ std::vector<MergeBound::Step> MergeBound::steps(const std::optional<BoundedMergi
 }
 
 void MergeBound::keep(const Policy& policy, PortState& state, ApplyReport& report) {
-  for (const Step& step : steps(state.merging, &policy)) take(step, state, report);
-}
-
-void MergeBound::give_back(PortState& state, ApplyReport& report) {
-  for (const Step& step : steps(state.merging, nullptr)) take(step, state, report);
-}
-
-void MergeBound::take(const Step& step, PortState& state, ApplyReport& report) {
-  const auto remember = [&] {
-    state.merging = step.remembered;
-    store_.save(state);
-  };
   try {
-    if (step.remembered) remember();  // first: a crash in between must not forget what was there
-    if (step.index != 0) {
-      if (const int error = kernel_.set_merge_limit(step.index, step.to); error != 0)
-        throw std::system_error(error, std::generic_category(), describe(step));
-      ++report.messages;
-      report.changes.push_back(describe(step));
-    }
-    if (!step.remembered) remember();
-  } catch (const std::system_error& failure) {
-    report.changes.push_back(std::string("it merges as before: ") + failure.what());
+    for (const Step& step : steps(state.merging, &policy)) take(step, state, report);
+  } catch (const std::system_error& failure) {  // the leg cannot even be looked at
+    report.changes.push_back(std::string("what it merges is not bounded: ") + failure.what());
   }
 }
 
+void MergeBound::give_back(PortState& state, ApplyReport& report) {
+  try {
+    for (const Step& step : steps(state.merging, nullptr)) take(step, state, report);
+  } catch (const std::system_error& failure) {
+    report.changes.push_back(std::string("what it merges stays bounded: ") + failure.what());
+  }
+}
+
+bool MergeBound::is_due(const Policy& policy, const std::optional<BoundedMerging>& standing) {
+  try {
+    return !steps(standing, &policy).empty();
+  } catch (const std::system_error&) {
+    return false;  // that is for the next look
+  }
+}
+
+void MergeBound::take(const Step& step, PortState& state, ApplyReport& report) {
+  const auto remember = [&](const std::optional<BoundedMerging>& merging) {
+    state.merging = merging;
+    store_.save(state);
+  };
+  const auto known = state.merging;
+  if (step.remembered) remember(step.remembered);  // first: a crash in between must not forget what was there
+  if (step.index != 0) {
+    if (const int error = kernel_.set_merge_limit(step.index, step.to); error != 0) {
+      report.changes.push_back(
+          fmt::format("not done: {}: {}", describe(step), std::generic_category().message(error)));
+      if (step.remembered) remember(known);
+      return;
+    }
+    ++report.messages;
+    report.changes.push_back(describe(step));
+  }
+  if (!step.remembered) remember(std::nullopt);
+}
+
 std::string MergeBound::describe(const Step& step) {
-  return step.bounds ? fmt::format("let {} merge at most {} bytes (GRO): 1 ms at the slowest site's floor",
-                                   step.interface, step.to.bytes)
-                     : fmt::format("let {} merge {} bytes (GRO) again", step.interface, step.to.bytes);
+  return step.bounds
+             ? fmt::format("let {} merge at most {} bytes (GRO): 1 ms at the slowest site's least rate",
+                           step.interface, step.to.bytes)
+             : fmt::format("let {} merge {} bytes (GRO) again", step.interface, step.to.bytes);
 }
 
 std::vector<std::string> MergeBound::plan(const Policy& policy, const PortState& state, bool as_commands) {

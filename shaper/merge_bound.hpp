@@ -6,9 +6,10 @@
 /// (`ip link set ... gro_max_size`, net/core/gro.c skb_gro_receive). What a card merges by itself (LRO,
 /// rx-gro-hw) is not reached by that.
 ///
-/// Set at an apply and not at a change of rates. What was there before stands in the port's state file and is
-/// given back when the policy no longer asks for it, or the port is cleared; what somebody else has set
-/// meanwhile stays. Never a fault: a port that merges more still shapes. Not thread-safe.
+/// Set at an apply and not at a change of rates, and again where the leg was made anew. What was there before
+/// stands in the port's state file and is given back when the policy no longer asks for it, or the port is
+/// cleared; where somebody else has set another limit meanwhile that stays then. Never a fault, never throws:
+/// a port that merges more still shapes. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,8 @@ class MergeBound {
   /// `state`: what the port's file holds; it is written where it changes.
   void keep(const Policy& policy, PortState& state, ApplyReport& report);
   void give_back(PortState& state, ApplyReport& report);
+  /// keep() would do something. Cheap: one question to the kernel.
+  [[nodiscard]] bool is_due(const Policy& policy, const std::optional<BoundedMerging>& standing);
   /// What keep() would do, for people, or as commands.
   [[nodiscard]] std::vector<std::string> plan(const Policy& policy, const PortState& state, bool as_commands);
 

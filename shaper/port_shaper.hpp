@@ -1,4 +1,4 @@
-/// One WAN port's queue tree and classifier in the kernel: the shaper as the rest of Weir sees it.
+/// One port's queue tree and classifier in the kernel: the shaper as the rest of Weir sees it.
 ///
 /// Owns its netlink sockets, its lock file and its BPF objects (descriptors only: what is in the kernel
 /// outlives it). Not thread-safe: one owner, one thread. Calls block for the kernel's time (a rate

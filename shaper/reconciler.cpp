@@ -26,7 +26,7 @@ constexpr std::uint64_t kReadsPerDump = 10;  // of larger trees: once a second a
 KernelFault no_such_port(const std::string& interface) {
   return {.attempt = "find " + interface,
           .error = ENODEV,
-          .hint = "no interface has this name here: check wan.interface, and `ip link`"};
+          .hint = "no interface has this name here: check the policy's wan and lan, and `ip link`"};
 }
 
 KernelFault fault_of(const std::system_error& e) {
@@ -246,7 +246,11 @@ void Reconciler::undo_first_start(int index, ApplyReport& report) {
                                             : "took back what was made");
   });
   attempt([&] { report.messages += classifier_.remove(); });
-  attempt([&] { store_.remove(); });
+  attempt([&] {
+    auto state = store_.load().value_or(PortState());
+    merge_bound_.give_back(state, report);
+    if (!state.merging) store_.remove();
+  });
 }
 
 bool Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
@@ -292,7 +296,8 @@ bool Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span
                      .policy = policy,
                      .facts = facts,
                      .tree = std::move(tree),
-                     .goals = std::move(goals)};
+                     .goals = std::move(goals),
+                     .merging = state.merging};
   last_read_.clear();
   counter_reads_ = 0;
   return true;
@@ -379,8 +384,9 @@ ApplyReport Reconciler::clear() {
       report.adopted = observed.is_ours();
       if (observed.is_ours() && !run(link->index, {RemoveRoot{}}, report)) return report;
     }
-    if (auto state = store_.load()) merge_bound_.give_back(*state, report);
-    store_.remove();
+    auto state = store_.load().value_or(PortState());
+    merge_bound_.give_back(state, report);
+    if (!state.merging) store_.remove();  // else it knows what is still to be given back
   } catch (const std::system_error& e) {
     report.fault = fault_of(e);
   }
@@ -404,7 +410,20 @@ bool Reconciler::in_place() {
   if (!link || link->index != applied_->interface_index) return false;
   if (!diff(kernel_.observe(link->index), applied_->tree).empty()) return false;
   applied_->kernel_is_known = was_known;
-  return classifier_.attached();
+  if (!classifier_.attached()) return false;
+  keep_merging_bounded();
+  return true;
+}
+
+// The other leg may have been made anew, and merges as usual again. Where it cannot be bounded the next apply
+// tries.
+void Reconciler::keep_merging_bounded() {
+  if (!applied_->may_bound || !merge_bound_.is_due(applied_->policy, applied_->merging)) return;
+  PortState state = store_.load().value_or(PortState());
+  ApplyReport report;
+  merge_bound_.keep(applied_->policy, state, report);
+  applied_->merging = state.merging;
+  applied_->may_bound = !merge_bound_.is_due(applied_->policy, applied_->merging);
 }
 
 // The overhead that a size table adds is in the kernel's byte counter already; a class's own is not.

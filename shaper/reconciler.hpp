@@ -61,6 +61,8 @@ class Reconciler {
     KernelFacts facts;
     Tree tree;
     std::vector<std::vector<Handle>> goals;  ///< [site]: the classes with a latency goal
+    std::optional<BoundedMerging> merging;   ///< as the state file has it
+    bool may_bound = true;                   ///< false: the other leg took no limit
     /// The kernel holds `tree`, by all we know; false: a later attempt failed half-way, or somebody else
     /// works on the port.
     bool kernel_is_known = true;
@@ -92,6 +94,7 @@ class Reconciler {
   /// What of `tree` does not stand yet after `changes`, which were to make it.
   [[nodiscard]] ChangePlan rest_of(int index, const ChangePlan& changes, const Tree& tree, ReadBack how);
   void remember(PortState wanted, PortState& remembered, ApplyReport& report);
+  void keep_merging_bounded();
   void read_counters();
   [[nodiscard]] Bytes charged(const ClassStats& stats) const;
   [[nodiscard]] Handle site_of(Handle handle) const;

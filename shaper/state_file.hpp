@@ -1,7 +1,7 @@
 /// What Weir remembers of a port between runs: /run/weir/<port>.json, and the lock beside it.
 ///
-/// The file is a convenience: lost, the handles are derived again from the policy. Damaged, it counts as
-/// lost.
+/// The file is a convenience: lost, the handles are derived again from the policy, and what was bounded of
+/// another interface stays so. Damaged, it counts as lost.
 #pragma once
 
 #include <filesystem>

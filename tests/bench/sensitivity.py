@@ -5,7 +5,7 @@ A weir_sim of its own is built in which estimator/control_constants.hpp reads ea
 environment; the product's own sources are compiled as they are. A constant between a half and two is scaled by its distance
 from one (0.98 becomes 0.99 and 0.96). What ran once is kept. Tells for each constant in which scenario it made what is
 received, loss, queue or settling worse most, beyond what another seed of the simulator does by itself: in some scenarios of
-the proving ground, at half of their usual scale, and in the mean of some random paths of the search for the worst case.
+the proving ground, at low rates, and in the mean of some random paths of the search for the worst case.
 """
 
 from __future__ import annotations
@@ -166,7 +166,6 @@ class Bench:
         if kept.exists():
             return outcome(json.loads(kept.read_text()))
         path = self._place / f"{run.name}.yaml"
-        path.write_text(run.text)
         done = subprocess.run([str(self._program), str(path), "--law", "weir", "--seed", str(seed), "--scale",
                                str(run.scale)], capture_output=True, text=True,
                               env={**os.environ, "WEIR_CONSTANT": setting}, check=False)
@@ -207,6 +206,8 @@ def main() -> int:
             return SKIPPED
         bench = Bench(program, Path(folder))
         places = runs_of_places()
+        for run in (one for runs in places.values() for one in runs):
+            (Path(folder) / f"{run.name}.yaml").write_text(run.text)
         with ThreadPoolExecutor(arguments.parallel) as pool:
             def start(seed: int, setting: str) -> dict[str, list[Future]]:
                 return {place: [pool.submit(bench.run, run, seed, setting) for run in runs] for place, runs in places.items()}

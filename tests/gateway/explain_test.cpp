@@ -245,7 +245,7 @@ TEST_F(ExplainApi, RulesAndClassesSayWhichWay) {
       std::string::npos)
       << metrics;
   lan_port.counters_fail = true;
-  EXPECT_EQ(get("/v1/rules").status, 503U);
+  EXPECT_EQ(body("/v1/rules").at("rules").as_array().size(), out) << "the WAN port's are known all the same";
 }
 
 TEST_F(ExplainApi, NamesSiteRuleAndClassWithWhatItHas) {

@@ -98,7 +98,7 @@ TEST_F(InboundTest, WhatTheLanPortRefusesIsNotInForceAtTheWanPortEither) {
   EXPECT_EQ(lan_port.policy->sites.size(), 1U);
   EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(300)}));
   EXPECT_NE(gateway->status(at(1)).policy.reload_error->find("create class"), std::string::npos);
-  EXPECT_TRUE(gateway->status(at(1)).degraded.empty() || !degraded("lan_tree_missing", 1));
+  EXPECT_FALSE(degraded("lan_tree_missing", 1));
 }
 
 TEST_F(InboundTest, WhatTheWanPortRefusesNeverReachesTheLanPort) {
@@ -116,6 +116,7 @@ TEST_F(InboundTest, ATreeThatCannotBeTakenAwayStays) {
   write(with_lan(""));
   EXPECT_FALSE(gateway->reload(at(1)));
   EXPECT_FALSE(coast(1)->shaped.has_value()) << "a part of it may be gone";
+  EXPECT_FALSE(degraded("lan_tree_left", 1)) << "it is wanted";
   lan_port.refuse_apply.reset();
   gateway->every_second(at(2));
   EXPECT_TRUE(gateway->status(at(2)).lan->shaper.in_place);
@@ -158,6 +159,42 @@ TEST_F(InboundTest, ALanPortThatIsNoLongerNamedIsGivenUp) {
   ASSERT_TRUE(gateway->reload(at(1)));
   EXPECT_FALSE(lan_port.tree.has_value());
   EXPECT_FALSE(gateway->status(at(1)).lan.has_value());
+}
+
+TEST_F(InboundTest, AndMayComeBack) {
+  start_shaped();
+  write(policy_text());
+  ASSERT_TRUE(gateway->reload(at(1)));
+  write(with_lan("{rate: 300mbit}"));
+  ASSERT_TRUE(gateway->reload(at(2)));
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(300)}));
+}
+
+TEST_F(InboundTest, AReloadDoesNotWaitForAPortThatWasMissingBefore) {
+  start_shaped();
+  lan_port.tree.reset();
+  lan_port.refuse_apply = shaper::KernelFault{.attempt = "look for lan0", .error = ENODEV, .hint = {}};
+  gateway->on_kernel_change("lan0 is gone", at(1));
+  ASSERT_TRUE(degraded("lan_tree_missing", 1));
+  write(with_lan("{rate: 200mbit}", another_site("hills", "10.30.0.0/16")));
+  EXPECT_TRUE(gateway->reload(at(2)));
+  EXPECT_EQ(port.policy->sites.size(), 2U);
+  lan_port.refuse_apply.reset();
+  gateway->every_second(at(3));
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(200)}));
+}
+
+TEST_F(InboundTest, WhatCannotBeTakenAwayAtTheStartIsTriedAgainAndTold) {
+  lan_port.tree = {Rate::mbps(7)};
+  lan_port.refuse_apply = shaper::KernelFault{.attempt = "remove the root", .error = EBUSY, .hint = {}};
+  start_with(with_lan(""));
+  EXPECT_TRUE(degraded("lan_tree_left", 1));
+  gateway->every_second(at(1));
+  EXPECT_EQ(count(EventKind::repair_failed), 1U) << "told once";
+  lan_port.refuse_apply.reset();
+  gateway->every_second(at(2));
+  EXPECT_FALSE(lan_port.tree.has_value());
+  EXPECT_FALSE(degraded("lan_tree_left", 2));
 }
 
 TEST_F(InboundTest, WhatBecomesOfTheTreeIsTold) {

@@ -67,8 +67,11 @@ class FakeKernel final : public Kernel {
   std::optional<MergeLimit> other_leg;
   std::vector<MergeLimit> limits_set;
   int refuses_limits = 0;  ///< errno
+  bool other_leg_fails = false;
 
   std::optional<LinkFacts> link(const std::string& interface) override {
+    if (interface == "lan0" && other_leg_fails)
+      throw std::system_error(ENOBUFS, std::generic_category(), "look up lan0");
     if (interface == "lan0")
       return other_leg ? std::optional(LinkFacts{.index = 8, .mtu = mtu, .merge = *other_leg}) : std::nullopt;
     return index == 0 ? std::nullopt : std::optional(LinkFacts{.index = index, .mtu = mtu});

@@ -57,7 +57,7 @@ TEST_F(MergeBoundTest, IsSetOnceAndFollowsThePolicy) {
   const ApplyReport first = apply(policy_with_lan(45));
   EXPECT_EQ(kernel.limits_set, (std::vector{MergeLimit{.bytes = 5'625, .ipv4_bytes = 5'625}}));
   EXPECT_EQ(first.changes.back(),
-            "let lan0 merge at most 5625 bytes (GRO): 1 ms at the slowest site's floor");
+            "let lan0 merge at most 5625 bytes (GRO): 1 ms at the slowest site's least rate");
   EXPECT_EQ(apply(policy_with_lan(45)).messages, 0U);
   apply(policy_with_lan(80));
   EXPECT_EQ(kernel.other_leg->bytes, 10'000U) << "more again: what was there before is known";
@@ -87,17 +87,65 @@ TEST_F(MergeBoundTest, ANewProcessKnowsWhatWasThere) {
   EXPECT_EQ(kernel.other_leg, kUsual);
 }
 
-TEST_F(MergeBoundTest, IsRememberedBeforeItIsSet) {
+TEST_F(MergeBoundTest, WhatTheKernelRefusesIsToldAndForgotten) {
   kernel.refuses_limits = EPERM;
   const ApplyReport report = apply(policy_with_lan(45));
   EXPECT_EQ(report.changes.back(),
-            "it merges as before: let lan0 merge at most 5625 bytes (GRO): 1 ms at the slowest site's floor: "
+            "not done: let lan0 merge at most 5625 bytes (GRO): 1 ms at the slowest site's least rate: "
             "Operation not permitted");
-  EXPECT_EQ(store.state->merging->before, kUsual);
-  // Nothing was set: that is no reason to set something back.
+  EXPECT_FALSE(store.state->merging.has_value())
+      << "nothing was set: that is no reason to set something back";
   kernel.refuses_limits = 0;
   EXPECT_TRUE(port->clear().ok());
   EXPECT_TRUE(kernel.limits_set.empty());
+}
+
+TEST_F(MergeBoundTest, WhatIsRefusedLaterForgetsNothing) {
+  apply(policy_with_lan(45));
+  kernel.refuses_limits = EBUSY;
+  apply(policy_with_lan(80));
+  EXPECT_EQ(store.state->merging,
+            (BoundedMerging{.interface = "lan0", .before = kUsual, .now = *kernel.other_leg}));
+  EXPECT_TRUE(port->clear().ok());
+  ASSERT_TRUE(store.state.has_value()) << "the limit still stands";
+  kernel.refuses_limits = 0;
+  EXPECT_TRUE(port->clear().ok());
+  EXPECT_EQ(kernel.other_leg, kUsual);
+  EXPECT_FALSE(store.state.has_value());
+}
+
+TEST_F(MergeBoundTest, ALegThatCannotBeLookedAtIsNoFault) {
+  kernel.other_leg_fails = true;
+  const ApplyReport report = apply(policy_with_lan(45));
+  EXPECT_NE(report.changes.back().find("is not bounded: look up lan0"), std::string::npos)
+      << report.changes.back();
+  kernel.other_leg_fails = false;
+  apply(policy_with_lan(45));
+  kernel.other_leg_fails = true;
+  EXPECT_TRUE(port->clear().ok());
+  kernel.other_leg_fails = false;
+  EXPECT_TRUE(port->clear().ok());
+  EXPECT_EQ(kernel.other_leg, kUsual);
+}
+
+TEST_F(MergeBoundTest, ALegThatIsMadeAnewIsBoundedAtTheNextLook) {
+  apply(policy_with_lan(45));
+  kernel.other_leg = kUsual;
+  EXPECT_TRUE(port->in_place());
+  EXPECT_EQ(kernel.other_leg->bytes, 5'625U);
+  EXPECT_TRUE(port->in_place());
+  EXPECT_EQ(kernel.limits_set.size(), 2U);
+}
+
+TEST_F(MergeBoundTest, AStartThatFailsGivesItBack) {
+  apply(policy_with_lan(45));
+  kernel.tree = {};  // somebody took the root, and the filter with it
+  port.classifier.holds.reset();
+  port.start();
+  port.classifier.fails = true;
+  const Policy policy = policy_with_lan(45);
+  EXPECT_FALSE(port->apply(policy, std::vector(policy.sites.size(), Rate::mbps(45))).ok());
+  EXPECT_EQ(kernel.other_leg, kUsual);
 }
 
 TEST_F(MergeBoundTest, LessThanThatIsLeftAlone) {
@@ -142,7 +190,7 @@ TEST_F(MergeBoundTest, ThePlanShowsIt) {
   std::vector<Rate> rates;
   for (const SitePolicy& site : policy.sites) rates.push_back(site.rate.floor);
   EXPECT_EQ(port->plan(policy, rates, false).back(),
-            "let lan0 merge at most 5625 bytes (GRO): 1 ms at the slowest site's floor");
+            "let lan0 merge at most 5625 bytes (GRO): 1 ms at the slowest site's least rate");
   EXPECT_EQ(port->plan(policy, rates, true).back(), "ip link set dev lan0 gro_max_size 5625");
   apply(policy);
   EXPECT_EQ(port->plan(policy, rates, false).back(), "classify");
