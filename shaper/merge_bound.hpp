@@ -1,15 +1,15 @@
 /// What the kernel may merge of the frames on their way to a port's queues.
 ///
-/// A network card's driver hands up to 64 KB to the queue as one packet (GRO), which then holds the line for
-/// as long: 11.6 ms at 45 Mbit/s, more than a voice packet should wait and than a policer's bucket may hold.
-/// The bridge's other leg, where they are merged, is told to stop after 1 ms at the slowest site's floor
-/// (`ip link set ... gro_max_size`, net/core/gro.c skb_gro_receive). What a card merges by itself (LRO,
-/// rx-gro-hw) is not reached by that.
+/// A network card's driver hands up to 64 KB to the queue as one packet (GRO), which is then sent in one
+/// piece: 11.6 ms at 45 Mbit/s in the provider's first queue, more than a policer's bucket may hold. The
+/// bridge's other leg, where they are merged, is told to stop after 1 ms at the slowest site's floor (`ip
+/// link set ... gro_max_size`, net/core/gro.c skb_gro_receive). What a card merges by itself (LRO, rx-gro-hw)
+/// is not reached.
 ///
-/// Set at an apply and not at a change of rates, and again where the leg was made anew. What was there before
-/// stands in the port's state file and is given back when the policy no longer asks for it, or the port is
-/// cleared; where somebody else has set another limit meanwhile that stays then. Never a fault, never throws:
-/// a port that merges more still shapes. Not thread-safe.
+/// Set at an apply and not at a change of rates, and again where the leg merges more than that meanwhile.
+/// What was there before stands in the port's state file and is given back when the policy no longer asks for
+/// it, or the port is cleared; a smaller limit that somebody else has set by then stays. Never a fault, never
+/// throws: a port that merges more still shapes. Not thread-safe.
 #pragma once
 
 #include <cstdint>
