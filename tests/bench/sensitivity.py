@@ -32,6 +32,7 @@ from netlab.report import table, write_csv  # noqa: E402
 from proving.runs import SCENARIOS, SKIPPED, SOURCE  # noqa: E402
 
 KEPT = SOURCE / ".cache/bench/sensitivity"
+PROGRAM = SOURCE / ".cache/bench/sensitivity-program"  # always there: what it is made of must not differ by its place
 BUILD = SOURCE / "build/release"
 CONSTANTS = SOURCE / "estimator/control_constants.hpp"
 # Short ones that together need every part of the law, at rates near the random paths'.
@@ -96,7 +97,7 @@ def constants() -> list[Constant]:
 def build_tunable(place: Path) -> Path:
     """The simulator whose constants can be set. Only the law's own files are compiled anew."""
     overlay = place / "include/estimator"
-    overlay.mkdir(parents=True)
+    overlay.mkdir(parents=True, exist_ok=True)
     text = CONSTANTS.read_text()
     text = re.sub(r"inline constexpr ([\w:<>, ]+?) (k\w+)\s*=\s*([^;]+);", r'inline const \1 \2 = tuned<\1>("\2", \3);', text)
     text = text.replace("namespace weir::control {", READER + "\n", 1)
@@ -198,38 +199,37 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "weir-bench", help="for the CSV")
     arguments = parser.parse_args()
     share = {"received": 1.0, "loss": 0.05, "queue": 5.0, "settling": 3.0}  # less is not told
-    with tempfile.TemporaryDirectory(prefix="weir-sensitivity-") as folder:
-        try:
-            program = build_tunable(Path(folder))
-        except (LabError, OSError, subprocess.CalledProcessError) as error:
-            print(f"skipped: {error} (the simulator needs ns-3: libns3-dev)")
-            return SKIPPED
-        bench = Bench(program, Path(folder))
-        places = runs_of_places()
-        for run in (one for runs in places.values() for one in runs):
-            (Path(folder) / f"{run.name}.yaml").write_text(run.text)
-        with ThreadPoolExecutor(arguments.parallel) as pool:
-            def start(seed: int, setting: str) -> dict[str, list[Future]]:
-                return {place: [pool.submit(bench.run, run, seed, setting) for run in runs] for place, runs in places.items()}
+    try:
+        program = build_tunable(PROGRAM)
+    except (LabError, OSError, subprocess.CalledProcessError) as error:
+        print(f"skipped: {error} (the simulator needs ns-3: libns3-dev)")
+        return SKIPPED
+    bench = Bench(program, PROGRAM)
+    places = runs_of_places()
+    for run in (one for runs in places.values() for one in runs):
+        (PROGRAM / f"{run.name}.yaml").write_text(run.text)
+    with ThreadPoolExecutor(arguments.parallel) as pool:
+        def start(seed: int, setting: str) -> dict[str, list[Future]]:
+            return {place: [pool.submit(bench.run, run, seed, setting) for run in runs] for place, runs in places.items()}
 
-            def done(started: dict[str, list[Future]]) -> dict[str, list[Outcome]]:
-                return {place: [one.result() for one in futures] for place, futures in started.items()}
+        def done(started: dict[str, list[Future]]) -> dict[str, list[Outcome]]:
+            return {place: [one.result() for one in futures] for place, futures in started.items()}
 
-            plain = [start(seed, "") for seed in (1, 2, 3)]
-            chosen = [c for c in constants() if arguments.only in c.name]
-            runs = {(c.name, f): start(1, f"{c.name}={f}") for c in chosen for f in FACTORS}
-            base, *others = [done(one) for one in plain]
-            # By how much another seed is worse, without any change.
-            usual = {p: {kind: max(0.0, *(mean_less(other[p], base[p])[kind] for other in others)) for kind in UNITS}
-                     for p in places}
-            rows = []
-            for c in chosen:
-                row = {"constant": c.name, "is": " ".join(c.value.split())}
-                for factor in FACTORS:
-                    changes = {p: mean_less(outcomes, base[p]) for p, outcomes in done(runs[c.name, factor]).items()}
-                    row[f"x {factor:g}"] = worst(changes, usual, share)
-                rows.append(row)
-                print(" | ".join(row.values()), flush=True)
+        plain = [start(seed, "") for seed in (1, 2, 3)]
+        chosen = [c for c in constants() if arguments.only in c.name]
+        runs = {(c.name, f): start(1, f"{c.name}={f}") for c in chosen for f in FACTORS}
+        base, *others = [done(one) for one in plain]
+        # By how much another seed is worse, without any change.
+        usual = {p: {kind: max(0.0, *(mean_less(other[p], base[p])[kind] for other in others)) for kind in UNITS}
+                 for p in places}
+        rows = []
+        for c in chosen:
+            row = {"constant": c.name, "is": " ".join(c.value.split())}
+            for factor in FACTORS:
+                changes = {p: mean_less(outcomes, base[p]) for p, outcomes in done(runs[c.name, factor]).items()}
+                row[f"x {factor:g}"] = worst(changes, usual, share)
+            rows.append(row)
+            print(" | ".join(row.values()), flush=True)
     print()
     print(table(list(rows[0]), [list(r.values()) for r in rows]))
     arguments.out.mkdir(parents=True, exist_ok=True)
