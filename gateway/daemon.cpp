@@ -188,10 +188,11 @@ class Daemon {
   }
 
   std::optional<InboundView> inbound_view() {
-    if (gateway_.inbound_policy() == nullptr) return std::nullopt;
+    const Policy* const policy = gateway_.inbound_policy();
+    if (policy == nullptr) return std::nullopt;
     return InboundView{
-        .policy = *gateway_.inbound_policy(),
-        .classes = *gateway_.inbound_classes(),
+        .policy = *policy,
+        .classes = gateway_.inbound_classes(),
         .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain_inbound(query); },
         .arrivals = [this] { return gateway_.inbound_arrivals(); }};
   }

@@ -208,8 +208,9 @@ void Gateway::restore(const Instant& now) {
   if (tree_.restore(policy(), rates, now)) loop_.rates_written(rates);
 }
 
-const std::vector<ClassStatus>* Gateway::inbound_classes() const {
-  return inbound_policy() != nullptr ? &inbound_->tree().classes() : nullptr;
+std::span<const ClassStatus> Gateway::inbound_classes() const {
+  if (inbound_policy() == nullptr) return {};
+  return inbound_->tree().classes();
 }
 
 std::optional<shaper::Verdict> Gateway::explain_inbound(const shaper::PacketQuery& query) {

@@ -80,8 +80,8 @@ class Gateway {
   [[nodiscard]] std::uint64_t estimator_generation() const { return estimator_generation_; }
   [[nodiscard]] GatewayStatus status(const Instant& now) const;
   [[nodiscard]] const std::vector<ClassStatus>& classes() const { return tree_.classes(); }
-  /// Of the LAN port, and its own policy; nullptr: nothing is shaped there.
-  [[nodiscard]] const std::vector<ClassStatus>* inbound_classes() const;
+  /// Of the LAN port, and its own policy; none and nullptr: nothing is shaped there.
+  [[nodiscard]] std::span<const ClassStatus> inbound_classes() const;
   [[nodiscard]] const Policy* inbound_policy() const { return inbound_ ? inbound_->policy() : nullptr; }
   [[nodiscard]] const EventLog& events() const { return events_; }
   [[nodiscard]] const History* history_of(std::string_view site) const { return loop_.history_of(site); }
