@@ -246,11 +246,13 @@ void Reconciler::undo_first_start(int index, ApplyReport& report) {
                                             : "took back what was made");
   });
   attempt([&] { report.messages += classifier_.remove(); });
-  attempt([&] {
-    auto state = store_.load().value_or(PortState());
-    merge_bound_.give_back(state, report);
-    if (!state.merging) store_.remove();
-  });
+  attempt([&] { forget(report); });
+}
+
+void Reconciler::forget(ApplyReport& report) {
+  auto state = store_.load().value_or(PortState());
+  merge_bound_.give_back(state, report);
+  if (!state.merging) store_.remove();  // else it knows what is still to be given back
 }
 
 bool Reconciler::converge(const LinkFacts& link, const Policy& policy, std::span<const Rate> shaped,
@@ -384,9 +386,7 @@ ApplyReport Reconciler::clear() {
       report.adopted = observed.is_ours();
       if (observed.is_ours() && !run(link->index, {RemoveRoot{}}, report)) return report;
     }
-    auto state = store_.load().value_or(PortState());
-    merge_bound_.give_back(state, report);
-    if (!state.merging) store_.remove();  // else it knows what is still to be given back
+    forget(report);
   } catch (const std::system_error& e) {
     report.fault = fault_of(e);
   }

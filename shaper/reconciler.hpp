@@ -95,6 +95,8 @@ class Reconciler {
   [[nodiscard]] ChangePlan rest_of(int index, const ChangePlan& changes, const Tree& tree, ReadBack how);
   void remember(PortState wanted, PortState& remembered, ApplyReport& report);
   void keep_merging_bounded();
+  /// Lets the other leg merge as before, and removes the state file.
+  void forget(ApplyReport& report);
   void read_counters();
   [[nodiscard]] Bytes charged(const ClassStats& stats) const;
   [[nodiscard]] Handle site_of(Handle handle) const;

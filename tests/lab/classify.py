@@ -18,7 +18,7 @@ from netlab.report import Checks
 from netlab.topology import (CORE_ROUTER, INTERACTIVE, INTERACTIVE6, PROVIDER_ROUTER, REPLICATION, REPLICATION6, REST,
                              REST6)
 from netlab.traffic import CS1, CS6, EF, Bulk, Requests
-from netlab.truth import qdiscs
+from netlab.truth import qdiscs, settled_packets
 
 AF41, SECONDS, LEAST_PACKETS = 34, 0.6, 20
 
@@ -101,12 +101,7 @@ class Counters:
 
     def settled(self) -> dict[str, int]:
         """Once the flows before have said their last word: nothing moves any more but control."""
-        def still() -> dict[str, int] | None:
-            before = self.read()
-            time.sleep(0.1)
-            after = self.read()
-            return after if all(after[name] == before[name] for name in after if name != "control") else None
-        return wait_until(still, 10, "the classes to fall silent")
+        return settled_packets(self.read)
 
     def read(self) -> dict[str, int]:
         return {self._names[q["parent"]]: q["packets"] for q in qdiscs(self._gateway, "wan0")

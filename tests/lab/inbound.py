@@ -24,7 +24,7 @@ from netlab.product import Weir, policy_text
 from netlab.report import Checks
 from netlab.topology import CORE_ROUTER, PROVIDER_ROUTER, REST, REST6
 from netlab.traffic import CS6, EF, Bulk, Requests, Stream, _Probe
-from netlab.truth import KernelChanges, class_lines, interface_counters, qdiscs
+from netlab.truth import KernelChanges, class_lines, interface_counters, qdiscs, settled_packets
 
 AF11, AF41, VOICE_ADMIT = 10, 34, 44
 SITE, OTHER_SITE = "dc-coast", "dc-hill"  # what comes from the other one is not shaped
@@ -163,12 +163,7 @@ class Scene:
 
     def settled(self) -> dict[str, int]:
         """Once the traffic before has said its last word: nothing moves any more but control."""
-        def still() -> dict[str, int] | None:
-            before = self.leaf_packets()
-            time.sleep(0.1)
-            after = self.leaf_packets()
-            return after if all(after[name] == before[name] for name in after if name != "control") else None
-        return wait_until(still, 10, "the classes to fall silent")
+        return settled_packets(self.leaf_packets)
 
     def reload(self, policy: str) -> None:
         number = self.status()["policy"]["revision"]

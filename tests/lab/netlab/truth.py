@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from collections.abc import Callable
 
 from .namespace import Namespace, wait_until
 from .topology import Lab
@@ -40,6 +42,16 @@ def sum_of_classes(segments: dict[str, int]) -> int:
     """Of Weir's classes of segments: what the sending kernel counts as retransmitted, whatever became of it."""
     return sum(segments[k] for k in ("retransmitted", "spurious", "hole_fill", "syn_retransmitted",
                                      "fin_retransmitted"))
+
+
+def settled_packets(read: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """What `read` counts by class, once the traffic before has said its last word: nothing moves any more but control."""
+    def still() -> dict[str, int] | None:
+        before = read()
+        time.sleep(0.1)
+        after = read()
+        return after if all(after[name] == before[name] for name in after if name != "control") else None
+    return wait_until(still, 10, "the classes to fall silent")
 
 
 def qdiscs(namespace: Namespace, interface: str) -> list[dict]:
