@@ -15,6 +15,8 @@ attempt tc qdisc add dev near root handle 7e17: htb default 3
 attempt tc class add dev near parent 7e17: classid 7e17:1 htb rate 20mbit ceil 20mbit
 attempt tc class add dev near parent 7e17:1 classid 7e17:3 htb rate 5mbit ceil 20mbit prio 2
 attempt tc qdisc add dev near parent 7e17:3 handle 8003: fq_codel target 5ms interval 100ms flows 128 ecn
+attempt tc filter add dev near parent 7e17: prio 1 protocol ip u32 match ip dst 192.0.2.0/24 flowid 7e17:3
+attempt tc filter add dev near parent 7e17: prio 2 protocol ip flower dst_ip 192.0.2.0/24 classid 7e17:3
 attempt tc qdisc add dev far root handle 1: netem delay 20ms
 attempt tc qdisc replace dev far root cake bandwidth 50mbit
 attempt tc qdisc replace dev far root tbf rate 20mbit burst 4kb latency 100ms
