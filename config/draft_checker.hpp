@@ -19,9 +19,9 @@ inline constexpr std::size_t kMostClassLevels = 6;
 [[nodiscard]] std::string name_of(const std::optional<Placed<std::string>>& name);
 /// "site 'coast'", or "what comes from site 'coast'".
 [[nodiscard]] std::string described(const SiteDraft& site);
-/// What every rate within it has to fit into, as the file calls it: "floor", or inbound "rate".
+/// What every rate within it has to fit into, as the file calls it: "floor", or "rate" where it stands still.
 [[nodiscard]] inline std::string least_rate_of(const SiteDraft& site) {
-  return site.inbound ? "rate" : "floor";
+  return site.inbound && !site.adapt.value_or(true) ? "rate" : "floor";
 }
 /// Rates in sums: exact spelling would show bits nobody wrote.
 [[nodiscard]] std::string about(double bps);

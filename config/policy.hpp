@@ -199,7 +199,7 @@ struct Policy {
   std::vector<ClassSet> class_sets;
   std::vector<SitePolicy> sites;
   /// Those sites of which is shaped what comes from them, in the order of `sites` and with their names and
-  /// subnets. Floor, ceiling and start are one rate, which does not adapt. None without `lan`.
+  /// subnets. Without `adapt` floor, ceiling and start are one rate. None without `lan`.
   std::vector<SitePolicy> inbound;
   BuiltInClass control{.guarantee = Share{0.02}, .ceiling = Share{1.0}};
   BuiltInClass elsewhere{.guarantee = Share{0.01}, .ceiling = Share{1.0}};

@@ -192,7 +192,8 @@ class SiteChecker : DraftChecker {
              "write at least " + to_string(site.floor->value));
     } else if (ceiling && start > ceiling->value) {
       report(site.start->at,
-             "start " + to_string(start) + " is above the ceiling of " + to_string(ceiling->value),
+             "start " + to_string(start) + " is above the " + std::string(site.inbound ? "rate" : "ceiling") +
+                 " of " + to_string(ceiling->value),
              "write at most " + to_string(ceiling->value));
     }
   }
@@ -207,11 +208,25 @@ class SiteChecker : DraftChecker {
              "add lan: {interface: lan0}");
     }
     const auto& port = lan_rate();
-    if (!site.floor || !port || site.floor->value <= port->value) return;
-    report(
-        site.floor->at,
-        "rate " + to_string(site.floor->value) + " is above the LAN port's rate of " + to_string(port->value),
-        "write at most " + to_string(port->value) + ", or a higher lan.rate");
+    if (site.ceiling && port && site.ceiling->value > port->value) {
+      report(site.ceiling->at,
+             "rate " + to_string(site.ceiling->value) + " is above the LAN port's rate of " +
+                 to_string(port->value),
+             "write at most " + to_string(port->value) + ", or a higher lan.rate");
+    }
+    if (!site.adapt.value_or(true)) {
+      if (site.start)
+        report(site.start->at, "start is of a rate that follows the path, and this one stands still",
+               "add floor: with the least that it may be, or remove start");
+      return;
+    }
+    if (site.floor && site.ceiling && site.floor->value > site.ceiling->value) {
+      report(
+          site.floor->at,
+          "floor " + to_string(site.floor->value) + " is above the rate of " + to_string(site.ceiling->value),
+          "write at most " + to_string(site.ceiling->value) + ", or raise the rate");
+    }
+    start_is_between_floor_and_ceiling(site, site.ceiling);
   }
 
   void built_in_is_in_order(const BuiltInDraft& draft, const BuiltInClass& defaults) {
@@ -255,13 +270,14 @@ class SiteChecker : DraftChecker {
     }
     if (crossing == nullptr) return;
     const Rate excess = floors + built_in - port;
-    report(crossing->floor->at,
-           (crossing->inbound ? "the rates of all that comes from sites (" : "the floors of all sites (") +
-               to_string(floors) + ") and what control and elsewhere are guaranteed (" +
-               about(bps_of(built_in)) + ") do not fit into the " + (crossing->inbound ? "LAN " : "") +
-               "port's " + to_string(port),
-           "lower the " + least_rate_of(*crossing) + "s by " + about(bps_of(excess)) + " in total" +
-               (crossing->inbound ? ", or write a higher lan.rate" : ""));
+    report(
+        crossing->floor->at,
+        (crossing->inbound ? "the least rates of all that comes from sites (" : "the floors of all sites (") +
+            to_string(floors) + ") and what control and elsewhere are guaranteed (" +
+            about(bps_of(built_in)) + ") do not fit into the " + (crossing->inbound ? "LAN " : "") +
+            "port's " + to_string(port),
+        "lower the " + least_rate_of(*crossing) + "s by " + about(bps_of(excess)) + " in total" +
+            (crossing->inbound ? ", or write a higher lan.rate" : ""));
   }
 
   void classes_fit_the_kernel(const std::vector<SiteDraft>& sites) {

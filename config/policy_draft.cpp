@@ -223,10 +223,12 @@ class DraftReader {
     draft.subnets = site.subnets;
     classes_of_site(fields, draft);
     const Field rate = required(fields, "rate");
-    draft.floor = placed(rate, read_.rate(rate));
-    draft.ceiling = draft.floor;
+    const Field floor = fields["floor"];
+    draft.ceiling = placed(rate, read_.rate(rate));
     draft.ceiling_given = true;
-    draft.adapt = false;
+    draft.adapt = static_cast<bool>(floor);
+    draft.floor = floor ? placed(floor, read_.rate(floor)) : draft.ceiling;
+    draft.start = placed(fields["start"], read_.rate(fields["start"]));
     return draft;
   }
 

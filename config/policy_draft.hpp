@@ -61,7 +61,7 @@ struct SiteDraft {
   std::optional<ClassDraft> each_subnet;  ///< without name and match
   std::optional<Placed<std::string>> policy_of_subnets;
   std::optional<std::uint8_t> set_dscp;
-  bool inbound = false;  ///< of what comes from the site; floor, ceiling and start are one rate
+  bool inbound = false;  ///< of what comes from the site; without adapt the floor is the ceiling
 };
 
 struct BuiltInDraft {

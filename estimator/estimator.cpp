@@ -75,6 +75,8 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   };
   close_all(Direction::outbound, result.outbound, result.outbound_parts);
   close_all(Direction::inbound, result.inbound, result.inbound_parts);
+  for (std::size_t site = 0; site < my.ways_in.size(); ++site)
+    result.way_in.push_back(my.ways_in[site].close_tick(result.inbound[site], result.outbound[site]));
   my.last_tick = now;
   return result;
 }
@@ -97,7 +99,7 @@ const EstimatorTotals& Estimator::totals() const {
   my.work_off();
   my.totals.flows = my.flows.size();
   my.totals.flows_evicted = my.flows.evicted();
-  my.totals.flow_bytes = my.flows.bytes_held() + my.clocks.bytes_held();
+  my.totals.flow_bytes = my.flows.bytes_held() + my.clocks.bytes_held() + my.echoes.bytes_held();
   my.totals.set_aside = 0;
   for (const auto& window : my.windows) my.totals.set_aside += window ? window->set_aside() : 0;
   const auto segments = [&my](Direction direction) {

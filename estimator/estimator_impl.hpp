@@ -12,6 +12,7 @@
 
 #include "estimator/accounts.hpp"
 #include "estimator/duration_sums.hpp"
+#include "estimator/echo_times.hpp"
 #include "estimator/estimator.hpp"
 #include "estimator/flow_table.hpp"
 #include "estimator/frame_clock.hpp"
@@ -20,6 +21,7 @@
 #include "estimator/remote_bases.hpp"
 #include "estimator/remote_clocks.hpp"
 #include "estimator/sides.hpp"
+#include "estimator/way_in.hpp"
 
 namespace weir {
 
@@ -30,6 +32,7 @@ struct Estimator::Impl {
         flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed),
         charged_as_it_is(settings.link_layer == LinkLayer{}) {
     windows.resize(2 * (settings.sites.size() + 1));
+    if (settings.watch_way_in) ways_in.resize(settings.sites.size());
     if (settings.keep_accounts) {
       accounts =
           std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows, settings.in_parts);
@@ -42,6 +45,8 @@ struct Estimator::Impl {
   bool charged_as_it_is;  ///< the link layer adds nothing
   RemoteBases bases;
   RemoteClocks clocks;
+  EchoTimes echoes;
+  std::vector<WayIn> ways_in;  ///< by site; empty: nobody asks
   /// By number of the path; made with the first frame, since most sites of a large policy may be silent.
   std::vector<std::unique_ptr<PathWindow>> windows;
   /// [direction]. Without accounts; these sum up the same by site and DSCP, and are asked instead.
@@ -208,6 +213,7 @@ struct Estimator::Impl {
            PathWindow& path);
   void split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow, End sender,
                    PathWindow& path);
+  void watch_way_in(const PacketRecord& record, const Flow& flow, End sender);
   void take_empty(const Passing& packet);
   void take_data(const Passing& packet);
   void count_data(const Passing& packet, const SegmentVerdict& verdict, bool lone_fin);

@@ -119,8 +119,10 @@ void Estimator::Impl::work_on(std::span<Pending> items) {
   for (Pending& item : items) {
     if (item.is(usual)) [[likely]] {
       if (!item.is(Pending::kAgain) || flow == nullptr) flow = flows.likely(item.key, item.record.time);
-      if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]]
+      if (flow != nullptr && take_usual(item.record, *flow, item.key.sender)) [[likely]] {
+        if (!ways_in.empty()) watch_way_in(item.record, *flow, item.key.sender);
         continue;
+      }
     }
     flow = nullptr;
     ++others;
@@ -209,6 +211,7 @@ void Estimator::Impl::take_tcp(const PacketRecord& record, const FlowKey& key) {
   if (flow == nullptr) return;
   see(*flow, record, key.sender);
   take_any_tcp(record, *flow, key.sender);
+  if (!ways_in.empty() && !record.has(kTcpSyn)) watch_way_in(record, *flow, key.sender);
 }
 
 /// Of a packet whose flow is not where it was looked for; nullptr: it is passed over.
@@ -490,6 +493,33 @@ void Estimator::Impl::split_queue(const RttSample& sample, const PacketRecord& r
   }
   if (split) path.queue_ways().add(sample.taken, *split, sample.weight);
   if (accounts) accounts->queue_asked(account_of(flow, static_cast<End>(1U - sender)), split);
+}
+
+/// What waits on the way in, by the first segment that echoes what we sent. `flow` was closed, perhaps.
+void Estimator::Impl::watch_way_in(const PacketRecord& record, const Flow& flow, End sender) {
+  const std::uint32_t path = flow.path_of(sender);
+  if (site_of(path) >= ways_in.size()) return;
+  if (direction_of(path) == Direction::outbound) {
+    if (record.has_timestamp) echoes.left(flow.number, sender, record.timestamp_value, record.time);
+    return;
+  }
+  if (record.payload == 0) return;
+  WayIn& way_in = ways_in[site_of(path)];
+  if ((record.traffic_class & kEcnMask) == kEcnCe) way_in.marked();
+  if (!record.has_timestamp) return;
+  const auto echo = echoes.came_back(flow.number, sender ^ 1U, record.timestamp_echo, record.time);
+  if (!echo) return;
+  const Duration base = bases.learn(flows.address_of(flow, sender), echo->rtt, echo->least, record.time);
+  const auto split =
+      clocks.split(flow.number, sender,
+                   {.at = record.time, .value = record.timestamp_value, .rtt = echo->rtt, .base = base});
+  if (!split) return;
+  way_in.echoed({.left = echo->left,
+                 .back = record.time,
+                 .waited = split->reverse,
+                 .base = base,
+                 .weight = Bytes(record.payload),
+                 .flow = flow.number});
 }
 
 /// A side that was guessed is guessed again once both ends have answered: the nearer one is ours.

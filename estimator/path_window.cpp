@@ -144,7 +144,7 @@ bool PathWindow::segments_lost_after_tap(TimePoint sent, std::uint32_t segments,
   if (const Place& p = open(sent); p.cohort) {
     p.cohort->lost_after += segments;
     p.cohort->lost_at = told;
-    add(p.slot->lost, segments);
+    if (direction_ == Direction::outbound) add(p.slot->lost, segments);
   }
   return true;
 }
@@ -158,7 +158,7 @@ void PathWindow::loss_undone(TimePoint sent, std::uint32_t segments) {
     const std::uint32_t undone = std::min(p.cohort->lost_after, segments);
     p.cohort->lost_after -= undone;
     p.cohort->delivered += undone;
-    take_off(p.slot->lost, undone);
+    if (direction_ == Direction::outbound) take_off(p.slot->lost, undone);
     add(p.slot->delivered, undone);
   }
 }
@@ -176,7 +176,7 @@ bool PathWindow::segments_doubtful(TimePoint sent, std::uint32_t segments, Remot
   if (witnesses_ && !witnesses_->losses.believes(by, witnesses_->shares)) return false;
   if (const Place& p = open(sent); p.cohort) {
     p.cohort->doubtful += segments;
-    add(p.slot->lost, segments);
+    if (direction_ == Direction::outbound) add(p.slot->lost, segments);
   }
   return true;
 }
@@ -184,7 +184,7 @@ bool PathWindow::segments_doubtful(TimePoint sent, std::uint32_t segments, Remot
 void PathWindow::segments_undoubted(TimePoint sent, std::uint32_t segments) {
   if (const Place& p = open(sent); p.cohort) {
     take_off(p.cohort->doubtful, segments);
-    take_off(p.slot->lost, segments);
+    if (direction_ == Direction::outbound) take_off(p.slot->lost, segments);
   }
 }
 
@@ -197,7 +197,10 @@ void PathWindow::hole_closed(TimePoint opened) {
 }
 
 void PathWindow::hole_filled_late(TimePoint opened, std::uint32_t segments) {
-  if (const Place& p = open(opened); p.cohort) p.cohort->lost_before_tap += segments;
+  if (const Place& p = open(opened); p.cohort) {
+    p.cohort->lost_before_tap += segments;
+    if (direction_ == Direction::inbound) add(p.slot->lost, segments);
+  }
 }
 
 // -- the end of a tick --

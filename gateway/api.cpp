@@ -115,7 +115,7 @@ std::optional<std::uint64_t> number(const Query& query, std::string_view key, st
 
 ApiResponse sites(const ApiView& view) {
   json::array all;
-  for (const SiteStatus& site : view.status.sites) all.push_back(site_json(site));
+  for (const SiteStatus& site : view.status.sites) all.push_back(site_json(site, view.status));
   return ok(json::object{{"sites", std::move(all)}});
 }
 
@@ -124,34 +124,58 @@ ApiResponse no_such_site(std::string_view name) {
 }
 
 ApiResponse site(std::string_view name, const ApiView& view) {
-  const auto found = std::ranges::find(view.status.sites, name, &SiteStatus::name);
-  return found == view.status.sites.end() ? no_such_site(name) : ok(site_json(*found));
+  const SiteStatus* const found = find_site(view.status.sites, name);
+  return found == nullptr ? no_such_site(name) : ok(site_json(*found, view.status));
+}
+
+/// The parameter of that name; out without one; nullopt: it is neither.
+std::optional<Direction> direction(const Query& query) {
+  const auto found =
+      std::ranges::find(query.parameters, "direction", &std::pair<std::string, std::string>::first);
+  return found == query.parameters.end() ? Direction::outbound : parse_direction(found->second);
+}
+
+/// What is kept of a site in the direction that is asked for: `out` and `in` look it up by name.
+template <class Kept, class Out, class In>
+std::variant<const Kept*, ApiResponse> kept_of(std::string_view name, const Query& query, const ApiView& view,
+                                               Out&& out, In&& in) {
+  const auto wanted = direction(query);
+  if (!wanted) return problem(400, "'direction' must be outbound or inbound");
+  const Kept* const outbound = out(name);
+  if (outbound == nullptr) return no_such_site(name);
+  if (*wanted == Direction::outbound) return outbound;
+  const Kept* const inbound = view.inbound ? in(*view.inbound, name) : nullptr;
+  if (inbound == nullptr) return problem(404, fmt::format("what comes from site '{}' is not shaped", name));
+  return inbound;
 }
 
 ApiResponse history(std::string_view name, const Query& query, const ApiView& view) {
   const auto seconds = number(query, "seconds", 600, 1, History::kCapacity);
   if (!seconds)
     return problem(400, fmt::format("'seconds' must be a number from 1 to {}", History::kCapacity));
-  const History* history = view.history_of(name);
-  if (history == nullptr) return no_such_site(name);
-  return ok(history_json(name, history->newest(static_cast<std::size_t>(*seconds))));
+  const auto history = kept_of<History>(name, query, view, view.history_of,
+                                        [](const InboundView& in, auto site) { return in.history_of(site); });
+  if (const auto* wrong = std::get_if<ApiResponse>(&history)) return *wrong;
+  return ok(
+      history_json(name, std::get<const History*>(history)->newest(static_cast<std::size_t>(*seconds))));
 }
 
 ApiResponse decisions(std::string_view name, const Query& query, const ApiView& view) {
   const auto limit = number(query, "limit", kUsualDecisions, 1, DecisionLog::kCapacity);
   if (!limit)
     return problem(400, fmt::format("'limit' must be a number from 1 to {}", DecisionLog::kCapacity));
-  const DecisionLog* log = view.decisions_of(name);
-  if (log == nullptr) return no_such_site(name);
+  const auto log =
+      kept_of<DecisionLog>(name, query, view, view.decisions_of,
+                           [](const InboundView& in, auto site) { return in.decisions_of(site); });
+  if (const auto* wrong = std::get_if<ApiResponse>(&log)) return *wrong;
   json::array all;
-  for (const Decision* one : log->newest(static_cast<std::size_t>(*limit)))
+  for (const Decision* one : std::get<const DecisionLog*>(log)->newest(static_cast<std::size_t>(*limit)))
     all.push_back(decision_json(*one));
   return ok(json::object{{"site", json::string(name)}, {"decisions", std::move(all)}});
 }
 
 ApiResponse recording(std::optional<std::string_view> site, const ApiView& view) {
-  if (site && std::ranges::find(view.status.sites, *site, &SiteStatus::name) == view.status.sites.end())
-    return no_such_site(*site);
+  if (site && find_site(view.status.sites, *site) == nullptr) return no_such_site(*site);
   auto parts = view.recording_of(site);
   if (!parts) return problem(404, "nothing is recorded: the policy has recording.mebibytes: 0");
   return {.content_type = kJsonLines, .body = {}, .more = *std::move(parts), .allow = {}};
@@ -314,10 +338,10 @@ ApiResponse route(const Target& target, const ApiView& view) {
   if (is({"v1", "sites"})) return checked({}, [&] { return sites(view); });
   if (below_sites && path.size() == 3) return checked({}, [&] { return site(path[2], view); });
   if (below_sites && path.size() == 4 && path[3] == "history") {
-    return checked({"seconds"}, [&] { return history(path[2], target.query, view); });
+    return checked({"seconds", "direction"}, [&] { return history(path[2], target.query, view); });
   }
   if (below_sites && path.size() == 4 && path[3] == "decisions") {
-    return checked({"limit"}, [&] { return decisions(path[2], target.query, view); });
+    return checked({"limit", "direction"}, [&] { return decisions(path[2], target.query, view); });
   }
   if (below_sites && path.size() == 4 && path[3] == "recording") {
     return checked({}, [&] { return recording(path[2], view); });

@@ -45,6 +45,9 @@ struct InboundView {
   std::span<const ClassStatus> classes;
   std::function<std::optional<shaper::Verdict>(const shaper::PacketQuery& query)> explain;
   std::function<std::optional<shaper::ArrivalCounters>()> arrivals;
+  /// nullptr, of both: what comes from no such site is shaped.
+  std::function<const History*(std::string_view site)> history_of{};
+  std::function<const DecisionLog*(std::string_view site)> decisions_of{};
 };
 
 /// What a response may draw on; valid while the request is answered.

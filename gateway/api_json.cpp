@@ -113,40 +113,15 @@ json::object policy_json(const PolicyStatus& p) {
           {"reload_error", or_null(p.reload_error)}};
 }
 
-json::value inbound_json(const std::optional<InboundStatus>& s) {
-  if (!s) return nullptr;
-  return json::object{{"policy", s->policy},
-                      {"shaped_bps", s->shaped ? json::value(s->shaped->bps()) : json::value(nullptr)},
-                      {"sent_bps", s->sent.bps()},
-                      {"backlog_bytes", s->backlog.count()}};
-}
-
 json::value lan_json(const std::optional<LanStatus>& s) {
   if (!s) return nullptr;
   return json::object{
       {"interface", s->interface}, {"port_bps", s->port_rate.bps()}, {"shaper", shaper_json(s->shaper)}};
 }
 
-/// NaN marks what was not known.
-json::value rate_or_null(float bps) {
-  return std::isnan(bps) ? json::value(nullptr) : json::value(static_cast<std::uint64_t>(bps));
-}
-json::value number_or_null(float number, int digits) {
-  return std::isnan(number) ? json::value(nullptr)
-                            : json::value(rounded(static_cast<double>(number), digits));
-}
-
-}  // namespace
-
-json::array degraded_json(std::span<const Degradation> degraded) {
-  json::array all;
-  for (const Degradation& d : degraded) all.push_back(json::object{{"code", d.code}, {"text", d.text}});
-  return all;
-}
-
-json::object site_json(const SiteStatus& s) {
+/// What a port does with a site.
+json::object direction_json(const SiteStatus& s) {
   return {
-      {"name", s.name},
       {"policy", s.policy},
       {"shaped_bps", s.shaped.bps()},
       {"wanted_bps", s.wanted.bps()},
@@ -172,14 +147,42 @@ json::object site_json(const SiteStatus& s) {
       {"backlog_bytes", s.backlog.count()},
       {"flows", s.flows},
       {"latency", latency_json(s.latency)},
-      {"inbound", inbound_json(s.inbound)},
       {"degraded", degraded_json(s.degraded)},
   };
 }
 
+/// NaN marks what was not known.
+json::value rate_or_null(float bps) {
+  return std::isnan(bps) ? json::value(nullptr) : json::value(static_cast<std::uint64_t>(bps));
+}
+json::value number_or_null(float number, int digits) {
+  return std::isnan(number) ? json::value(nullptr)
+                            : json::value(rounded(static_cast<double>(number), digits));
+}
+
+}  // namespace
+
+json::array degraded_json(std::span<const Degradation> degraded) {
+  json::array all;
+  for (const Degradation& d : degraded) all.push_back(json::object{{"code", d.code}, {"text", d.text}});
+  return all;
+}
+
+json::object site_json(const SiteStatus& site, const GatewayStatus& status) {
+  json::object all{{"name", site.name}};
+  for (auto& member : direction_json(site)) all.insert(member);
+  json::value inbound;
+  if (const SiteStatus* const comes = find_site(status.inbound, site.name)) {
+    inbound = direction_json(*comes);
+    if (!status.lan || !status.lan->shaper.in_place) inbound.as_object()["shaped_bps"] = nullptr;
+  }
+  all.emplace("inbound", std::move(inbound));
+  return all;
+}
+
 json::object status_json(const GatewayStatus& s) {
   json::array sites;
-  for (const SiteStatus& site : s.sites) sites.push_back(site_json(site));
+  for (const SiteStatus& site : s.sites) sites.push_back(site_json(site, s));
   return {
       {"version", s.version},
       {"time", iso_utc(s.at)},

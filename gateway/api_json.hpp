@@ -16,7 +16,8 @@
 
 namespace weir::gateway {
 
-[[nodiscard]] boost::json::object site_json(const SiteStatus& site);
+/// Of a site of `status`, with what comes from it.
+[[nodiscard]] boost::json::object site_json(const SiteStatus& site, const GatewayStatus& status);
 [[nodiscard]] boost::json::object status_json(const GatewayStatus& status);
 [[nodiscard]] boost::json::array degraded_json(std::span<const Degradation> degraded);
 [[nodiscard]] boost::json::object class_json(const ClassStatus& one, Direction direction);

@@ -196,6 +196,7 @@ void add_why(CLI::App& app, Choices& c) {
   why.add_option("-n", c.why.most, "So many decisions")
       ->capture_default_str()
       ->check(CLI::Range(std::size_t{1}, DecisionLog::kCapacity));
+  why.add_flag("--inbound", c.why.inbound, "Of what comes from the site, at the LAN port");
   why.add_flag("--json", c.why.json, "The API's own document");
   why.add_option("--socket", c.why.socket, "The daemon's API socket")->capture_default_str();
   why.footer("Example: weir why dc-coast");

@@ -81,6 +81,7 @@ struct WhyOptions {
   std::filesystem::path socket = "/run/weir/weir.sock";
   std::string site;
   std::size_t most = 10;
+  bool inbound = false;
   bool json = false;
 };
 [[nodiscard]] int show_why(const WhyOptions& options);

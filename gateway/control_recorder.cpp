@@ -138,17 +138,32 @@ void ControlRecorder::make_room() {
 
 std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header,
                                                    std::optional<std::string_view> site) {
-  std::vector<SharedText> parts;
-  std::string text;
-  append_line(text, header);
-  parts.push_back(std::make_shared<const PackedText>(std::move(text), PackedText::How::as_it_is));
-  std::uint64_t lines = 1;
+  const Part whole{.recorder = this, .site = site ? std::optional<std::string>(*site) : std::nullopt};
+  return recording(header, std::span(&whole, 1));
+}
 
+std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header,
+                                                   std::span<const Part> parts) {
+  std::vector<SharedText> texts;
+  const auto add = [&texts](const auto& line) {
+    std::string text;
+    append_line(text, line);
+    texts.push_back(std::make_shared<const PackedText>(std::move(text), PackedText::How::as_it_is));
+  };
+  add(header);
+  std::uint64_t lines = 1;
+  for (const Part& part : parts) lines += part.recorder->collect(part.site, texts);
+  add(RecordingEnd{.lines = lines});
+  return texts;
+}
+
+std::uint64_t ControlRecorder::collect(std::optional<std::string_view> site, std::vector<SharedText>& into) {
   for (const auto& segment : segments_) {
     if ((!site || segment->site == *site) && !segment->open.empty()) complete_block(*segment);
   }
   make_room();
-  // Site by site, in the order in which they first stand there.
+  std::uint64_t lines = 0;
+  // In the order in which they first stand there.
   std::vector<std::string_view> sites;
   std::unordered_map<std::string_view, std::vector<const Segment*>> of;
   for (const auto& segment : segments_) {
@@ -159,14 +174,11 @@ std::vector<SharedText> ControlRecorder::recording(const RecordingHeader& header
   }
   for (const std::string_view name : sites) {
     for (const Segment* segment : of[name]) {
-      parts.insert(parts.end(), segment->complete.begin(), segment->complete.end());
+      into.insert(into.end(), segment->complete.begin(), segment->complete.end());
       lines += segment->lines;
     }
   }
-  text.clear();
-  append_line(text, RecordingEnd{.lines = lines});
-  parts.push_back(std::make_shared<const PackedText>(std::move(text), PackedText::How::as_it_is));
-  return parts;
+  return lines;
 }
 
 }  // namespace weir::gateway

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -51,6 +52,13 @@ class ControlRecorder {
   /// Completes the blocks that are being filled, so that any number of answers share one text.
   [[nodiscard]] std::vector<SharedText> recording(const RecordingHeader& header,
                                                   std::optional<std::string_view> site = std::nullopt);
+  /// The same of several recorders, whose sites have names of their own: `which` of each, nullopt: all.
+  struct Part {
+    ControlRecorder* recorder = nullptr;
+    std::optional<std::string> site;
+  };
+  [[nodiscard]] static std::vector<SharedText> recording(const RecordingHeader& header,
+                                                         std::span<const Part> parts);
   /// Bytes held: of text, packed where its block is complete, and for each block what it takes besides.
   [[nodiscard]] std::uint64_t size() const { return size_; }
 
@@ -71,6 +79,8 @@ class ControlRecorder {
   /// The site's track, one step on; nullptr: nothing of it is being written.
   [[nodiscard]] Track* next_step(const std::string& site);
   void begin_segment(const std::string& site, Track& track, TimePoint now);
+  /// Site by site what is held; returns the number of lines.
+  std::uint64_t collect(std::optional<std::string_view> site, std::vector<SharedText>& into);
   /// What was appended to the segment's open block since it had `before` bytes is one line more.
   void account(Segment& segment, std::size_t before);
   void complete_block(Segment& segment);

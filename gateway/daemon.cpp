@@ -194,7 +194,9 @@ class Daemon {
         .policy = *policy,
         .classes = gateway_.inbound_classes(),
         .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain_inbound(query); },
-        .arrivals = [this] { return gateway_.inbound_arrivals(); }};
+        .arrivals = [this] { return gateway_.inbound_arrivals(); },
+        .history_of = [this](std::string_view site) { return gateway_.inbound_history_of(site); },
+        .decisions_of = [this](std::string_view site) { return gateway_.inbound_decisions_of(site); }};
   }
 
   void open_api() {

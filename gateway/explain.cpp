@@ -30,12 +30,6 @@ bool is_extension_header(std::uint8_t protocol) {
   return std::ranges::find(kExtensions, protocol) != kExtensions.end();
 }
 
-std::optional<Direction> parse_direction(std::string_view text) {
-  for (const Direction one : {Direction::outbound, Direction::inbound})
-    if (text == to_string(one)) return one;
-  return std::nullopt;
-}
-
 Direction direction_of(const Policy& policy) {
   return policy.site_address == SiteAddress::source ? Direction::inbound : Direction::outbound;
 }
@@ -198,6 +192,12 @@ std::variant<PacketQuery, std::string> parse_query(const QueryWords& words) {
 
 std::string_view to_string(Direction direction) {
   return direction == Direction::inbound ? "inbound" : "outbound";
+}
+
+std::optional<Direction> parse_direction(std::string_view text) {
+  for (const Direction one : {Direction::outbound, Direction::inbound})
+    if (text == to_string(one)) return one;
+  return std::nullopt;
 }
 
 Direction direction_of(const QueryWords& words, const Policy& policy, const Policy* inbound,

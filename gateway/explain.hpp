@@ -30,6 +30,8 @@ inline constexpr std::string_view kQueryWords[] = {"from", "to",   "dscp",   "pr
 [[nodiscard]] std::variant<shaper::PacketQuery, std::string> parse_query(const QueryWords& words);
 
 [[nodiscard]] std::string_view to_string(Direction direction);
+/// As to_string spells it; nullopt: neither.
+[[nodiscard]] std::optional<Direction> parse_direction(std::string_view text);
 /// Which way the packet goes: as the words say; else out, unless it comes from a site of `policy` and goes to
 /// none, and the LAN port has a tree. `inbound`: that port's own policy; nullptr: nothing is shaped there.
 [[nodiscard]] Direction direction_of(const QueryWords& words, const Policy& policy, const Policy* inbound,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -25,11 +26,35 @@ std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
   return rates;
 }
 
+/// What is remembered of what comes from a site stands beside what is of the other way: no site is called so,
+/// names have no spaces.
+constexpr std::string_view kInboundMemory = " inbound";
+
+/// Takes what is remembered of what comes from sites out of all that is.
+SiteMemories take_inbound(SiteMemories& all) {
+  SiteMemories inbound;
+  for (auto one = all.begin(); one != all.end();) {
+    const auto next = std::next(one);
+    if (one->first.ends_with(kInboundMemory)) {
+      auto node = all.extract(one);
+      node.key().resize(node.key().size() - kInboundMemory.size());
+      inbound.insert(std::move(node));
+    }
+    one = next;
+  }
+  return inbound;
+}
+
+bool adapts_inbound(const Policy& policy) {
+  return std::ranges::any_of(policy.inbound, [](const SitePolicy& site) { return site.rate.adapt; });
+}
+
 bool same_for_estimator(const Policy& a, const Policy& b) {
   const auto same_site = [](const SitePolicy& x, const SitePolicy& y) {
     return x.name == y.name && x.subnets == y.subnets;
   };
-  return a.wan.link_layer == b.wan.link_layer && std::ranges::equal(a.sites, b.sites, same_site);
+  return a.wan.link_layer == b.wan.link_layer && adapts_inbound(a) == adapts_inbound(b) &&
+         std::ranges::equal(a.sites, b.sites, same_site);
 }
 
 }  // namespace
@@ -39,6 +64,7 @@ EstimatorSettings estimator_settings(const Policy& policy) {
   for (const SitePolicy& site : policy.sites) settings.sites.push_back(site.subnets);
   settings.link_layer = policy.wan.link_layer;
   settings.corroborate = true;
+  settings.watch_way_in = adapts_inbound(policy);
   settings.hash_seed = std::random_device()();
   return settings;
 }
@@ -48,20 +74,22 @@ Gateway::Gateway(Settings settings, BootPolicy boot, Ports ports, const PolicyLi
     : version_(std::move(settings.version)),
       port_(ports.wan),
       events_(events),
-      loop_(std::move(make_law), events),
+      loop_(make_law, events),
       tree_(ports.wan, events),
       changes_(
           std::move(settings.policy_file), std::move(boot), library, revisions, events,
           [this](const Policy& next, const Instant& at) { return put_in_force(next, at); }, now),
       started_(now) {
   capture_.why_down = "not opened yet";
-  if (ports.lan != nullptr) inbound_.emplace(*ports.lan, events);
+  if (ports.lan != nullptr) inbound_.emplace(*ports.lan, std::move(make_law), events);
 }
 
 shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& remembered) {
+  SiteMemories outbound = remembered.sites;
+  const SiteMemories inbound = take_inbound(outbound);
   const auto adopted = port_.adopted_rates(policy());
   const std::vector<ControlStart> starts = loop_.starts_for(
-      policy(), adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>(), remembered.sites);
+      policy(), adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>(), outbound);
   shaper::ApplyReport report = tree_.apply(policy(), rates_of(starts), now);
   if (!report.ok()) return report;
   loop_.take_over(policy(), starts, now);
@@ -87,7 +115,9 @@ shaper::ApplyReport Gateway::start(const Instant& now, const RememberedSites& re
                    fmt::format("programmed the tree with {} message(s)", report.messages), now.wall);
   }
   // What goes out is shaped, and that does not wait for the other port.
-  if (inbound_ && !inbound_->put_in_force(policy(), now).ok()) inbound_->keep_trying(policy(), now);
+  if (inbound_ && !inbound_->put_in_force(policy(), now, inbound).ok())
+    inbound_->keep_trying(policy(), now, inbound);
+  bound_recordings(policy());
   changes_.started(now);
   return report;
 }
@@ -102,6 +132,7 @@ ChangeControl::InForce Gateway::put_in_force(const Policy& next, const Instant& 
   }
   if (!same_for_estimator(policy(), next)) ++estimator_generation_;
   loop_.take_over(next, starts, now);
+  bound_recordings(next);
   return {.why_not = std::nullopt, .changes = std::move(report.changes)};
 }
 
@@ -114,6 +145,14 @@ void Gateway::put_in_force_inbound(const Policy& next, shaper::ApplyReport& repo
   if (was_missing) return inbound_->keep_trying(next, now);
   inbound_->restore(now);
   report.fault = std::move(inbound.fault);
+}
+
+/// What a policy lets the recording hold is for both directions together.
+void Gateway::bound_recordings(const Policy& policy) {
+  if (!inbound_ || !adapts_inbound(policy)) return;
+  const std::uint64_t half = policy.recording.bytes() / 2;
+  loop_.recorder().set_bound(half);
+  inbound_->loop().recorder().set_bound(half);
 }
 
 void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
@@ -140,6 +179,7 @@ void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
   ++capture_.ticks;
   last_tick_ = now.steady;
   loop_.tick(tick.result, port_, now);
+  if (inbound_) inbound_->on_tick(tick.result, now);
 }
 
 void Gateway::on_ticks_dropped(std::uint64_t count, const Instant& now) {
@@ -175,6 +215,10 @@ void Gateway::on_api_failure(const std::string& what, const Instant& now) {
 
 std::optional<KeptMemories> Gateway::memories_to_keep(const Instant& now) {
   SiteMemories present = loop_.memories(now.steady);
+  if (inbound_) {
+    for (auto& [site, memory] : inbound_->loop().memories(now.steady))
+      present.emplace(site + std::string(kInboundMemory), std::move(memory));
+  }
   // That all is older by now is no news: an idle link costs the disk nothing.
   const bool same = kept_ && aged(*std::move(kept_), now.steady - kept_at_) == present;
   kept_ = present;
@@ -235,15 +279,13 @@ GatewayStatus Gateway::status(const Instant& now) const {
       .lan = inbound_ ? inbound_->status() : std::nullopt,
       .degraded = degradations(now.steady),
       .sites = loop_.site_status(now.steady),
+      .inbound = inbound_ ? inbound_->loop().site_status(now.steady) : std::vector<SiteStatus>(),
   };
   if (last_tick_) s.capture.last_tick_age = now.steady - *last_tick_;
   s.shaper.batches = loop_.batches();
   s.shaper.batches_failed = loop_.batches_failed();
   s.shaper.messages += loop_.messages();
   if (!s.shaper.fault && loop_.fault()) s.shaper.fault = describe(*loop_.fault());
-  for (SiteStatus& site : s.sites) {
-    if (inbound_) site.inbound = inbound_->status_of(site.name);
-  }
   return s;
 }
 
@@ -251,11 +293,18 @@ std::optional<std::vector<SharedText>> Gateway::recording(std::optional<std::str
                                                           const Instant& now) {
   if (!loop_.recorder().is_on()) return std::nullopt;
   const auto unix_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(now.wall.time_since_epoch());
-  return loop_.recorder().recording({.version = version_,
-                                     .interface = policy().wan.interface,
-                                     .wall_ns = unix_ns.count(),
-                                     .steady = now.steady},
-                                    site);
+  const RecordingHeader header{.version = version_,
+                               .interface = policy().wan.interface,
+                               .wall_ns = unix_ns.count(),
+                               .steady = now.steady};
+  std::vector<ControlRecorder::Part> parts;
+  const auto add = [&](SiteLoop& loop) {
+    parts.push_back({.recorder = &loop.recorder(),
+                     .site = site ? std::optional(loop.recorded_name(*site)) : std::nullopt});
+  };
+  add(loop_);
+  if (inbound_policy() != nullptr) add(inbound_->loop());
+  return ControlRecorder::recording(header, parts);
 }
 
 std::vector<Degradation> Gateway::degradations(TimePoint now) const {
@@ -270,12 +319,17 @@ std::vector<Degradation> Gateway::degradations(TimePoint now) const {
     missing("lan_tree_missing", "the queue tree of " + lan->interface, lan->shaper);
   if (inbound_ && inbound_->left_over())
     all.push_back({"lan_tree_left", "the LAN port's tree cannot be taken away: " + *inbound_->left_over()});
-  if (loop_.fault())
-    all.push_back({"rates_refused", "the kernel refuses new rates: " + describe(*loop_.fault())});
-  if (loop_.unreadable()) {
-    all.push_back(
-        {"counters_unreadable", "the port's counters can't be read, rates are held: " + *loop_.unreadable()});
-  }
+  const auto stuck = [&](const std::string& code, const std::string& port, const SiteLoop& loop) {
+    if (loop.fault())
+      all.push_back(
+          {code + "rates_refused", "the kernel refuses new rates" + port + ": " + describe(*loop.fault())});
+    if (loop.unreadable()) {
+      all.push_back({code + "counters_unreadable",
+                     "the port's counters" + port + " can't be read, rates are held: " + *loop.unreadable()});
+    }
+  };
+  stuck("", "", loop_);
+  if (inbound_) stuck("lan_", " of the LAN port", inbound_->loop());
   if (tree_.status().fifo_leaves) {
     all.push_back({"fifo_leaves", "this kernel has no fq_codel: plain FIFOs serve the classes"});
   }

@@ -83,6 +83,12 @@ class Gateway {
   /// Of the LAN port, and its own policy; none and nullptr: nothing is shaped there.
   [[nodiscard]] std::span<const ClassStatus> inbound_classes() const;
   [[nodiscard]] const Policy* inbound_policy() const { return inbound_ ? inbound_->policy() : nullptr; }
+  [[nodiscard]] const History* inbound_history_of(std::string_view site) const {
+    return inbound_ ? inbound_->loop().history_of(site) : nullptr;
+  }
+  [[nodiscard]] const DecisionLog* inbound_decisions_of(std::string_view site) const {
+    return inbound_ ? inbound_->loop().decisions_of(site) : nullptr;
+  }
   [[nodiscard]] const EventLog& events() const { return events_; }
   [[nodiscard]] const History* history_of(std::string_view site) const { return loop_.history_of(site); }
   [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const {
@@ -103,6 +109,7 @@ class Gateway {
  private:
   [[nodiscard]] ChangeControl::InForce put_in_force(const Policy& next, const Instant& now);
   void put_in_force_inbound(const Policy& next, shaper::ApplyReport& report, const Instant& now);
+  void bound_recordings(const Policy& policy);
   void restore(const Instant& now);
   [[nodiscard]] std::vector<Degradation> degradations(TimePoint now) const;
 

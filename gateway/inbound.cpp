@@ -2,32 +2,35 @@
 
 #include <algorithm>
 #include <exception>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "config/site_classes.hpp"
-
 namespace weir::gateway {
 namespace {
 
-std::vector<Rate> rates_of(const Policy& lan) {
+std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
   std::vector<Rate> rates;
-  rates.reserve(lan.sites.size());
-  for (const SitePolicy& site : lan.sites) rates.push_back(site.rate.start);
+  rates.reserve(starts.size());
+  for (const ControlStart& start : starts) rates.push_back(start.rate);
   return rates;
 }
 
 }  // namespace
 
-shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& now) {
+shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& now,
+                                          const SiteMemories& remembered) {
   auto lan = lan_policy(whole);
   if (!lan || lan->sites.empty()) {
     shaper::ApplyReport report = take_away(now);
-    if (report.ok()) policy_.reset();
+    if (report.ok()) give_up(now);
     return report;
   }
-  shaper::ApplyReport report = tree_.apply(*lan, rates_of(*lan), now);
+  const auto adopted = policy_ ? std::nullopt : rates_that_stand(*lan);
+  const std::vector<ControlStart> starts = loop_.starts_for(
+      *lan, adopted ? std::span(*adopted) : std::span<const std::optional<Rate>>(), remembered);
+  shaper::ApplyReport report = tree_.apply(*lan, rates_of(starts), now);
   if (!report.ok()) return report;
   if (!policy_) {
     events_.record(
@@ -36,37 +39,52 @@ shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& no
                     report.adopted ? "adopted" : "programmed", lan->sites.size(), report.messages),
         now.wall);
   }
-  take_over(*std::move(lan));
+  take_over(*std::move(lan), whole, starts, now);
   return report;
 }
 
-void Inbound::keep_trying(const Policy& whole, const Instant& now) {
-  auto lan = lan_policy(whole);
-  if (!lan || lan->sites.empty()) {
-    policy_.reset();
-    return;
+/// A tree that nobody of this process made: its rates are where the daemon before left them.
+std::optional<std::vector<std::optional<Rate>>> Inbound::rates_that_stand(const Policy& lan) {
+  try {
+    return port_.adopted_rates(lan);
+  } catch (const std::exception&) {
+    return std::nullopt;  // the port can't be written either, and that is told
   }
-  take_over(*std::move(lan));
+}
+
+void Inbound::keep_trying(const Policy& whole, const Instant& now, const SiteMemories& remembered) {
+  auto lan = lan_policy(whole);
+  if (!lan || lan->sites.empty()) return give_up(now);
+  const std::vector<ControlStart> starts = loop_.starts_for(*lan, {}, remembered);
+  take_over(*std::move(lan), whole, starts, now);
   restore(now);
 }
 
-void Inbound::take_over(Policy lan) {
-  std::vector<Site> next(lan.sites.size());
-  for (std::size_t i = 0; policy_ && i < policy_->sites.size(); ++i) {
-    const auto known = std::ranges::find(lan.sites, policy_->sites[i].name, &SitePolicy::name);
-    if (known != lan.sites.end())
-      next[static_cast<std::size_t>(known - lan.sites.begin())] = std::move(sites_[i]);
+void Inbound::take_over(Policy lan, const Policy& whole, const std::vector<ControlStart>& starts,
+                        const Instant& now) {
+  places_.clear();
+  adapts_ = false;
+  for (const SitePolicy& site : lan.sites) {
+    places_.push_back(static_cast<std::size_t>(std::ranges::find(whole.sites, site.name, &SitePolicy::name) -
+                                               whole.sites.begin()));
+    adapts_ = adapts_ || site.rate.adapt;
   }
+  all_sites_ = whole.sites.size();
   left_over_.reset();
-  rates_ = rates_of(lan);
-  sites_ = std::move(next);
+  loop_.take_over(lan, starts, now);
   policy_ = std::move(lan);
+}
+
+void Inbound::give_up(const Instant& now) {
+  loop_.take_over(Policy{}, {}, now);
+  policy_.reset();
 }
 
 void Inbound::restore(const Instant& now) {
   if (policy_) {
     left_over_.reset();
-    tree_.restore(*policy_, rates_, now);
+    const auto rates = loop_.wanted_rates();
+    if (tree_.restore(*policy_, rates, now)) loop_.rates_written(rates);
   } else {
     (void)take_away(now);
   }
@@ -92,7 +110,21 @@ shaper::ApplyReport Inbound::take_away(const Instant& now) {
 }
 
 void Inbound::look(const std::string& suspicion, const Instant& now) {
-  if (policy_) tree_.look(*policy_, rates_, suspicion, now);
+  if (!policy_) return;
+  if (const auto rates = loop_.wanted_rates(); tree_.look(*policy_, rates, suspicion, now))
+    loop_.rates_written(rates);
+}
+
+void Inbound::on_tick(const TickResult& measured, const Instant& now) {
+  // A result of other sites belongs to a policy before this one.
+  if (!policy_ || !adapts_ || !tree_.status().in_place || measured.way_in.size() != all_sites_) return;
+  std::vector<SiteMeasurement> way_in;
+  std::vector<SiteMeasurement> outbound;
+  for (const std::size_t place : places_) {
+    way_in.push_back(measured.way_in[place]);
+    outbound.push_back(measured.outbound[place]);
+  }
+  loop_.tick(way_in, outbound, port_, now);
 }
 
 void Inbound::every_second(const Instant& now) {
@@ -100,27 +132,11 @@ void Inbound::every_second(const Instant& now) {
     if (left_over_) (void)take_away(now);
     return;
   }
-  tree_.every_second(*policy_, rates_, false, now);
-  try {
-    const std::vector<shaper::SiteCounters> counters = port_.site_counters();
-    for (std::size_t i = 0; i < std::min(counters.size(), sites_.size()); ++i) {
-      sites_[i].sent.read(counters[i].sent, now.steady);
-      sites_[i].backlog = counters[i].backlog;
-    }
-  } catch (const std::exception&) {
-    for (Site& site : sites_) site = Site{};  // the tree cannot be looked at either, and that is told
-  }
-}
-
-std::optional<InboundStatus> Inbound::status_of(std::string_view site) const {
-  if (!policy_) return std::nullopt;
-  const auto found = std::ranges::find(policy_->sites, site, &SitePolicy::name);
-  if (found == policy_->sites.end()) return std::nullopt;
-  const auto i = static_cast<std::size_t>(found - policy_->sites.begin());
-  return InboundStatus{.policy = policy_name(*policy_, *found),
-                       .shaped = tree_.status().in_place ? std::optional(rates_[i]) : std::nullopt,
-                       .sent = sites_[i].sent.of_last_second(),
-                       .backlog = sites_[i].backlog};
+  const auto rates = loop_.wanted_rates();
+  if (tree_.every_second(*policy_, rates, loop_.fault() || loop_.unreadable(), now))
+    loop_.rates_written(rates);
+  if (!adapts_) (void)loop_.read_counters(port_, now.steady);
+  loop_.sample_history(now);
 }
 
 std::optional<LanStatus> Inbound::status() const {

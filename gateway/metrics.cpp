@@ -4,6 +4,7 @@
 #include <concepts>
 #include <initializer_list>
 #include <iterator>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -56,12 +57,17 @@ class Family {
 
 /// One gauge with a sample per site; a site for which `value_of` is empty has none.
 template <class ValueOf>
-void per_site(std::string& out, const GatewayStatus& status, std::string_view name, std::string_view help,
-              ValueOf&& value_of) {
+void per_site(std::string& out, std::span<const SiteStatus> sites, std::string_view name,
+              std::string_view help, ValueOf&& value_of) {
   Family family(out, name, "gauge", help);
-  for (const SiteStatus& site : status.sites) {
+  for (const SiteStatus& site : sites) {
     if (const auto value = value_of(site)) family.sample({{"site", site.name}}, *value);
   }
+}
+template <class ValueOf>
+void per_site(std::string& out, const GatewayStatus& status, std::string_view name, std::string_view help,
+              ValueOf&& value_of) {
+  per_site(out, std::span(status.sites), name, help, std::forward<ValueOf>(value_of));
 }
 
 /// One family with a sample per class.
@@ -163,14 +169,32 @@ void site_states(std::string& out, const GatewayStatus& s) {
 void site_inbound(std::string& out, const GatewayStatus& s) {
   using S = SiteStatus;
   using Value = std::optional<std::uint64_t>;
-  per_site(
-      out, s, "weir_site_inbound_shaped_bits_per_second", "Rate at which what comes from the site is shaped.",
-      [](const S& x) { return x.inbound && x.inbound->shaped ? Value(x.inbound->shaped->bps()) : Value(); });
-  per_site(out, s, "weir_site_inbound_sent_bits_per_second",
-           "Handed on from the site to our hosts over the last second.",
-           [](const S& x) { return x.inbound ? Value(x.inbound->sent.bps()) : Value(); });
-  per_site(out, s, "weir_site_inbound_backlog_bytes", "Bytes from the site that wait at the LAN port.",
-           [](const S& x) { return x.inbound ? Value(x.inbound->backlog.count()) : Value(); });
+  using Number = std::optional<double>;
+  const bool stands = s.lan && s.lan->shaper.in_place;
+  const auto each = [&](std::string_view name, std::string_view help, auto&& value_of) {
+    per_site(out, s.inbound, name, help, value_of);
+  };
+  each("weir_site_inbound_shaped_bits_per_second", "Rate at which what comes from the site is shaped.",
+       [stands](const S& x) { return stands ? Value(x.shaped.bps()) : Value(); });
+  each("weir_site_inbound_floor_bits_per_second", "Least that this rate may be.",
+       [](const S& x) { return Value(x.floor.bps()); });
+  each("weir_site_inbound_ceiling_bits_per_second", "Most that this rate may be.",
+       [](const S& x) { return Value(x.ceiling.bps()); });
+  each("weir_site_inbound_capacity_bits_per_second",
+       "What the path is believed to carry from the site; absent when unknown.",
+       [](const S& x) { return x.capacity ? Value(x.capacity->rate.bps()) : Value(); });
+  each("weir_site_inbound_sent_bits_per_second", "Handed on from the site to our hosts over the last second.",
+       [](const S& x) { return Value(x.sent.bps()); });
+  each("weir_site_inbound_backlog_bytes", "Bytes from the site that wait at the LAN port.",
+       [](const S& x) { return Value(x.backlog.count()); });
+  each("weir_site_inbound_loss_beyond_ratio",
+       "Share of segments from the site lost before they came here, last ten seconds.",
+       [](const S& x) { return Number(x.loss_beyond); });
+  each("weir_site_inbound_provider_queue_seconds",
+       "Queueing delay on the way here; absent without fresh samples.",
+       [](const S& x) { return x.queue ? Number(seconds(*x.queue)) : Number(); });
+  each("weir_site_inbound_rate_age_seconds", "Time since this rate last changed.",
+       [](const S& x) { return Number(seconds(x.since)); });
 }
 
 void classes(std::string& out, const ApiView& all) {

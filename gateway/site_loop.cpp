@@ -18,6 +18,7 @@ constexpr Duration kRttFresh = std::chrono::seconds(10);
 /// In a recording, of the sites that share a bottleneck together. No site is called that: names have no
 /// spaces.
 constexpr std::string_view kGroupName = "shared bottleneck";
+constexpr std::string_view kInboundName = "inbound";
 
 /// A figure that not every tick brings, kept until it is too old to be called current.
 template <class T>
@@ -53,6 +54,7 @@ std::string sentence(const LatencyStatus& latency) {
 
 struct SiteLoop::Site {
   std::string name;
+  std::string recorded;  ///< its name in a recording
   std::string policy;
   ControlLimits limits;
   std::unique_ptr<RateLaw> law;
@@ -73,9 +75,17 @@ struct SiteLoop::Site {
   Latest<Duration> provider;  ///< the queue there, as the law takes it
 };
 
-SiteLoop::SiteLoop(MakeRateLaw make_law, EventLog& events)
-    : make_law_(std::move(make_law)), events_(events) {}
+SiteLoop::SiteLoop(MakeRateLaw make_law, EventLog& events, Direction direction)
+    : make_law_(std::move(make_law)), events_(events), direction_(direction) {}
 SiteLoop::~SiteLoop() = default;
+
+std::string SiteLoop::recorded_name(std::string_view site) const {
+  return direction_ == Direction::outbound ? std::string(site) : fmt::format("{} {}", site, kInboundName);
+}
+
+std::string SiteLoop::told(std::string text) const {
+  return direction_ == Direction::outbound ? std::move(text) : fmt::format("{}: {}", kInboundName, text);
+}
 
 std::vector<ControlStart> SiteLoop::starts_for(const Policy& policy,
                                                std::span<const std::optional<Rate>> adopted,
@@ -119,35 +129,35 @@ void SiteLoop::take_over(const Policy& policy, std::span<const ControlStart> sta
     } else {
       site = std::make_unique<Site>();
       site->name = wanted.name;
+      site->recorded = recorded_name(wanted.name);
       make_law(*site, limits_of(wanted), starts[i], now);
     }
     site->policy = policy_name(policy, wanted);
     site->goals = LatencyGoals(classes_of(policy, wanted).classes);
     site->limits = limits_of(wanted);
     site->in_force = starts[i].rate;
-    site->sent.reset();
-    names.push_back(site->name);
+    names.push_back(site->recorded);
     next.push_back(std::move(site));
   }
   sites_ = std::move(next);
   // What was found holds for these sites by their place in the policy.
   if (!same_sites) coordinator_ = PortCoordinator(sites_.size());
-  names.emplace_back(kGroupName);
+  names.push_back(recorded_name(kGroupName));
   recorder_.keep_only(names);
   fault_.reset();
 }
 
 void SiteLoop::change_limits(Site& site, const ControlLimits& limits, const Instant& now) {
-  recorder_.before_step(site.name, now.steady, [&] { return site.law->state(); });
+  recorder_.before_step(site.recorded, now.steady, [&] { return site.law->state(); });
   site.law->set_limits(limits, now.steady);
-  recorder_.limits_changed(site.name, limits, site.law->decision(), now.steady);
+  recorder_.limits_changed(site.recorded, limits, site.law->decision(), now.steady);
   site.decisions.note(site.law->decision(), now.wall);
 }
 
 void SiteLoop::make_law(Site& site, const ControlLimits& limits, const ControlStart& start,
                         const Instant& now) {
   site.law = make_law_(limits, start, now.steady);
-  recorder_.start(site.name, limits, start, now.steady);
+  recorder_.start(site.recorded, limits, start, now.steady);
   site.decisions.begin(site.law->decision(), now.wall);
 }
 
@@ -159,11 +169,17 @@ void SiteLoop::rates_written(std::span<const Rate> in_force) {
 void SiteLoop::tick(const TickResult& measured, Port& port, const Instant& now) {
   const std::size_t with_elsewhere = sites_.size() + 1;
   if (measured.outbound.size() != with_elsewhere || measured.inbound.size() != with_elsewhere) return;
+  tick(std::span(measured.outbound).first(sites_.size()), std::span(measured.inbound).first(sites_.size()),
+       port, now);
+}
+
+void SiteLoop::tick(std::span<const SiteMeasurement> shaped, std::span<const SiteMeasurement> opposite,
+                    Port& port, const Instant& now) {
   // Without S there is no evidence, and without evidence there is no change.
   if (read_counters(port, now.steady)) {
-    std::vector<ControlInput> inputs = inputs_of(measured);
+    std::vector<ControlInput> inputs = inputs_of(shaped);
     coordinate(inputs, now);
-    for (std::size_t i = 0; i < sites_.size(); ++i) step(*sites_[i], inputs[i], measured.inbound[i], now);
+    for (std::size_t i = 0; i < sites_.size(); ++i) step(*sites_[i], inputs[i], opposite[i], now);
   }
   write_changed_rates(port, now);
 }
@@ -185,18 +201,19 @@ bool SiteLoop::read_counters(Port& port, TimePoint now) {
     return true;
   } catch (const std::exception& failure) {
     unreadable_ = failure.what();
+    for (const auto& site : sites_) site->sent.reset();
     return false;
   }
 }
 
-std::vector<ControlInput> SiteLoop::inputs_of(const TickResult& measured) const {
+std::vector<ControlInput> SiteLoop::inputs_of(std::span<const SiteMeasurement> measured) const {
   std::vector<ControlInput> inputs;
   inputs.reserve(sites_.size());
   for (std::size_t i = 0; i < sites_.size(); ++i) {
-    const SiteMeasurement& outbound = measured.outbound[i];
+    const SiteMeasurement& m = measured[i];
     inputs.push_back({
-        .measured = outbound,
-        .sent = sites_[i]->sent.of_last_tick().value_or(Rate::of(outbound.sent, outbound.interval)),
+        .measured = m,
+        .sent = sites_[i]->sent.of_last_tick().value_or(Rate::of(m.sent, m.interval)),
         .backlogged = sites_[i]->backlog > Bytes(0),
         .latency_room = sites_[i]->goals.room(sites_[i]->in_force),
     });
@@ -213,7 +230,7 @@ void SiteLoop::coordinate(std::vector<ControlInput>& inputs, const Instant& now)
   const std::vector<std::size_t> before = coordinator_.members();
   coordinator_.look(inputs, on_port, now.steady);
   // As if the group were a site: its rate can be replayed like any other.
-  const std::string group(kGroupName);
+  const std::string group = recorded_name(kGroupName);
   if (const auto start = coordinator_.start()) {
     recorder_.start(group, coordinator_.limits(), *start, now.steady);
   } else if (coordinator_.decision() != nullptr) {
@@ -228,7 +245,8 @@ void SiteLoop::coordinate(std::vector<ControlInput>& inputs, const Instant& now)
 void SiteLoop::note_group(const std::vector<std::size_t>& before, const Instant& now) {
   const std::vector<std::size_t>& members = coordinator_.members();
   const auto tell = [&](std::size_t site, std::string text) {
-    events_.record(EventKind::sharing_changed, Severity::info, sites_[site]->name, std::move(text), now.wall);
+    events_.record(EventKind::sharing_changed, Severity::info, sites_[site]->name, told(std::move(text)),
+                   now.wall);
   };
   for (const std::size_t i : members) {
     if (std::ranges::find(before, i) == before.end()) tell(i, *shares_with(i));
@@ -257,30 +275,30 @@ std::optional<std::string> SiteLoop::shares_with(std::size_t site) const {
                      members.size(), sites_.size(), whole.mbps());
 }
 
-void SiteLoop::step(Site& site, const ControlInput& input, const SiteMeasurement& inbound,
+void SiteLoop::step(Site& site, const ControlInput& input, const SiteMeasurement& opposite,
                     const Instant& now) {
-  const SiteMeasurement& outbound = input.measured;
+  const SiteMeasurement& measured = input.measured;
   const Rate rate_before = site.law->decision().rate;
   const ControlState state_before = site.law->decision().state;
-  recorder_.before_step(site.name, now.steady, [&] { return site.law->state(); });
+  recorder_.before_step(site.recorded, now.steady, [&] { return site.law->state(); });
   const RateDecision& decision = site.law->step(input, now.steady);
-  recorder_.tick(site.name, input, decision, now.steady);
+  recorder_.tick(site.recorded, input, decision, now.steady);
   site.decisions.note(decision, now.wall);
 
-  site.received_total += inbound.sent;
+  site.received_total += opposite.sent;
   site.received.read(site.received_total, now.steady);
   site.demand = input.backlogged || input.sent >= 0.95 * site.in_force;
-  site.flows = outbound.flows;
-  site.rtt.offer(outbound.rtt, now.steady, kRttFresh);
-  site.queue.offer(outbound.queue, now.steady, kFresh);
-  site.delivered.offer(outbound.delivered, now.steady, kFresh);
+  site.flows = measured.flows;
+  site.rtt.offer(measured.rtt, now.steady, kRttFresh);
+  site.queue.offer(measured.queue, now.steady, kFresh);
+  site.delivered.offer(measured.delivered, now.steady, kFresh);
   site.provider.offer(decision.queue, now.steady, kFresh);
 
   if (decision.rate != rate_before) {
     events_.record(EventKind::rate_changed, decision.rate < rate_before ? Severity::info : Severity::debug,
                    site.name,
-                   fmt::format("{}: {:.1f} Mbit/s -> {}", to_string(decision.state), rate_before.mbps(),
-                               decision.reason),
+                   told(fmt::format("{}: {:.1f} Mbit/s -> {}", to_string(decision.state), rate_before.mbps(),
+                                    decision.reason)),
                    now.wall);
   }
   const bool outage = decision.state == ControlState::outage;
@@ -288,7 +306,7 @@ void SiteLoop::step(Site& site, const ControlInput& input, const SiteMeasurement
     events_.record(
         outage ? EventKind::outage_began : EventKind::outage_over, outage ? Severity::error : Severity::info,
         site.name,
-        outage ? "no host of this site answers any more; the rate is held" : "the site answers again",
+        told(outage ? "no host of this site answers any more; the rate is held" : "the site answers again"),
         now.wall);
   }
 }
@@ -302,7 +320,7 @@ void SiteLoop::write_changed_rates(Port& port, const Instant& now) {
   messages_ += report.messages;
   if (report.ok()) {
     if (fault_) {
-      events_.record(EventKind::batch_recovered, Severity::info, "", "the kernel takes the rates again",
+      events_.record(EventKind::batch_recovered, Severity::info, "", told("the kernel takes the rates again"),
                      now.wall);
     }
     rates_written(wanted);
@@ -312,7 +330,7 @@ void SiteLoop::write_changed_rates(Port& port, const Instant& now) {
   // One event for a fault that lasts: it is tried ten times a second and must not push everything else out.
   if (!fault_ || fault_->attempt != report.fault->attempt || fault_->error != report.fault->error) {
     events_.record(EventKind::batch_failed, Severity::error, "",
-                   "rates not written, trying again: " + describe(*report.fault), now.wall);
+                   told("rates not written, trying again: " + describe(*report.fault)), now.wall);
   }
   fault_ = report.fault;
 }

@@ -1,7 +1,8 @@
-/// The control loop of one port: measurements in, one batch of rates out.
+/// The control loop of one port: measurements in, one batch of rates out. There is one for what goes out to
+/// sites, at the WAN port, and one for what comes from them, at the LAN port.
 ///
-///   TickResult -+-> ControlInput per site -> RateLaw::step -> wanted rates -+-> Port::set_rates (one batch,
-///   if any counters ---+   (S and backlog)  |                                      |    differs from what is
+///   a tick's ---+-> ControlInput per site -> RateLaw::step -> wanted rates -+-> Port::set_rates (one batch,
+///   measurements       |   (S and backlog)  |                                      |    differs from what is
 ///   in force)                               +-> PortCoordinator: shares
 ///                                                                           +-> events, history, status,
 ///                                                                               decisions, recording
@@ -34,8 +35,8 @@ namespace weir::gateway {
 
 class SiteLoop {
  public:
-  /// `events` must outlive the loop.
-  SiteLoop(MakeRateLaw make_law, EventLog& events);
+  /// `events` must outlive the loop. `direction`: of what the port shapes.
+  SiteLoop(MakeRateLaw make_law, EventLog& events, Direction direction = Direction::outbound);
   ~SiteLoop();
 
   /// Where each site of `policy` should be when `policy` takes over: a known site keeps its own rate, clamped
@@ -50,8 +51,15 @@ class SiteLoop {
   /// The kernel holds these rates now (after a repair).
   void rates_written(std::span<const Rate> in_force);
 
-  /// One tick. A result with another number of sites belongs to a policy before this one and is ignored.
+  /// One tick of what goes out. A result with another number of sites belongs to a policy before this one and
+  /// is ignored.
   void tick(const TickResult& measured, Port& port, const Instant& now);
+  /// One tick: what was measured of each site, in the order of the policy, of what is shaped and of what goes
+  /// the other way.
+  void tick(std::span<const SiteMeasurement> shaped, std::span<const SiteMeasurement> opposite, Port& port,
+            const Instant& now);
+  /// The port's counters alone. False: they could not be read, and unreadable() says why.
+  bool read_counters(Port& port, TimePoint now);
   /// Adds one sample of every site to its history; once a second.
   void sample_history(const Instant& now);
 
@@ -64,6 +72,8 @@ class SiteLoop {
   /// nullptr: no such site.
   [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const;
   [[nodiscard]] ControlRecorder& recorder() { return recorder_; }
+  /// What a site is called there: both directions may stand in one recording.
+  [[nodiscard]] std::string recorded_name(std::string_view site) const;
   /// What the kernel refuses at present; nullopt: everything wanted is in force.
   [[nodiscard]] const std::optional<shaper::KernelFault>& fault() const { return fault_; }
   /// Why the port's counters could not be read at the last tick; nullopt: they could.
@@ -77,12 +87,12 @@ class SiteLoop {
   void change_limits(Site& site, const ControlLimits& limits, const Instant& now);
   void make_law(Site& site, const ControlLimits& limits, const ControlStart& start, const Instant& now);
   [[nodiscard]] const Site* find(std::string_view name) const;
-  [[nodiscard]] bool read_counters(Port& port, TimePoint now);
-  [[nodiscard]] std::vector<ControlInput> inputs_of(const TickResult& measured) const;
+  [[nodiscard]] std::string told(std::string text) const;
+  [[nodiscard]] std::vector<ControlInput> inputs_of(std::span<const SiteMeasurement> measured) const;
   /// Tells the sites that share a bottleneck what each may have of it.
   void coordinate(std::vector<ControlInput>& inputs, const Instant& now);
   void note_group(const std::vector<std::size_t>& before, const Instant& now);
-  void step(Site& site, const ControlInput& input, const SiteMeasurement& inbound, const Instant& now);
+  void step(Site& site, const ControlInput& input, const SiteMeasurement& opposite, const Instant& now);
   void write_changed_rates(Port& port, const Instant& now);
   /// For people; nullopt: it shares none, as far as is known.
   [[nodiscard]] std::optional<std::string> shares_with(std::size_t site) const;
@@ -90,6 +100,7 @@ class SiteLoop {
 
   MakeRateLaw make_law_;
   EventLog& events_;
+  Direction direction_;
   ControlRecorder recorder_{0};  ///< its bound comes with the policy
   std::vector<std::unique_ptr<Site>> sites_;
   PortCoordinator coordinator_{0};  ///< of these sites

@@ -4,9 +4,11 @@
 /// Rates in the one unit (config/units.hpp); durations are ages at the snapshot's instant.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "estimator/capture.hpp"
@@ -44,14 +46,8 @@ struct LatencyStatus {
   bool probes_held = false;  ///< no probe begins for that
 };
 
-/// What comes from a site and is shaped.
-struct InboundStatus {
-  std::string policy;          ///< the class set it uses
-  std::optional<Rate> shaped;  ///< in force in the kernel; nullopt: the tree does not stand
-  Rate sent;                   ///< on to our hosts, over the last second
-  Bytes backlog;
-};
-
+/// A site in the direction that a port shapes; "sent" is what the port lets through, "received" what comes
+/// the other way.
 struct SiteStatus {
   std::string name;
   std::string policy;  ///< the class set it uses
@@ -78,8 +74,7 @@ struct SiteStatus {
   bool demand = false;  ///< the site has more to send than it is let
   Bytes backlog;
   std::uint32_t flows = 0;
-  std::optional<LatencyStatus> latency;    ///< nullopt: no class has a goal
-  std::optional<InboundStatus> inbound{};  ///< nullopt: what comes from it is not shaped
+  std::optional<LatencyStatus> latency;  ///< nullopt: no class has a goal
   std::vector<Degradation> degraded;
 };
 
@@ -139,6 +134,14 @@ struct GatewayStatus {
   std::optional<LanStatus> lan{};  ///< nullopt: nothing is shaped inbound
   std::vector<Degradation> degraded;
   std::vector<SiteStatus> sites;
+  std::vector<SiteStatus> inbound{};  ///< of those from which what comes is shaped, at the LAN port
 };
+
+/// nullptr: there is none of that name.
+[[nodiscard]] inline const SiteStatus* find_site(const std::vector<SiteStatus>& sites,
+                                                 std::string_view name) {
+  const auto found = std::ranges::find(sites, name, &SiteStatus::name);
+  return found == sites.end() ? nullptr : &*found;
+}
 
 }  // namespace weir::gateway

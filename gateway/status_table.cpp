@@ -109,6 +109,15 @@ class Renderer {
                     bit_rate(at(inbound, {"shaped_bps"})), bit_rate(at(inbound, {"sent_bps"})),
                     shown(at(inbound, {"backlog_bytes"}), [](double v) { return fmt::format("{:.0f}", v); }));
     out += "  " + paint(style::kDim, line) + "\n";
+    if (truth(at(inbound, {"adapt"}))) {
+      out += "    " +
+             paint(style::kDim, fmt::format("{}, path carries {}: {}", text(at(inbound, {"state"})),
+                                            capacity(inbound), text(at(inbound, {"reason"})))) +
+             "\n";
+    }
+    for (const json::value& d : list(at(inbound, {"degraded"}))) {
+      out += "    " + paint(style::kRed, "DEGRADED") + "  " + text(at(d, {"text"})) + "\n";
+    }
     if (!classes_.is_null()) out += classes_of(text(at(site, {"name"})), true);
     return out;
   }

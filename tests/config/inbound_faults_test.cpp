@@ -27,14 +27,40 @@ INSTANTIATE_TEST_SUITE_P(
              .sites = site("rate: {floor: 45mbit}, inbound: {rate: @101mbit}"),
              .expected = {{"rate 101mbit is above the LAN port's rate of 100mbit",
                            "write at most 100mbit, or a higher lan.rate"}}},
-        Case{.name = "InboundRatesDoNotFitTogether",
-             .lan = "{interface: lan0, rate: 100mbit}",
-             .sites = "[{name: a, subnets: [10.1.0.0/16], rate: {floor: 1mbit}, inbound: {rate: 50mbit}}, "
-                      "{name: b, subnets: [10.2.0.0/16], rate: {floor: 1mbit}, inbound: {rate: @50mbit}}]",
-             .expected =
-                 {{"the rates of all that comes from sites (100mbit) and what control and elsewhere are "
-                   "guaranteed (3mbit) do not fit into the LAN port's 100mbit",
-                   "lower the rates by 3mbit in total, or write a higher lan.rate"}}},
+        Case{
+            .name = "InboundRatesDoNotFitTogether",
+            .lan = "{interface: lan0, rate: 100mbit}",
+            .sites = "[{name: a, subnets: [10.1.0.0/16], rate: {floor: 1mbit}, inbound: {rate: 50mbit}}, "
+                     "{name: b, subnets: [10.2.0.0/16], rate: {floor: 1mbit}, inbound: {rate: @50mbit}}]",
+            .expected =
+                {{"the least rates of all that comes from sites (100mbit) and what control and elsewhere are "
+                  "guaranteed (3mbit) do not fit into the LAN port's 100mbit",
+                  "lower the rates by 3mbit in total, or write a higher lan.rate"}}},
+        Case{.name = "InboundFloorAboveTheRate",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 50mbit, floor: @60mbit}"),
+             .expected = {{"floor 60mbit is above the rate of 50mbit",
+                           "write at most 50mbit, or raise the rate"}}},
+        Case{.name = "InboundStartBelowTheFloor",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 50mbit, floor: 10mbit, start: @9mbit}"),
+             .expected = {{"start 9mbit is below the floor of 10mbit", "write at least 10mbit"}}},
+        Case{.name = "InboundStartAboveTheRate",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 50mbit, floor: 10mbit, start: @51mbit}"),
+             .expected = {{"start 51mbit is above the rate of 50mbit", "write at most 50mbit"}}},
+        Case{.name = "InboundStartOfARateThatStandsStill",
+             .sites = site("rate: {floor: 45mbit}, inbound: {rate: 50mbit, start: @40mbit}"),
+             .expected = {{"start is of a rate that follows the path, and this one stands still",
+                           "add floor: with the least that it may be, or remove start"}}},
+        Case{
+            .name = "InboundFloorsDoNotFitTogether",
+            .lan = "{interface: lan0, rate: 100mbit}",
+            .sites = "[{name: a, subnets: [10.1.0.0/16], rate: {floor: 1mbit}, inbound: {rate: 90mbit, "
+                     "floor: 50mbit}}, "
+                     "{name: b, subnets: [10.2.0.0/16], rate: {floor: 1mbit}, inbound: {rate: 90mbit, "
+                     "floor: @50mbit}}]",
+            .expected =
+                {{"the least rates of all that comes from sites (100mbit) and what control and elsewhere are "
+                  "guaranteed (3mbit) do not fit into the LAN port's 100mbit",
+                  "lower the floors by 3mbit in total, or write a higher lan.rate"}}},
         Case{.name = "InboundPolicyThatIsNotThere",
              .sites = site("rate: {floor: 45mbit}, inbound: {rate: 300mbit, policy: @q}"),
              .expected = {{"there is no policy 'q'", "did you mean 'p'?"}}},

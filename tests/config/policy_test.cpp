@@ -110,7 +110,7 @@ TEST(Policy, WhatComesFromASiteIsShapedAtTheLanPort) {
       "set_dscp: "
       "af11}}\n"
       "  - {name: moor, subnets: [10.30.1.0/24, 10.30.2.0/24], rate: {floor: 10mbit}, inbound: {rate: "
-      "20mbit, "
+      "20mbit, floor: 5mbit, start: 8mbit, "
       "each_subnet: {guarantee: 1mbit}}}\n"
       "policies: {p: {classes: [{name: rest, default: true}]}}\n"
       "control: {guarantee: 3%}\n"
@@ -137,6 +137,10 @@ TEST(Policy, WhatComesFromASiteIsShapedAtTheLanPort) {
           .floor = Rate::mbps(300), .ceiling = Rate::mbps(300), .start = Rate::mbps(300), .adapt = false}));
   EXPECT_EQ(lan->classes_of(coast).name, "p");
   EXPECT_EQ(coast.set_dscp, 10);
+  EXPECT_EQ(
+      lan->sites[1].rate,
+      (SiteRates{.floor = Rate::mbps(5), .ceiling = Rate::mbps(20), .start = Rate::mbps(8), .adapt = true}))
+      << "with a floor it follows the path";
   ASSERT_TRUE(lan->sites[1].each_subnet.has_value());
   EXPECT_EQ(lan->sites[1].subnets.size(), 2U);
 }

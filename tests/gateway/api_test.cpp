@@ -29,6 +29,7 @@ struct ApiTest : testing::Test {
   GatewayStatus status;
   Policy policy;
   FakePort port;
+  std::optional<InboundView> inbound;
 
   void SetUp() override {
     port.policy = policy;
@@ -98,6 +99,7 @@ struct ApiTest : testing::Test {
         },
         .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
         .arrivals = [this] { return port.arrivals(); },
+        .inbound = inbound,
         .revisions = revisions};
   }
   ApiResponse get(std::string_view target, std::string_view method = "GET") {
@@ -230,6 +232,69 @@ TEST_F(ApiTest, ALatencyGoalIsShownWithWhatWaitsWhere) {
   EXPECT_NE(metrics.find("weir_site_latency_goal_seconds{site=\"hills\"} 0.02\n"), std::string::npos);
   EXPECT_NE(metrics.find("weir_site_latency_own_seconds{site=\"hills\"} 0.00125\n"), std::string::npos);
   EXPECT_NE(metrics.find("weir_site_probes_held{site=\"hills\"} 1\n"), std::string::npos);
+}
+
+struct InboundApiTest : ApiTest {
+  Policy lan_policy;
+  void SetUp() override {
+    ApiTest::SetUp();
+    status.lan = LanStatus{.interface = "lan0", .port_rate = Rate::mbps(1000), .shaper = {}};
+    status.lan->shaper.in_place = true;
+    SiteStatus comes = status.sites.at(0);
+    comes.shaped = Rate::mbps(77);
+    comes.reason = "it comes";
+    comes.queue = std::chrono::milliseconds(3);
+    status.inbound = {comes};
+    inbound.emplace(InboundView{
+        .policy = lan_policy,
+        .classes = {},
+        .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
+        .arrivals = [] { return std::nullopt; },
+        .history_of = [this](std::string_view name) { return name == "dc coast/1" ? &history : nullptr; },
+        .decisions_of =
+            [this](std::string_view name) { return name == "dc coast/1" ? &decisions : nullptr; }});
+  }
+};
+
+TEST_F(InboundApiTest, WhatComesFromASiteIsToldAsTheSiteIs) {
+  const json::value site = body("/v1/sites/dc%20coast%2F1");
+  const json::value& comes = site.at("inbound");
+  EXPECT_EQ(comes.at("shaped_bps").to_number<std::uint64_t>(), 77'000'000U);
+  EXPECT_EQ(comes.at("reason").as_string(), "it comes");
+  EXPECT_EQ(comes.at("queue_ms").to_number<double>(), 3.0);
+  for (const auto& member : site.as_object()) {
+    if (member.key() == "name" || member.key() == "inbound") continue;
+    EXPECT_TRUE(comes.as_object().contains(member.key())) << member.key();
+  }
+  EXPECT_TRUE(body("/v1/sites/hills").at("inbound").is_null());
+  EXPECT_FALSE(body("/v1/status").at("sites").at(0).at("inbound").is_null());
+  status.lan->shaper.in_place = false;
+  EXPECT_TRUE(body("/v1/sites/dc%20coast%2F1").at("inbound").at("shaped_bps").is_null())
+      << "the tree does not stand";
+}
+
+TEST_F(InboundApiTest, HistoryAndDecisionsAreOfADirection) {
+  EXPECT_EQ(body("/v1/sites/dc%20coast%2F1/history?direction=inbound").at("time").as_array().size(), 5U);
+  EXPECT_EQ(get("/v1/sites/dc%20coast%2F1/decisions?direction=inbound").status, 200U);
+  EXPECT_EQ(get("/v1/sites/dc%20coast%2F1/decisions?direction=outbound").status, 200U);
+  for (const char* target :
+       {"/v1/sites/dc%20coast%2F1/history?direction=up", "/v1/sites/dc%20coast%2F1/decisions?direction="})
+    EXPECT_EQ(get(target).status, 400U) << target;
+  EXPECT_EQ(get("/v1/sites/nowhere/history?direction=inbound").status, 404U);
+  inbound->history_of = [](std::string_view) { return nullptr; };
+  EXPECT_NE(get("/v1/sites/dc%20coast%2F1/history?direction=inbound").body.find("is not shaped"),
+            std::string::npos);
+  inbound.reset();
+  EXPECT_EQ(get("/v1/sites/dc%20coast%2F1/decisions?direction=inbound").status, 404U);
+}
+
+TEST_F(InboundApiTest, MetricsTellOfThoseSitesAlone) {
+  const std::string text = get("/metrics").body;
+  EXPECT_NE(text.find("weir_site_inbound_shaped_bits_per_second{site=\"dc coast/1\"} 77000000\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("weir_site_inbound_provider_queue_seconds{site=\"dc coast/1\"} 0.003\n"),
+            std::string::npos);
+  EXPECT_EQ(text.find("weir_site_inbound_floor_bits_per_second{site=\"hills\""), std::string::npos);
 }
 
 TEST_F(ApiTest, StatusHoldsTheSites) {

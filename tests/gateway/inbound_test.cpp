@@ -21,8 +21,11 @@ struct InboundTest : GatewayTest {
     ASSERT_TRUE(gateway->start(at(0)).ok());
   }
   void start_shaped() { start_with(with_lan("{rate: 300mbit}")); }
-  [[nodiscard]] std::optional<InboundStatus> coast(double s) const {
-    return gateway->status(at(s)).sites.at(0).inbound;
+  [[nodiscard]] std::optional<SiteStatus> coast(double s) const { return comes_from("coast", s); }
+  [[nodiscard]] std::optional<SiteStatus> comes_from(std::string_view site, double s) const {
+    const GatewayStatus status = gateway->status(at(s));
+    const SiteStatus* const found = find_site(status.inbound, site);
+    return found == nullptr ? std::nullopt : std::optional(*found);
   }
 };
 
@@ -67,7 +70,7 @@ TEST_F(InboundTest, ItsCountersAreThoseOfTheLanPort) {
   ASSERT_TRUE(gateway->reload(at(3.5)));
   EXPECT_EQ(coast(3.5)->sent, Rate::mbps(8)) << "a reload does not forget what was counted";
   EXPECT_EQ(coast(3.5)->shaped, Rate::mbps(200));
-  EXPECT_FALSE(gateway->status(at(4)).sites.at(1).inbound.has_value());
+  EXPECT_FALSE(comes_from("hills", 4).has_value());
 
   lan_port.counters_fail = true;
   gateway->every_second(at(4));
@@ -116,7 +119,7 @@ TEST_F(InboundTest, ATreeThatCannotBeTakenAwayStays) {
   lan_port.refuse_apply = shaper::KernelFault{.attempt = "remove 7e17:", .error = EBUSY, .hint = {}};
   write(with_lan(""));
   EXPECT_FALSE(gateway->reload(at(1)));
-  EXPECT_FALSE(coast(1)->shaped.has_value()) << "a part of it may be gone";
+  EXPECT_FALSE(gateway->status(at(1)).lan->shaper.in_place) << "a part of it may be gone";
   EXPECT_FALSE(degraded("lan_tree_left", 1)) << "it is wanted";
   lan_port.refuse_apply.reset();
   gateway->every_second(at(2));
@@ -129,7 +132,7 @@ TEST_F(InboundTest, WhatGoesOutIsShapedThoughTheLanPortIsNotThere) {
   start_shaped();
   EXPECT_EQ(port.tree, (std::vector{Rate::mbps(100)}));
   EXPECT_TRUE(degraded("lan_tree_missing", 1));
-  EXPECT_FALSE(coast(1)->shaped.has_value());
+  EXPECT_FALSE(gateway->status(at(1)).lan->shaper.in_place);
   EXPECT_FALSE(degraded("tree_missing", 1));
   EXPECT_EQ(count(EventKind::repair_failed), 1U);
   gateway->every_second(at(1));
@@ -223,6 +226,151 @@ TEST_F(InboundTest, AnotherLanPortTakesARestart) {
   EXPECT_FALSE(gateway->reload(at(1)));
   EXPECT_NE(gateway->status(at(1)).policy.reload_error->find("lan.interface changed from lan0 to lan9"),
             std::string::npos);
+}
+
+// -- rates that follow the path --
+
+struct FollowingTest : InboundTest {
+  static constexpr const char* kFollows = "{rate: 300mbit, floor: 20mbit, start: 50mbit}";
+  void start_following(const RememberedSites& remembered = {}) {
+    lan = &lan_port;
+    write(with_lan(kFollows));
+    boot();
+    ASSERT_TRUE(gateway->start(at(0), remembered).ok());
+  }
+  /// With what came from each site in it.
+  void tick_with(double s, Bytes arrived, std::size_t sites = 1) {
+    CaptureTick t;
+    t.generation = gateway->estimator_generation();
+    t.result = quiet_tick(1, at(s));
+    SiteMeasurement m = t.result.inbound.at(0);
+    m.sent = arrived;
+    t.result.way_in.assign(sites, m);
+    gateway->on_tick(t, at(s));
+  }
+  /// That of what comes from the site; the first one is of what goes there.
+  LawScript& law() { return laws[1]; }
+};
+
+TEST_F(FollowingTest, BeginsAtItsStartWithinItsLimits) {
+  start_following();
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(50)}));
+  EXPECT_EQ(law().limits,
+            (ControlLimits{.floor = Rate::mbps(20), .ceiling = Rate::mbps(300), .adapt = true}));
+  EXPECT_TRUE(estimator_settings(gateway->policy()).watch_way_in);
+  EXPECT_TRUE(coast(1)->adapt);
+}
+
+TEST_F(FollowingTest, ItsLawIsToldOfTheWayInAndSetsTheLanPort) {
+  start_following();
+  lan_port.counters.at(0) = {.sent = Bytes(1'000'000), .backlog = Bytes(0)};
+  tick_with(0.1, Bytes(70'000));
+  lan_port.counters.at(0) = {.sent = Bytes(1'060'000), .backlog = Bytes(3000)};
+  law().decision.rate = Rate::mbps(40);
+  law().decision.reason = "because";
+  tick_with(0.2, Bytes(70'000));
+  ASSERT_EQ(law().inputs.size(), 2U);
+  EXPECT_EQ(law().inputs[1].measured.sent, Bytes(70'000));
+  EXPECT_NEAR(law().inputs[1].sent.mbps(), 4.8, 0.01) << "what its own port let through";
+  EXPECT_TRUE(law().inputs[1].backlogged);
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(40)}));
+  EXPECT_EQ(coast(0.2)->shaped, Rate::mbps(40));
+  EXPECT_EQ(gateway->status(at(0.2)).sites.at(0).shaped, laws[0].decision.rate)
+      << "what goes out is left alone";
+  EXPECT_EQ(events.newest(1).at(0)->text, "inbound: hold: 50.0 Mbit/s -> because");
+  ASSERT_NE(gateway->inbound_decisions_of("coast"), nullptr);
+  EXPECT_EQ(gateway->inbound_decisions_of("coast")->newest(1).at(0)->to, Rate::mbps(40));
+  EXPECT_EQ(gateway->inbound_decisions_of("hills"), nullptr);
+  gateway->every_second(at(1));
+  ASSERT_NE(gateway->inbound_history_of("coast"), nullptr);
+  EXPECT_EQ(gateway->inbound_history_of("coast")->newest(1)[0].shaped_bps, 40e6F);
+}
+
+TEST_F(FollowingTest, AResultOfOtherSitesIsOfAnEarlierPolicy) {
+  start_following();
+  tick_with(0.1, Bytes(1), 2);
+  tick_with(0.2, Bytes(1), 0);
+  EXPECT_TRUE(law().inputs.empty());
+}
+
+TEST_F(FollowingTest, ARateThatStandsStillHasNoLawToAsk) {
+  start_shaped();
+  EXPECT_FALSE(estimator_settings(gateway->policy()).watch_way_in);
+  tick_with(0.1, Bytes(1));
+  EXPECT_TRUE(law().inputs.empty());
+}
+
+TEST_F(FollowingTest, AReloadMakesItFollowFromWhereItStands) {
+  start_shaped();
+  const auto before = gateway->estimator_generation();
+  write(with_lan(kFollows));
+  ASSERT_TRUE(gateway->reload(at(1)));
+  EXPECT_GT(gateway->estimator_generation(), before) << "the way in is watched from now on";
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(300)}));
+  EXPECT_TRUE(coast(1)->adapt);
+  write(with_lan("{rate: 250mbit}"));
+  ASSERT_TRUE(gateway->reload(at(2)));
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(250)}));
+}
+
+TEST_F(FollowingTest, AnotherDaemonGoesOnAtTheRateThatStands) {
+  lan_port.tree = {Rate::mbps(77)};
+  start_following();
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(77)}));
+  EXPECT_EQ(law().start.rate, Rate::mbps(77));
+}
+
+TEST_F(FollowingTest, WhatWasLearntOutlivesTheDaemonApartFromTheOtherWay) {
+  RememberedSites remembered;
+  remembered.sites["coast"].mode = PathMode::policer;
+  remembered.sites["coast inbound"].mode = PathMode::buffer;
+  start_following(remembered);
+  ASSERT_TRUE(laws[0].start.memory.has_value());
+  EXPECT_EQ(laws[0].start.memory->mode, PathMode::policer);
+  ASSERT_TRUE(law().start.memory.has_value());
+  EXPECT_EQ(law().start.memory->mode, PathMode::buffer);
+  law().memory.mode = PathMode::lossy;
+  const auto kept = gateway->memories_to_keep(at(60));
+  ASSERT_TRUE(kept.has_value());
+  EXPECT_EQ(kept->sites.size(), 2U);
+  EXPECT_EQ(kept->sites.at("coast inbound").mode, PathMode::lossy);
+}
+
+TEST_F(FollowingTest, ARateThatTheLanPortRefusesIsToldAndTriedAgain) {
+  start_following();
+  lan_port.refuse_rates = shaper::KernelFault{.attempt = "change class", .error = ENOMEM, .hint = {}};
+  law().decision.rate = Rate::mbps(40);
+  tick_with(0.1, Bytes(1));
+  EXPECT_TRUE(degraded("lan_rates_refused", 0.1));
+  EXPECT_FALSE(degraded("rates_refused", 0.1));
+  EXPECT_EQ(coast(0.1)->shaped, Rate::mbps(50));
+  lan_port.refuse_rates.reset();
+  tick_with(0.2, Bytes(1));
+  EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(40)}));
+  EXPECT_FALSE(degraded("lan_rates_refused", 0.2));
+  lan_port.counters_fail = true;
+  tick_with(0.3, Bytes(1));
+  EXPECT_TRUE(degraded("lan_counters_unreadable", 0.3));
+}
+
+TEST_F(FollowingTest, BothWaysStandInOneRecording) {
+  start_following();
+  tick(0.1);
+  tick_with(0.2, Bytes(1));
+  const auto text_of = [](const std::vector<SharedText>& parts) {
+    std::string all;
+    std::string room;
+    for (const SharedText& part : parts) all += part->read(room);
+    return all;
+  };
+  const auto whole = gateway->recording(std::nullopt, at(1));
+  ASSERT_TRUE(whole.has_value());
+  const std::string text = text_of(*whole);
+  EXPECT_NE(text.find("\"coast\""), std::string::npos);
+  EXPECT_NE(text.find("\"coast inbound\""), std::string::npos);
+  const auto one = gateway->recording("coast", at(1));
+  ASSERT_TRUE(one.has_value());
+  EXPECT_NE(text_of(*one).find("\"coast inbound\""), std::string::npos) << "the site, either way";
 }
 
 }  // namespace

@@ -240,7 +240,10 @@ TEST(StatusTable, ClassesStandUnderTheirSite) {
 TEST(StatusTable, WhatComesInStandsUnderItsSiteToo) {
   const json::value status = json::parse(
       R"({"sites":[{"name":"x","inbound":{"shaped_bps":300000000,"sent_bps":2000000,"backlog_bytes":4500}},
-          {"name":"y","inbound":null}]})");
+          {"name":"y","inbound":null},
+          {"name":"z","inbound":{"shaped_bps":40000000,"adapt":true,"state":"hold","reason":"it drained",
+           "capacity":{"bps":41000000,"low_bps":40000000,"high_bps":42000000},
+           "degraded":[{"text":"somebody else's"}]}}]})");
   const json::value classes = json::parse(
       R"({"classes":[{"site":"x","direction":"inbound","name":"rest","leaf":"fq_codel"},
           {"site":"x","direction":"outbound","name":"voice","leaf":"fq_codel"}]})");
@@ -251,7 +254,13 @@ TEST(StatusTable, WhatComesInStandsUnderItsSiteToo) {
   ASSERT_NE(inbound, std::string::npos) << page;
   EXPECT_LT(voice, inbound);
   EXPECT_LT(inbound, rest);
-  EXPECT_EQ(page.find("inbound", inbound + 10), std::string::npos);
+  const auto follows = page.find("  inbound: shaped to 40.0 Mbit/s, ");
+  ASSERT_NE(follows, std::string::npos) << page;
+  EXPECT_EQ(page.find("inbound", inbound + 10), follows + 2) << page;
+  EXPECT_NE(page.find("    hold, path carries 41.0 M (40.0 M - 42.0 M): it drained\n", follows),
+            std::string::npos)
+      << page;
+  EXPECT_NE(page.find("    DEGRADED  somebody else's\n", follows), std::string::npos) << page;
 }
 
 TEST(StatusTable, TakesAnyDocument) {

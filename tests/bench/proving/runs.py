@@ -81,7 +81,7 @@ class Run:
 
     def key(self) -> str:
         proving = SOURCE / "tests/proving"
-        weirs = self.law in ("weir", "weir-apart")
+        weirs = self.law in ("weir", "weir-apart", "weir-inbound")
         # What tunes Weir's controller leaves the others' runs as they are.
         if self.where == SIM:
             program = digest(built("proving/sim/weir_sim")) if weirs else digest(proving / "laws", proving / "path", proving / "sim")

@@ -30,6 +30,9 @@ constexpr std::array kLaws{
           [](const LawSettings& s, TimePoint now) -> Made { return std::make_unique<WeirLaw>(s, now); }},
     Entry{"weir-apart",
           [](const LawSettings& s, TimePoint now) -> Made { return std::make_unique<WeirLaw>(s, now); }},
+    Entry{
+        "weir-inbound",
+        [](const LawSettings& s, TimePoint now) -> Made { return std::make_unique<WeirInboundLaw>(s, now); }},
     Entry{"none", [](const LawSettings&, TimePoint) -> Made { return std::make_unique<NoShaper>(); }},
     Entry{"static", [](const LawSettings& s, TimePoint) -> Made { return std::make_unique<StaticRate>(s); }},
     Entry{"oracle", [](const LawSettings&, TimePoint) -> Made { return std::make_unique<Oracle>(); }},

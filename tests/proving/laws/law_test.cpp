@@ -21,7 +21,7 @@ TEST(Laws, AreKnownByName) {
                            "bundler-estimated", "cake-ingress", "cake-autorate", "cake-autorate-tuned"}) {
     EXPECT_EQ(std::count(law_names().begin(), law_names().end(), name), 1) << name;
   }
-  EXPECT_EQ(law_names().size(), 12U);
+  EXPECT_EQ(law_names().size(), 13U);
 }
 
 TEST(Laws, AnUnknownNameSaysWhichAreKnown) {

@@ -6,7 +6,7 @@
 
 namespace weir::proving {
 
-class WeirLaw final : public Law {
+class WeirLaw : public Law {
  public:
   WeirLaw(const LawSettings& settings, TimePoint now)
       : controller_({.floor = settings.floor, .ceiling = settings.ceiling}, start_of(settings), now) {}
@@ -28,6 +28,13 @@ class WeirLaw final : public Law {
   }
 
   SiteController controller_;
+};
+
+/// The same at the LAN port of the box that what comes over the path is meant for (estimator/way_in.hpp).
+class WeirInboundLaw final : public WeirLaw {
+ public:
+  using WeirLaw::WeirLaw;
+  [[nodiscard]] bool behind_the_bottleneck() const override { return true; }
 };
 
 }  // namespace weir::proving

@@ -55,7 +55,8 @@ Prefix prefix(std::uint32_t second) {
 
 struct World::Site {
   std::unique_ptr<SiteBox> box;
-  std::unique_ptr<SiteBox> far_box;  ///< of a law that shapes behind the bottleneck
+  std::unique_ptr<SiteBox> far_box;          ///< of a law that shapes behind the bottleneck
+  std::unique_ptr<Estimator> far_estimator;  ///< of one that watches there as well
   std::unique_ptr<Law> law;
   std::string last_reason;
   std::optional<ControlInput> control;
@@ -120,6 +121,15 @@ EstimatorSettings World::estimator_settings() const {
   return settings;
 }
 
+EstimatorSettings World::far_settings(std::size_t site) const {
+  EstimatorSettings settings;
+  settings.sites.push_back({prefix(1)});
+  settings.inside = {prefix(20 + static_cast<std::uint32_t>(site))};
+  settings.max_flows = 65'536;
+  settings.watch_way_in = true;
+  return settings;
+}
+
 void World::build_sites() {
   for (const SiteSetup& setup : scenario_.sites) {
     sites_.push_back(std::make_unique<Site>());
@@ -138,7 +148,7 @@ void World::new_laws() {
     sites_[i]->law = make_law(law_name_,
                               {.floor = setup.floor,
                                .ceiling = setup.ceiling,
-                               .start = sites_[i]->box->rate(),
+                               .start = sites_[i]->shaper().rate(),
                                .contract = setup.contract,
                                .memory = sites_[i]->law ? sites_[i]->law->memory(sim_now()) : std::nullopt},
                               sim_now());
@@ -147,6 +157,10 @@ void World::new_laws() {
       sites_[i]->far_box =
           std::make_unique<SiteBox>(setup.start, [this](Unit unit) { delivered(std::move(unit)); });
       sites_[i]->box->set_rate(unshaped(i));
+    }
+    if (law_name_ == "weir-inbound") {
+      sites_[i]->far_estimator = std::make_unique<Estimator>(far_settings(i));
+      static_cast<void>(sites_[i]->far_estimator->tick(sim_now(), false));
     }
   }
 }
@@ -204,7 +218,15 @@ void World::from_our_host(std::size_t load, ns3::Ptr<ns3::Packet> packet) {
 }
 
 void World::from_far_host(std::size_t load, ns3::Ptr<ns3::Packet> packet) {
-  cross_links(from_host(load, std::move(packet), true));
+  Unit unit = from_host(load, std::move(packet), true);
+  see_far(unit);
+  cross_links(std::move(unit));
+}
+
+/// The tap of a box behind the bottleneck.
+void World::see_far(const Unit& unit) {
+  const Load& load = scenario_.loads[unit.load];
+  if (!load.foreign && sites_[load.site]->far_estimator) see(unit, *sites_[load.site]->far_estimator);
 }
 
 void World::send_udp(std::size_t load) {
@@ -240,7 +262,7 @@ void World::leaves_box(Unit unit) {
   if (scenario_.local_loss > 0 &&
       std::uniform_real_distribution<double>(0.0, 1.0)(random_) < scenario_.local_loss)
     return;
-  see(unit);
+  see(unit, *estimator_);
   cross_links(std::move(unit));
 }
 
@@ -290,11 +312,11 @@ void World::write_tick(std::size_t i, const ControlInput& input) {
                         seconds(m.at.time_since_epoch()), scenario_.sites[i].name, input.sent.bps(),
                         input.backlogged ? 1 : 0, delivered, ms(q), ms(forward), ms(reverse), ms(base),
                         ms(p50), m.queue ? m.queue->samples : 0, segments, beyond, before,
-                        sites_[i]->box->rate().bps());
+                        sites_[i]->shaper().rate().bps());
 }
 
 /// The tap: the frame as the WAN port's capture has it.
-void World::see(const Unit& unit) {
+void World::see(const Unit& unit, Estimator& estimator) {
   std::array<std::uint8_t, kEthernetHeader + kSeen> bytes{};
   bytes[12] = 0x08;
   std::size_t copied = unit.packet->CopyData(&bytes[kEthernetHeader], kSeen);
@@ -304,10 +326,10 @@ void World::see(const Unit& unit) {
     copied = write_dsack(std::span(bytes).subspan(kEthernetHeader), copied, *unit.twice);
     wire += static_cast<std::uint32_t>(copied - before);
   }
-  estimator_->on_frame({.time = sim_now(),
-                        .wire_length = wire,
-                        .bytes = std::as_bytes(std::span(bytes).first(kEthernetHeader + copied))});
-  if (!capture_.is_open()) return;
+  estimator.on_frame({.time = sim_now(),
+                      .wire_length = wire,
+                      .bytes = std::as_bytes(std::span(bytes).first(kEthernetHeader + copied))});
+  if (!capture_.is_open() || &estimator != estimator_.get()) return;
   const auto ns = static_cast<std::uint64_t>(sim_now().time_since_epoch().count());
   const std::array<std::uint32_t, 4> record{static_cast<std::uint32_t>(ns / 1'000'000'000U),
                                             static_cast<std::uint32_t>(ns % 1'000'000'000U),
@@ -392,6 +414,7 @@ void World::arrives_far(Unit unit) {
     site.received += unit.bytes();
     site.arrivals.push_back({now, Bytes(unit.bytes())});
     site.reported.push_back({now, Bytes(unit.bytes())});
+    see_far(unit);
   }
   if (!load.foreign && sites_[load.site]->far_box) return sites_[load.site]->far_box->take(std::move(unit));
   delivered(std::move(unit));
@@ -408,7 +431,7 @@ void World::arrives_ours(const Unit& unit) {
     sites_[unit.load]->pings.push_back({sim_now(), sim_now() - unit.born});
     return;
   }
-  if (!scenario_.loads[unit.load].foreign) see(unit);
+  if (!scenario_.loads[unit.load].foreign) see(unit, *estimator_);
   at_host(unit, *ours_[unit.load]);
 }
 
@@ -421,11 +444,12 @@ void World::tick() {
   std::vector<ControlInput> inputs(sites_.size());
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     Site& site = *sites_[i];
-    const std::uint64_t sent = site.box->sent_bytes();
+    const std::uint64_t sent = site.shaper().sent_bytes();
     inputs[i] = {.measured = result.outbound[i],
                  .sent = Rate::of(Bytes(sent - site.sent_at_tick), kTick),
-                 .backlogged = site.box->backlogged(),
+                 .backlogged = site.shaper().backlogged(),
                  .share = std::nullopt};
+    if (site.far_estimator) inputs[i].measured = site.far_estimator->tick(now, false).way_in.front();
     site.sent_at_tick = sent;
   }
   if (coordinator_) coordinate(inputs);

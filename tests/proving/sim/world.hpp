@@ -63,6 +63,7 @@ class World {
   void build_sites();
   void start_loads();
   [[nodiscard]] EstimatorSettings estimator_settings() const;
+  [[nodiscard]] EstimatorSettings far_settings(std::size_t site) const;
   /// The daemon begins: it finds the rates in the kernel, and knows nothing else.
   void new_laws();
 
@@ -80,7 +81,8 @@ class World {
   void delivered(Unit unit);
   void arrives_ours(const Unit& unit);
   void drop(const Unit& unit);
-  void see(const Unit& unit);
+  void see(const Unit& unit, Estimator& estimator);
+  void see_far(const Unit& unit);
   void send_udp(std::size_t load);
   void send_pings();
 
