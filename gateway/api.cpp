@@ -135,16 +135,16 @@ std::optional<Direction> direction(const Query& query) {
   return found == query.parameters.end() ? Direction::outbound : parse_direction(found->second);
 }
 
-/// What is kept of a site in the direction that is asked for: `out` and `in` look it up by name.
-template <class Kept, class Out, class In>
+/// What is kept of a site in the direction that is asked for; `kept_at(port)` is it at that port.
+template <class Kept, class KeptAt>
 std::variant<const Kept*, ApiResponse> kept_of(std::string_view name, const Query& query, const ApiView& view,
-                                               Out&& out, In&& in) {
+                                               KeptAt&& kept_at) {
   const auto wanted = direction(query);
   if (!wanted) return problem(400, "'direction' must be outbound or inbound");
-  const Kept* const outbound = out(name);
+  const Kept* const outbound = kept_at(view.wan);
   if (outbound == nullptr) return no_such_site(name);
   if (*wanted == Direction::outbound) return outbound;
-  const Kept* const inbound = view.inbound ? in(*view.inbound, name) : nullptr;
+  const Kept* const inbound = view.lan ? kept_at(*view.lan) : nullptr;
   if (inbound == nullptr) return problem(404, fmt::format("what comes from site '{}' is not shaped", name));
   return inbound;
 }
@@ -153,8 +153,8 @@ ApiResponse history(std::string_view name, const Query& query, const ApiView& vi
   const auto seconds = number(query, "seconds", 600, 1, History::kCapacity);
   if (!seconds)
     return problem(400, fmt::format("'seconds' must be a number from 1 to {}", History::kCapacity));
-  const auto history = kept_of<History>(name, query, view, view.history_of,
-                                        [](const InboundView& in, auto site) { return in.history_of(site); });
+  const auto history =
+      kept_of<History>(name, query, view, [&](const PortView& port) { return port.history_of(name); });
   if (const auto* wrong = std::get_if<ApiResponse>(&history)) return *wrong;
   return ok(
       history_json(name, std::get<const History*>(history)->newest(static_cast<std::size_t>(*seconds))));
@@ -165,8 +165,7 @@ ApiResponse decisions(std::string_view name, const Query& query, const ApiView& 
   if (!limit)
     return problem(400, fmt::format("'limit' must be a number from 1 to {}", DecisionLog::kCapacity));
   const auto log =
-      kept_of<DecisionLog>(name, query, view, view.decisions_of,
-                           [](const InboundView& in, auto site) { return in.decisions_of(site); });
+      kept_of<DecisionLog>(name, query, view, [&](const PortView& port) { return port.decisions_of(name); });
   if (const auto* wrong = std::get_if<ApiResponse>(&log)) return *wrong;
   json::array all;
   for (const Decision* one : std::get<const DecisionLog*>(log)->newest(static_cast<std::size_t>(*limit)))
@@ -186,13 +185,11 @@ ApiResponse classes(const Query& query, const ApiView& view) {
       std::ranges::find(query.parameters, "site", &std::pair<std::string, std::string>::first);
   const bool all_sites = wanted == query.parameters.end();
   json::array all;
-  const auto add = [&](std::span<const ClassStatus> tree, Direction direction) {
-    for (const ClassStatus& one : tree) {
-      if (all_sites || one.counters.site == wanted->second) all.push_back(class_json(one, direction));
+  view.for_each_port([&](const PortView& port, Direction way) {
+    for (const ClassStatus& one : port.classes) {
+      if (all_sites || one.counters.site == wanted->second) all.push_back(class_json(one, way));
     }
-  };
-  add(view.classes, Direction::outbound);
-  if (view.inbound) add(view.inbound->classes, Direction::inbound);
+  });
   return ok(json::object{{"classes", std::move(all)}});
 }
 
@@ -202,14 +199,13 @@ ApiResponse explain(const Query& query, const ApiView& view) {
   const auto read = parse_query(query.parameters);
   if (const auto* wrong = std::get_if<std::string>(&read)) return problem(400, *wrong);
   const auto& packet = std::get<shaper::PacketQuery>(read);
-  const Policy* const inside = view.inbound ? &view.inbound->policy : nullptr;
-  const bool inbound = direction_of(query.parameters, view.policy, inside, packet) == Direction::inbound;
-  if (inbound && inside == nullptr) return problem(404, kNothingInbound);
+  const Policy* const inside = view.lan ? &view.lan->policy : nullptr;
+  const PortView* const port = view.port(direction_of(query.parameters, view.wan.policy, inside, packet));
+  if (port == nullptr) return problem(404, kNothingInbound);
   try {
-    const auto verdict = inbound ? view.inbound->explain(packet) : view.explain(packet);
+    const auto verdict = port->explain(packet);
     if (!verdict) return problem(503, kNotLoaded);
-    return ok(explain_json(inbound ? *inside : view.policy, packet, *verdict, AnsweredBy::program,
-                           inbound ? view.inbound->classes : view.classes));
+    return ok(explain_json(port->policy, packet, *verdict, AnsweredBy::program, port->classes));
   } catch (const std::exception& failure) {
     return problem(503, failure.what());
   }
@@ -218,7 +214,7 @@ ApiResponse explain(const Query& query, const ApiView& view) {
 /// What the LAN port's classifier counted, where that is known.
 std::optional<shaper::ArrivalCounters> inbound_arrivals(const ApiView& view) {
   try {
-    return view.inbound ? view.inbound->arrivals() : std::nullopt;
+    return view.lan ? view.lan->arrivals() : std::nullopt;
   } catch (const std::exception&) {
     return std::nullopt;
   }
@@ -228,8 +224,8 @@ ApiResponse rules(const Query& query, const ApiView& view) {
   const auto wanted =
       std::ranges::find(query.parameters, "site", &std::pair<std::string, std::string>::first);
   const bool all_sites = wanted == query.parameters.end();
-  if (!all_sites &&
-      std::ranges::find(view.policy.sites, wanted->second, &SitePolicy::name) == view.policy.sites.end())
+  if (!all_sites && std::ranges::find(view.wan.policy.sites, wanted->second, &SitePolicy::name) ==
+                        view.wan.policy.sites.end())
     return no_such_site(wanted->second);
   try {
     json::array all;
@@ -239,10 +235,10 @@ ApiResponse rules(const Query& query, const ApiView& view) {
           all.push_back(rule_json(policy, rule));
       }
     };
-    const auto arrived = view.arrivals();
+    const auto arrived = view.wan.arrivals();
     if (!arrived) return problem(503, kNotLoaded);
-    add(view.policy, *arrived);
-    if (const auto inbound = inbound_arrivals(view)) add(view.inbound->policy, *inbound);
+    add(view.wan.policy, *arrived);
+    if (const auto inbound = inbound_arrivals(view)) add(view.lan->policy, *inbound);
     return ok(json::object{{"rules", std::move(all)}});
   } catch (const std::exception& failure) {
     return problem(503, failure.what());

@@ -39,32 +39,39 @@ struct ApiResponse {
   std::string allow;               ///< for 405: the Allow header; otherwise empty
 };
 
-/// The LAN port, where what comes from sites is shaped.
-struct InboundView {
+/// A port and what is shaped there.
+struct PortView {
   const Policy& policy;  ///< its own
   std::span<const ClassStatus> classes;
+  /// Of the classifier that is loaded; nullopt: none is. Both may throw std::system_error.
   std::function<std::optional<shaper::Verdict>(const shaper::PacketQuery& query)> explain;
   std::function<std::optional<shaper::ArrivalCounters>()> arrivals;
-  /// nullptr, of both: what comes from no such site is shaped.
-  std::function<const History*(std::string_view site)> history_of{};
-  std::function<const DecisionLog*(std::string_view site)> decisions_of{};
+  /// nullptr, of both: no such site is shaped there.
+  std::function<const History*(std::string_view site)> history_of;
+  std::function<const DecisionLog*(std::string_view site)> decisions_of;
 };
 
 /// What a response may draw on; valid while the request is answered.
 struct ApiView {
-  const Policy& policy;
+  PortView wan;
+  std::optional<PortView> lan{};  ///< nullopt: what comes from sites is not shaped
   GatewayStatus status;
-  std::span<const ClassStatus> classes;
   const EventLog& events;
-  std::function<const History*(std::string_view site)> history_of;
-  std::function<const DecisionLog*(std::string_view site)> decisions_of;
   /// Of one site that there is, or of all; nullopt: none is kept.
   std::function<std::optional<std::vector<SharedText>>(std::optional<std::string_view> site)> recording_of;
-  /// Of the classifier that is loaded; nullopt: none is. Both may throw std::system_error.
-  std::function<std::optional<shaper::Verdict>(const shaper::PacketQuery& query)> explain;
-  std::function<std::optional<shaper::ArrivalCounters>()> arrivals;
-  std::optional<InboundView> inbound{};  ///< nullopt: nothing is shaped there
   const RevisionLog& revisions;
+
+  /// Where what goes that way is shaped; nullptr: nowhere.
+  [[nodiscard]] const PortView* port(Direction way) const {
+    if (way == Direction::outbound) return &wan;
+    return lan ? &*lan : nullptr;
+  }
+  /// `action(const PortView&, Direction)`.
+  template <class Action>
+  void for_each_port(Action&& action) const {
+    for (const Direction way : {Direction::outbound, Direction::inbound})
+      if (const PortView* const one = port(way)) action(*one, way);
+  }
 };
 
 inline constexpr std::size_t kLongestTarget = 2048;

@@ -173,24 +173,24 @@ class Daemon {
 
   ApiView view() {
     return {
-        .policy = gateway_.policy(),
+        .wan = {.policy = gateway_.policy(),
+                .classes = gateway_.classes(),
+                .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain(query); },
+                .arrivals = [this] { return gateway_.arrivals(); },
+                .history_of = [this](std::string_view site) { return gateway_.history_of(site); },
+                .decisions_of = [this](std::string_view site) { return gateway_.decisions_of(site); }},
+        .lan = lan_view(),
         .status = gateway_.status(instant_now()),
-        .classes = gateway_.classes(),
         .events = events_,
-        .history_of = [this](std::string_view site) { return gateway_.history_of(site); },
-        .decisions_of = [this](std::string_view site) { return gateway_.decisions_of(site); },
         .recording_of =
             [this](std::optional<std::string_view> site) { return gateway_.recording(site, instant_now()); },
-        .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain(query); },
-        .arrivals = [this] { return gateway_.arrivals(); },
-        .inbound = inbound_view(),
         .revisions = gateway_.changes().revisions()};
   }
 
-  std::optional<InboundView> inbound_view() {
+  std::optional<PortView> lan_view() {
     const Policy* const policy = gateway_.inbound_policy();
     if (policy == nullptr) return std::nullopt;
-    return InboundView{
+    return PortView{
         .policy = *policy,
         .classes = gateway_.inbound_classes(),
         .explain = [this](const shaper::PacketQuery& query) { return gateway_.explain_inbound(query); },

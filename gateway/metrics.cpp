@@ -75,17 +75,15 @@ template <class ValueOf>
 void per_class(std::string& out, const ApiView& view, std::string_view name, std::string_view type,
                std::string_view help, ValueOf&& value_of) {
   Family family(out, name, type, help);
-  const auto add = [&](std::span<const ClassStatus> classes, Direction direction) {
-    for (const ClassStatus& one : classes) {
+  view.for_each_port([&](const PortView& port, Direction way) {
+    for (const ClassStatus& one : port.classes) {
       family.sample({{"site", one.counters.site},
                      {"class", one.counters.name},
                      {"handle", handle_text(one.counters.handle)},
-                     {"direction", to_string(direction)}},
+                     {"direction", to_string(way)}},
                     value_of(one.counters));
     }
-  };
-  add(view.classes, Direction::outbound);
-  if (view.inbound) add(view.inbound->classes, Direction::inbound);
+  });
 }
 
 void site_rates(std::string& out, const GatewayStatus& s) {
@@ -286,17 +284,15 @@ void daemon(std::string& out, const ApiView& view) {
 
 void rules(std::string& out, const ApiView& view) {
   std::vector<std::pair<RuleStatus, Direction>> all;
-  const auto add = [&](const Policy& policy, auto&& arrivals, Direction direction) {
+  view.for_each_port([&](const PortView& port, Direction way) {
     try {
-      const std::optional<shaper::ArrivalCounters> arrived = arrivals();
+      const std::optional<shaper::ArrivalCounters> arrived = port.arrivals();
       if (!arrived) return;
-      for (RuleStatus& rule : rules_of_policy(policy, *arrived)) all.emplace_back(std::move(rule), direction);
+      for (RuleStatus& rule : rules_of_policy(port.policy, *arrived)) all.emplace_back(std::move(rule), way);
     } catch (const std::exception&) {
       // What is not known is left out; why, /v1/rules says.
     }
-  };
-  add(view.policy, view.arrivals, Direction::outbound);
-  if (view.inbound) add(view.inbound->policy, view.inbound->arrivals, Direction::inbound);
+  });
   if (all.empty()) return;
   const auto family = [&](std::string_view name, std::string_view help, auto&& value_of) {
     Family counters(out, name, "counter", help);

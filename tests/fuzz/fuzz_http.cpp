@@ -32,23 +32,27 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const History history;
   GatewayStatus status;
   status.sites.emplace_back().name = "dc-coast";
+  status.inbound = status.sites;
   static const DecisionLog decisions;
   static ControlRecorder recorder(1'000'000);
   static const weir::Policy policy = fuzzed_policy();
-  const ApiView view{
+  const PortView view_of_port{
       .policy = policy,
-      .status = status,
       .classes = {},
-      .events = events,
-      .history_of = [](std::string_view site) { return site == "dc-coast" ? &history : nullptr; },
-      .decisions_of = [](std::string_view site) { return site == "dc-coast" ? &decisions : nullptr; },
-      .recording_of =
-          [](std::optional<std::string_view> site) { return std::optional(recorder.recording({}, site)); },
       .explain =
           [](const weir::shaper::PacketQuery& query) {
             return std::optional(weir::shaper::judge(policy, query));
           },
       .arrivals = [] { return std::optional(weir::shaper::ArrivalCounters()); },
+      .history_of = [](std::string_view site) { return site == "dc-coast" ? &history : nullptr; },
+      .decisions_of = [](std::string_view site) { return site == "dc-coast" ? &decisions : nullptr; }};
+  const ApiView view{
+      .wan = view_of_port,
+      .lan = view_of_port,
+      .status = status,
+      .events = events,
+      .recording_of =
+          [](std::optional<std::string_view> site) { return std::optional(recorder.recording({}, site)); },
       .revisions = revisions};
   const std::string_view target(reinterpret_cast<const char*>(data), size);
   static const PolicyChanges changes{

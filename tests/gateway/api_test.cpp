@@ -29,7 +29,7 @@ struct ApiTest : testing::Test {
   GatewayStatus status;
   Policy policy;
   FakePort port;
-  std::optional<InboundView> inbound;
+  std::optional<PortView> lan;
 
   void SetUp() override {
     port.policy = policy;
@@ -84,23 +84,26 @@ struct ApiTest : testing::Test {
       history.add(sample);
     }
   }
+  PortView view_of(const Policy& of) {
+    return {.policy = of,
+            .classes = classes,
+            .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
+            .arrivals = [this] { return port.arrivals(); },
+            .history_of = [this](std::string_view name) { return name == "dc coast/1" ? &history : nullptr; },
+            .decisions_of =
+                [this](std::string_view name) { return name == "dc coast/1" ? &decisions : nullptr; }};
+  }
   ApiView view() {
-    return {
-        .policy = policy,
-        .status = status,
-        .classes = classes,
-        .events = events,
-        .history_of = [this](std::string_view name) { return name == "dc coast/1" ? &history : nullptr; },
-        .decisions_of = [this](std::string_view name) { return name == "dc coast/1" ? &decisions : nullptr; },
-        .recording_of =
-            [this](std::optional<std::string_view> site) -> std::optional<std::vector<SharedText>> {
-          if (!recorder.is_on()) return std::nullopt;
-          return recorder.recording({.version = "9.9", .interface = "wan0"}, site);
-        },
-        .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
-        .arrivals = [this] { return port.arrivals(); },
-        .inbound = inbound,
-        .revisions = revisions};
+    return {.wan = view_of(policy),
+            .lan = lan,
+            .status = status,
+            .events = events,
+            .recording_of =
+                [this](std::optional<std::string_view> site) -> std::optional<std::vector<SharedText>> {
+              if (!recorder.is_on()) return std::nullopt;
+              return recorder.recording({.version = "9.9", .interface = "wan0"}, site);
+            },
+            .revisions = revisions};
   }
   ApiResponse get(std::string_view target, std::string_view method = "GET") {
     return respond({.method = method, .target = target}, view());
@@ -245,14 +248,8 @@ struct InboundApiTest : ApiTest {
     comes.reason = "it comes";
     comes.queue = std::chrono::milliseconds(3);
     status.inbound = {comes};
-    inbound.emplace(InboundView{
-        .policy = lan_policy,
-        .classes = {},
-        .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
-        .arrivals = [] { return std::nullopt; },
-        .history_of = [this](std::string_view name) { return name == "dc coast/1" ? &history : nullptr; },
-        .decisions_of =
-            [this](std::string_view name) { return name == "dc coast/1" ? &decisions : nullptr; }});
+    lan.emplace(view_of(lan_policy));
+    lan->classes = {};
   }
 };
 
@@ -281,10 +278,10 @@ TEST_F(InboundApiTest, HistoryAndDecisionsAreOfADirection) {
        {"/v1/sites/dc%20coast%2F1/history?direction=up", "/v1/sites/dc%20coast%2F1/decisions?direction="})
     EXPECT_EQ(get(target).status, 400U) << target;
   EXPECT_EQ(get("/v1/sites/nowhere/history?direction=inbound").status, 404U);
-  inbound->history_of = [](std::string_view) { return nullptr; };
+  lan->history_of = [](std::string_view) { return nullptr; };
   EXPECT_NE(get("/v1/sites/dc%20coast%2F1/history?direction=inbound").body.find("is not shaped"),
             std::string::npos);
-  inbound.reset();
+  lan.reset();
   EXPECT_EQ(get("/v1/sites/dc%20coast%2F1/decisions?direction=inbound").status, 404U);
 }
 

@@ -84,12 +84,15 @@ struct RecordingCommands : testing::Test {
     thread.join();
   }
   ApiView view() {
-    return {.policy = policy,
+    return {.wan = {.policy = policy,
+                    .classes = {},
+                    .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
+                    .arrivals = [] { return std::nullopt; },
+                    .history_of = [](std::string_view) { return nullptr; },
+                    .decisions_of =
+                        [this](std::string_view name) { return name == "coast" ? &decisions : nullptr; }},
             .status = status,
-            .classes = {},
             .events = events,
-            .history_of = [](std::string_view) { return nullptr; },
-            .decisions_of = [this](std::string_view name) { return name == "coast" ? &decisions : nullptr; },
             .recording_of =
                 [this](std::optional<std::string_view> site) -> std::optional<std::vector<SharedText>> {
               if (!recorder.is_on()) return std::nullopt;
@@ -99,8 +102,6 @@ struct RecordingCommands : testing::Test {
                                          .steady = TimePoint(std::chrono::seconds(30))},
                                         site);
             },
-            .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
-            .arrivals = [] { return std::nullopt; },
             .revisions = revisions};
   }
   [[nodiscard]] std::string written() const {

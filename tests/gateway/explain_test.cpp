@@ -159,25 +159,20 @@ struct ExplainApi : testing::Test {
   }
   ApiResponse get(std::string_view target) {
     return respond({.method = "GET", .target = target},
-                   {.policy = policy,
+                   {.wan = view_of(policy, classes, port),
+                    .lan = lan ? std::optional(view_of(*lan, lan_classes, lan_port)) : std::nullopt,
                     .status = {},
-                    .classes = classes,
                     .events = events,
-                    .history_of = [](std::string_view) { return nullptr; },
-                    .decisions_of = [](std::string_view) { return nullptr; },
                     .recording_of = [](std::optional<std::string_view>) { return std::nullopt; },
-                    .explain = [this](const shaper::PacketQuery& query) { return port.explain(query); },
-                    .arrivals = [this] { return port.arrivals(); },
-                    .inbound = inbound(),
                     .revisions = revisions});
   }
-  std::optional<InboundView> inbound() {
-    if (!lan) return std::nullopt;
-    return InboundView{
-        .policy = *lan,
-        .classes = lan_classes,
-        .explain = [this](const shaper::PacketQuery& query) { return lan_port.explain(query); },
-        .arrivals = [this] { return lan_port.arrivals(); }};
+  static PortView view_of(const Policy& policy, std::span<const ClassStatus> classes, FakePort& port) {
+    return {.policy = policy,
+            .classes = classes,
+            .explain = [&port](const shaper::PacketQuery& query) { return port.explain(query); },
+            .arrivals = [&port] { return port.arrivals(); },
+            .history_of = [](std::string_view) { return nullptr; },
+            .decisions_of = [](std::string_view) { return nullptr; }};
   }
   /// From here on what comes from site coast is shaped.
   void shape_inbound() {
