@@ -8,7 +8,7 @@ namespace {
 
 void write_limits(LineWriter& w, TimePoint now, const ControlLimits& limits) {
   w.member("now", now).member("floor", limits.floor).member("ceiling", limits.ceiling);
-  w.member("adapt", limits.adapt);
+  w.member("adapt", limits.adapt).member_unless("paced", limits.paced, true);
 }
 
 void write_decision(LineWriter& w, Rate rate, ControlState state, PathMode mode,

@@ -23,6 +23,7 @@ void read_limits(LineReader& r, const json::object& from, TimePoint& now, Contro
   r.get(from, "floor", limits.floor);
   r.get(from, "ceiling", limits.ceiling);
   r.get(from, "adapt", limits.adapt);
+  r.get_if_there(from, "paced", limits.paced);
 }
 
 RecordedDecision read_decision(LineReader& r, const json::object& line) {

@@ -28,6 +28,7 @@ struct ControlLimits {
   Rate floor;
   Rate ceiling;
   bool adapt = true;  ///< false: the rate stays where it is, estimates go on
+  bool paced = true;  ///< what comes to the limit is what our queues let go; false: senders' bursts
   bool operator==(const ControlLimits&) const = default;
 };
 

@@ -219,6 +219,8 @@ struct Controller {
   [[nodiscard]] bool queue_stands() const { return high_ticks >= kQueueTicks; }
   [[nodiscard]] Duration q_high() const { return q_bound(kQueueHigh, kQueueHighOfBase, 4); }
   [[nodiscard]] Duration q_target() const { return q_bound(kQueueTarget, kQueueTargetOfBase, 1); }
+  /// Of what a policer lets through: what the rate is set to.
+  [[nodiscard]] double policer_gain() const { return limits.paced ? kGain : kGainUnpaced; }
   [[nodiscard]] Duration q_clean() const { return q_bound(kQueueClean, kQueueCleanOfBase, 2); }
   [[nodiscard]] Duration q_probe() const { return q_bound(kQueueProbe, kQueueProbeOfBase, 3); }
 

@@ -49,13 +49,12 @@ void Controller::cut_for_loss(Rate before, int cuts, TimePoint now) {
   const double p = count.ratio();
   const double evidence = loss_test.evidence();
   const Rate target =
-      std::max(measured->rate * (kGain * (1.0 - drift) / (1.0 - loss_test.floor())), limits.floor);
+      std::max(measured->rate * (policer_gain() * (1.0 - drift) / (1.0 - loss_test.floor())), limits.floor);
   if (target >= decision.rate || !limits.adapt) return loss_test.restart();
   change_rate(
       target,
-      fmt::format(
-          "{:.2f} % of {} segments were lost beyond this box while RTT stayed at its base (L = {:.0f})",
-          100 * p, count.segments, evidence),
+      fmt::format("{:.2f} % of {} segments were lost on the path while RTT stayed at its base (L = {:.0f})",
+                  100 * p, count.segments, evidence),
       now);
   state = Verify{before, p, cuts + 1, drift > 0.0 ? kDriftWait : kProbeWaitFirst};
 }

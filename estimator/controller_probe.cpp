@@ -227,10 +227,9 @@ void Controller::learn_response(const Probe& s, const QueueGrowth& growth) {
 void Controller::end_probe_on_loss(Probe& s, const LossCount& count, TimePoint now) {
   const Settle settle{s.run_start, s.clean, decision.rate, s.since, fresh_from, now};
   // The last round that looked clean may have emptied the bucket that now drops.
-  change_rate(
-      std::max(s.run_start, s.clean * kGain),
-      fmt::format("the probe met loss: {} of {} segments beyond this box", count.beyond, count.segments),
-      now);
+  change_rate(std::max(s.run_start, s.clean * kGain),
+              fmt::format("the probe met loss: {} of {} segments on the path", count.beyond, count.segments),
+              now);
   doubted = now;  // loss that goes on after it needs no second opinion
   state = settle;
 }
@@ -246,7 +245,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
       count.ratio() > kFallenLoss) {
     learn_capacity(*measured, PathMode::policer);
     change_rate(
-        std::max(measured->rate * kGain, limits.floor),
+        std::max(measured->rate * policer_gain(), limits.floor),
         fmt::format("{:.2f} % of {} segments of the probe were lost: the path now carries {:.1f} Mbit/s",
                     100 * count.ratio(), count.segments, measured->rate.mbps()),
         now);
@@ -268,7 +267,7 @@ void Controller::in_settle(Settle& s, TimePoint now) {
     const double error = far ? measured->relative_error : 0.0;
     measured = capacity.refined(*measured, now);
     measured->relative_error = std::max(measured->relative_error, error);
-    target = within(measured->rate * kGain, s.run_start * kGain, s.tried);
+    target = within(measured->rate * policer_gain(), s.run_start * kGain, s.tried);
     if (far && chance) {
       outgrown = true;  // the path carries this at the least
     } else {

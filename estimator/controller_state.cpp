@@ -14,7 +14,7 @@ namespace control {
 constexpr const char* kLate = "late";
 
 /// Checkpoints of another version cannot be gone on from. (Recordings that begin with a start can.)
-constexpr std::uint32_t kStateVersion = 10;
+constexpr std::uint32_t kStateVersion = 11;
 
 template <class A>
 void list(A& archive, Hold& hold) {

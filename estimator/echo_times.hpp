@@ -9,6 +9,9 @@
 ///   ours  --- ACK, TSval 7 --->  far      kept: 7 left at t
 ///   ours  <-- data, TSecr 7 ---  far      t..now; 7 and all before it are forgotten
 ///
+/// A departure counts as a TSval's first only where the one before it was seen as well: a clock that ticks
+/// slower than the round trip has the same TSval on segments of many round trips.
+///
 /// A bounded table, four-way sets by flow, whose memory is taken with the first departure; of a full set the
 /// flow that was heard of longest ago gives way. Of one flow kOnTheirWay are waited for at most: more in one
 /// round trip tell nothing new.
@@ -42,14 +45,26 @@ class EchoTimes {
     if (sets_.empty()) sets_.resize(kMost / kWays);
     Entry& entry = reach(key_of(flow, end), at);
     entry.at = at;
-    if (entry.waiting > 0 && !is_later(value, entry.newest().value)) return;
+    // Too long ago, or of a clock that was set back: what came before says nothing of what comes now.
+    if (!entry.begun || at - entry.seen.at > kLost) {
+      entry.waiting = 0;
+      entry.begun = true;
+      entry.seen = {.value = value, .at = at};
+      return;
+    }
+    if (!is_later(value, entry.seen.value)) {
+      if (value == entry.seen.value) entry.seen.at = at;
+      return;
+    }
+    entry.seen = {.value = value, .at = at};
     if (entry.waiting == kOnTheirWay) {
-      if (at - entry.oldest().at < kLost) return;
+      if (at - entry.sent[0].at < kLost) return;
       entry.waiting = 0;  // nobody echoed them
     }
-    entry.sent[entry.waiting++] = {.value = value, .at = at};
+    entry.sent[entry.waiting++] = entry.seen;
   }
-  /// The other end echoes `value`. nullopt: it did so before, or nothing is known of when that left.
+  /// The other end echoes `value`. nullopt: it did so before, or it is not known when that left, or too long
+  /// ago.
   [[nodiscard]] std::optional<Echo> came_back(std::uint32_t flow, unsigned end, std::uint32_t value,
                                               TimePoint at) {
     Entry* const entry = find(key_of(flow, end));
@@ -64,7 +79,7 @@ class EchoTimes {
     if (told == 0) return std::nullopt;
     for (std::size_t i = told; i < entry->waiting; ++i) entry->sent[i - told] = entry->sent[i];
     entry->waiting -= static_cast<std::uint32_t>(told);
-    if (!left || at <= *left) return std::nullopt;
+    if (!left || at <= *left || at - *left > kLost) return std::nullopt;
     entry->floor.add(at - *left, at);
     return Echo{.left = *left, .rtt = at - *left, .least = entry->floor.value().value_or(at - *left)};
   }
@@ -73,7 +88,7 @@ class EchoTimes {
  private:
   static constexpr std::size_t kWays = 4;
   static constexpr std::size_t kOnTheirWay = 4;
-  /// What was not echoed for so long was lost, or its echo was.
+  /// What was not echoed for so long was lost, or the other end had nothing to send.
   static constexpr Duration kLost = std::chrono::seconds(2);
 
   struct Departure {
@@ -82,11 +97,11 @@ class EchoTimes {
   };
   struct Entry {
     std::array<Departure, kOnTheirWay> sent;  ///< the first `waiting`, in order
+    Departure seen;                           ///< the latest value, and when it left last
     TimePoint at;                             ///< when anything of the flow passed
     RttFloor floor;
     std::uint32_t waiting = 0;
-    [[nodiscard]] const Departure& newest() const { return sent[waiting - 1]; }
-    [[nodiscard]] const Departure& oldest() const { return sent[0]; }
+    bool begun = false;  ///< `seen` means something
   };
   struct Set {
     std::array<std::uint32_t, kWays> keys{};  ///< 0: nothing

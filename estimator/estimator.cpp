@@ -75,8 +75,20 @@ TickResult Estimator::tick(TimePoint now, bool capture_lost) {
   };
   close_all(Direction::outbound, result.outbound, result.outbound_parts);
   close_all(Direction::inbound, result.inbound, result.inbound_parts);
-  for (std::size_t site = 0; site < my.ways_in.size(); ++site)
-    result.way_in.push_back(my.ways_in[site].close_tick(result.inbound[site], result.outbound[site]));
+  result.way_in.resize(my.ways_in.size());
+  for (std::size_t site = 0; site < my.ways_in.size(); ++site) {
+    auto& way_in = my.ways_in[site];
+    if (!way_in) {
+      result.way_in[site].at = now;
+      result.way_in[site].interval = now - my.last_tick;
+      result.way_in[site].valid = false;
+      continue;
+    }
+    result.way_in[site] = way_in->close_tick(result.inbound[site], result.outbound[site]);
+    // What was lost on the way here comes again a round trip later, of the path's and not of ours.
+    const auto path = Impl::path_number(Direction::inbound, static_cast<std::uint32_t>(site));
+    if (const auto& window = my.windows[path]) window->wait_for_holes(way_in->longest_round_trip());
+  }
   my.last_tick = now;
   return result;
 }

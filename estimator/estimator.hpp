@@ -48,8 +48,8 @@ struct EstimatorSettings {
   /// What one remote host alone tells of losses and marks of our data is in no cohort and no count of echoes
   /// (corroboration.hpp): whoever sets a rate by them wants that. The totals stay what was seen.
   bool corroborate = false;
-  /// Tells what each site's path carries towards us as well (TickResult::way_in).
-  bool watch_way_in = false;
+  /// By site: its path is also told as it carries towards us (TickResult::way_in). Empty: of none.
+  std::vector<bool> watch_way_in{};
   /// With accounts: rows of flows to list, the largest ones; 0: no rows are kept.
   std::size_t keep_flows = 0;
   /// One of several workers that share a tap's frames: its ticks tell what a merged one needs
@@ -115,8 +115,8 @@ struct TickResult {
   /// The same sites; empty unless the settings ask for parts.
   std::vector<PathPart> outbound_parts{};
   std::vector<PathPart> inbound_parts{};
-  /// Of the same sites, "elsewhere" not among them: what the paths carry towards us (way_in.hpp). Empty
-  /// unless the settings ask for it.
+  /// Of the same sites, "elsewhere" not among them: what the paths carry towards us (way_in.hpp), where it is
+  /// watched. Empty if it is nowhere.
   std::vector<SiteMeasurement> way_in{};
 };
 

@@ -32,7 +32,10 @@ struct Estimator::Impl {
         flows(FlowLimits{.flows = settings.max_flows}, settings.hash_seed),
         charged_as_it_is(settings.link_layer == LinkLayer{}) {
     windows.resize(2 * (settings.sites.size() + 1));
-    if (settings.watch_way_in) ways_in.resize(settings.sites.size());
+    for (std::size_t site = 0; site < settings.watch_way_in.size(); ++site) {
+      ways_in.resize(settings.sites.size());
+      if (settings.watch_way_in[site]) ways_in.at(site).emplace();
+    }
     if (settings.keep_accounts) {
       accounts =
           std::make_unique<Accounts>(settings.sites.size() + 1, settings.keep_flows, settings.in_parts);
@@ -46,7 +49,7 @@ struct Estimator::Impl {
   RemoteBases bases;
   RemoteClocks clocks;
   EchoTimes echoes;
-  std::vector<WayIn> ways_in;  ///< by site; empty: nobody asks
+  std::vector<std::optional<WayIn>> ways_in;  ///< by site; empty: nobody asks
   /// By number of the path; made with the first frame, since most sites of a large policy may be silent.
   std::vector<std::unique_ptr<PathWindow>> windows;
   /// [direction]. Without accounts; these sum up the same by site and DSCP, and are asked instead.
@@ -213,7 +216,7 @@ struct Estimator::Impl {
            PathWindow& path);
   void split_queue(const RttSample& sample, const PacketRecord& record, const Flow& flow, End sender,
                    PathWindow& path);
-  void watch_way_in(const PacketRecord& record, const Flow& flow, End sender);
+  void watch_way_in(const PacketRecord& record, Flow& flow, End sender);
   void take_empty(const Passing& packet);
   void take_data(const Passing& packet);
   void count_data(const Passing& packet, const SegmentVerdict& verdict, bool lone_fin);

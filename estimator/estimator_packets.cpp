@@ -12,6 +12,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// What the queue on the way in may be wrong by, where it is short.
+constexpr Duration kWayInWithin = 4ms;
+
 /// Whether the tap's filter could tell whose it is (sampling_filter).
 [[nodiscard]] bool is_plain(const PacketRecord& record) {
   const std::uint32_t in_front = record.headers_bytes - record.tcp_header_bytes;
@@ -495,29 +498,33 @@ void Estimator::Impl::split_queue(const RttSample& sample, const PacketRecord& r
   if (accounts) accounts->queue_asked(account_of(flow, static_cast<End>(1U - sender)), split);
 }
 
-/// What waits on the way in, by the first segment that echoes what we sent. `flow` was closed, perhaps.
-void Estimator::Impl::watch_way_in(const PacketRecord& record, const Flow& flow, End sender) {
+/// What waits on the way in, by the first segment that echoes what we sent. `flow` may have been closed by
+/// it.
+void Estimator::Impl::watch_way_in(const PacketRecord& record, Flow& flow, End sender) {
   const std::uint32_t path = flow.path_of(sender);
-  if (site_of(path) >= ways_in.size()) return;
+  if (site_of(path) >= ways_in.size() || !ways_in[site_of(path)]) return;
   if (direction_of(path) == Direction::outbound) {
     if (record.has_timestamp) echoes.left(flow.number, sender, record.timestamp_value, record.time);
     return;
   }
   if (record.payload == 0) return;
-  WayIn& way_in = ways_in[site_of(path)];
+  WayIn& way_in = *ways_in[site_of(path)];
   if ((record.traffic_class & kEcnMask) == kEcnCe) way_in.marked();
   if (!record.has_timestamp) return;
   const auto echo = echoes.came_back(flow.number, sender ^ 1U, record.timestamp_echo, record.time);
   if (!echo) return;
-  const Duration base = bases.learn(flows.address_of(flow, sender), echo->rtt, echo->least, record.time);
-  const auto split =
-      clocks.split(flow.number, sender,
-                   {.at = record.time, .value = record.timestamp_value, .rtt = echo->rtt, .base = base});
-  if (!split) return;
-  way_in.echoed({.left = echo->left,
-                 .back = record.time,
+  // The base of what we send to that host is the same, and the far clock is to be told of one alone.
+  HalfFlow& ours = flow.halves[sender ^ 1U];
+  const Duration least = std::min(echo->least, ours.least_rtt().value_or(echo->least));
+  ours.set_base(bases.learn(flows.address_of(flow, sender), echo->rtt, least, record.time));
+  const auto split = clocks.split(
+      flow.number, sender,
+      {.at = record.time, .value = record.timestamp_value, .rtt = echo->rtt, .base = ours.base()});
+  // The far end may have taken any time to answer: the clock's doubt has to be small beside what waited here.
+  if (!split || split->within > std::max<Duration>(kWayInWithin, split->reverse / 8)) return;
+  way_in.echoed({.back = record.time,
                  .waited = split->reverse,
-                 .base = base,
+                 .base = ours.base(),
                  .weight = Bytes(record.payload),
                  .flow = flow.number});
 }

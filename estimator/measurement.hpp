@@ -27,7 +27,8 @@ struct Slot {
   std::uint32_t bytes = 0;      ///< charged bytes that left in it, all protocols
   std::uint16_t sent = 0;       ///< TCP segments; what was neither delivered nor lost has no fate yet
   std::uint16_t delivered = 0;  ///< of these, ACKed or SACKed
-  std::uint16_t lost = 0;       ///< of these, lost beyond or in suspense
+  std::uint16_t lost =
+      0;  ///< of these, lost beyond or in suspense; inbound: of what never came, beside these
   bool operator==(const Slot&) const = default;
 };
 

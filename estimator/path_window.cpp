@@ -219,7 +219,8 @@ bool PathWindow::is_mature(const OpenCohort& cohort, CohortId id, TimePoint now)
       witnesses_ && usual ? std::max(kUnknownRtt, kLateTimes * usual->p50) : Duration::max();
   const Duration own = std::min(cohort.rtt, most);
   const Duration rtt = usual ? std::max(own, std::min(usual->p95, most)) : own;
-  if (now >= end + std::min(2 * rtt + kMaturityMargin, kLongestWait)) return true;
+  const Duration whole = cohort.holes_open > 0 ? std::max(rtt, holes_filled_within_) : rtt;
+  if (now >= end + std::min(2 * whole + kMaturityMargin, kLongestWait)) return true;
   if (cohort.doubtful > 0 || cohort.holes_open > 0) return false;
   if (cohort.lost_after > 0 && now < cohort.lost_at + std::max(rtt, kLeastTimeToUndo)) return false;
   const std::uint32_t resolved = cohort.delivered + cohort.lost_after;

@@ -126,6 +126,9 @@ class PathWindow {
   bool segments_doubtful(TimePoint sent, std::uint32_t segments, RemoteKey by = kNobody);
   void segments_undoubted(TimePoint sent, std::uint32_t segments);
 
+  /// Holes are waited for at least as long as what fills them may take: two such round trips. Zero, as it is
+  /// at first: those of the direction's own samples.
+  void wait_for_holes(Duration round_trip) { holes_filled_within_ = round_trip; }
   void hole_opened(TimePoint at);
   void hole_closed(TimePoint opened);
   void hole_filled_late(TimePoint opened, std::uint32_t segments);
@@ -277,6 +280,7 @@ class PathWindow {
   std::uint64_t in_flight_ = 0;  ///< transmissions without a fate yet, but for those of unbooked_
   QueueWays queue_ways_;
 
+  Duration holes_filled_within_{};
   std::uint32_t ece_echoes_ = 0;
   std::int64_t flows_period_ = 0;
   std::uint32_t flows_this_period_ = 0;

@@ -254,6 +254,7 @@ ControlLimits PortCoordinator::sum_of_limits(std::span<const SiteOnPort> sites) 
   for (const std::size_t i : members_) {
     sum.floor = sum.floor + sites[i].limits.floor;
     sum.ceiling = sum.ceiling + sites[i].limits.ceiling;
+    sum.paced = sites[i].limits.paced;  // one port's sites have the same
   }
   return sum;
 }

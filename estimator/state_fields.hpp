@@ -72,8 +72,8 @@ constexpr std::uint32_t count_of(StartedFrom) {
 
 template <class A>
 void list(A& archive, ControlLimits& limits) {
-  auto& [floor, ceiling, adapt] = limits;
-  archive(floor, ceiling, adapt);
+  auto& [floor, ceiling, adapt, paced] = limits;
+  archive(floor, ceiling, adapt, paced);
 }
 template <class A>
 void list(A& archive, CapacityEstimate& estimate) {

@@ -13,7 +13,7 @@ constexpr Duration kLeafAnswers = 150ms;
 }  // namespace
 
 void WayIn::echoed(const Echo& echo) {
-  meter_.rtt_sampled({.sent = echo.left - kLeafAnswers,
+  meter_.rtt_sampled({.sent = echo.back - echo.waited - answers_,
                       .taken = echo.back,
                       .rtt = echo.base + echo.waited,
                       .base = echo.base,
@@ -21,8 +21,11 @@ void WayIn::echoed(const Echo& echo) {
                       .flow = echo.flow});
 }
 
-Duration WayIn::answer_time() const {
-  return kLeafAnswers + (meter_.rtt() ? meter_.rtt()->base : Duration::zero());
+/// Sites and ticks keep one grid of cohorts; a base that wavers does not move what was told.
+void WayIn::learn_answer_time() {
+  const Duration wanted = kLeafAnswers + (meter_.rtt() ? meter_.rtt()->base : Duration::zero());
+  if (wanted <= answers_ && wanted > answers_ - 2 * kCohortLength) return;
+  answers_ = (wanted + kCohortLength - Duration(1)) / kCohortLength * kCohortLength;
 }
 
 SiteMeasurement WayIn::close_tick(const SiteMeasurement& inbound, const SiteMeasurement& outbound) {
@@ -52,15 +55,15 @@ SiteMeasurement WayIn::close_tick(const SiteMeasurement& inbound, const SiteMeas
   if (m.delivered_bytes) m.delivered_bytes = m.sent;
   if (m.queue) m.queue->p10 = m.queue->p90 = Duration::zero();
 
-  const Duration answers = answer_time();
+  learn_answer_time();
   m.mature = inbound.mature;
   for (Cohort& cohort : m.mature) {
-    cohort.begin -= answers;
+    cohort.begin -= answers_;
     cohort.lost_before = 0;
     for (Slot& slot : cohort.slots) slot.delivered = slot.sent;
   }
   m.young = inbound.young;
-  for (YoungCohort& cohort : m.young) cohort.begin -= answers;
+  for (YoungCohort& cohort : m.young) cohort.begin -= answers_;
   return m;
 }
 

@@ -8,10 +8,10 @@
 ///     waited on the way in: by the    | what our leaf drops or holds is our own
 ///     sender's clock, over echoes     |
 ///
-/// A rate set here answers late: our leaf has to fill, to mark or drop (CoDel's interval), and the senders to
-/// hear of it (a round trip). So times of sending are set back by that: what is told to be sent at t arrived
-/// when a rate set at t could first have been answered, and the law's rule that only what was sent since the
-/// last change is evidence holds as it stands.
+/// A rate set here is answered late: our leaf has to fill, to mark or drop (CoDel's interval), and the
+/// senders to hear of it (a round trip). So times of sending are set back by that, in whole cohorts: what is
+/// told to be sent at t arrived when a rate set at t could first have been answered, and the law's rule that
+/// only what was sent since the last change is evidence holds as it stands.
 ///
 /// Pure; one owner. Sources: docs/ESTIMATOR.md, "The way in".
 #pragma once
@@ -25,9 +25,9 @@ namespace weir {
 
 class WayIn {
  public:
-  /// A round trip that our TSval told: left, came back, `waited` of it on the way in, the base of its host.
+  /// A round trip that our TSval told: when its echo came back, what of it waited on the way in, and the base
+  /// of its host.
   struct Echo {
-    TimePoint left;
     TimePoint back;
     Duration waited{};
     Duration base{};
@@ -39,11 +39,16 @@ class WayIn {
   void marked() { ++marks_; }
   /// Closes the tick of both directions' measurements, of the same site.
   [[nodiscard]] SiteMeasurement close_tick(const SiteMeasurement& inbound, const SiteMeasurement& outbound);
+  /// What fills a hole may take so long to come; zero: not known.
+  [[nodiscard]] Duration longest_round_trip() const {
+    return meter_.rtt() ? meter_.rtt()->p95 : Duration::zero();
+  }
 
  private:
-  [[nodiscard]] Duration answer_time() const;
+  void learn_answer_time();
 
   PathMeter meter_;
+  Duration answers_ = 2 * kCohortLength;  ///< to a rate come so late
   std::uint32_t marks_ = 0;
 };
 

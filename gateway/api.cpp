@@ -114,9 +114,7 @@ std::optional<std::uint64_t> number(const Query& query, std::string_view key, st
 }
 
 ApiResponse sites(const ApiView& view) {
-  json::array all;
-  for (const SiteStatus& site : view.status.sites) all.push_back(site_json(site, view.status));
-  return ok(json::object{{"sites", std::move(all)}});
+  return ok(json::object{{"sites", sites_json(view.status)}});
 }
 
 ApiResponse no_such_site(std::string_view name) {
@@ -125,7 +123,8 @@ ApiResponse no_such_site(std::string_view name) {
 
 ApiResponse site(std::string_view name, const ApiView& view) {
   const SiteStatus* const found = find_site(view.status.sites, name);
-  return found == nullptr ? no_such_site(name) : ok(site_json(*found, view.status));
+  return found == nullptr ? no_such_site(name)
+                          : ok(site_json(*found, find_site(view.status.inbound, name), view.status.lan));
 }
 
 /// The parameter of that name; out without one; nullopt: it is neither.

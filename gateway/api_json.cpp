@@ -168,21 +168,31 @@ json::array degraded_json(std::span<const Degradation> degraded) {
   return all;
 }
 
-json::object site_json(const SiteStatus& site, const GatewayStatus& status) {
+json::object site_json(const SiteStatus& site, const SiteStatus* inbound,
+                       const std::optional<LanStatus>& lan) {
   json::object all{{"name", site.name}};
   for (auto& member : direction_json(site)) all.insert(member);
-  json::value inbound;
-  if (const SiteStatus* const comes = find_site(status.inbound, site.name)) {
-    inbound = direction_json(*comes);
-    if (!status.lan || !status.lan->shaper.in_place) inbound.as_object()["shaped_bps"] = nullptr;
+  json::value comes;
+  if (inbound != nullptr) {
+    comes = direction_json(*inbound);
+    if (!lan || !lan->shaper.in_place) comes.as_object()["shaped_bps"] = nullptr;
   }
-  all.emplace("inbound", std::move(inbound));
+  all.emplace("inbound", std::move(comes));
+  return all;
+}
+
+json::array sites_json(const GatewayStatus& s) {
+  json::array all;
+  auto inbound = s.inbound.begin();  // in the order of the sites as well
+  for (const SiteStatus& site : s.sites) {
+    const bool comes = inbound != s.inbound.end() && inbound->name == site.name;
+    all.push_back(site_json(site, comes ? &*inbound : nullptr, s.lan));
+    if (comes) ++inbound;
+  }
   return all;
 }
 
 json::object status_json(const GatewayStatus& s) {
-  json::array sites;
-  for (const SiteStatus& site : s.sites) sites.push_back(site_json(site, s));
   return {
       {"version", s.version},
       {"time", iso_utc(s.at)},
@@ -195,7 +205,7 @@ json::object status_json(const GatewayStatus& s) {
       {"shaper", shaper_json(s.shaper)},
       {"lan", lan_json(s.lan)},
       {"degraded", degraded_json(s.degraded)},
-      {"sites", std::move(sites)},
+      {"sites", sites_json(s)},
   };
 }
 

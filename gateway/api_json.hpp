@@ -16,8 +16,11 @@
 
 namespace weir::gateway {
 
-/// Of a site of `status`, with what comes from it.
-[[nodiscard]] boost::json::object site_json(const SiteStatus& site, const GatewayStatus& status);
+/// Of a site, with what comes from it; `inbound` nullptr: that is not shaped.
+[[nodiscard]] boost::json::object site_json(const SiteStatus& site, const SiteStatus* inbound,
+                                            const std::optional<LanStatus>& lan);
+/// Of all of them.
+[[nodiscard]] boost::json::array sites_json(const GatewayStatus& status);
 [[nodiscard]] boost::json::object status_json(const GatewayStatus& status);
 [[nodiscard]] boost::json::array degraded_json(std::span<const Degradation> degraded);
 [[nodiscard]] boost::json::object class_json(const ClassStatus& one, Direction direction);

@@ -45,15 +45,31 @@ SiteMemories take_inbound(SiteMemories& all) {
   return inbound;
 }
 
-bool adapts_inbound(const Policy& policy) {
-  return std::ranges::any_of(policy.inbound, [](const SitePolicy& site) { return site.rate.adapt; });
+/// By site; empty: none does.
+std::vector<bool> follows_inbound(const Policy& policy) {
+  std::vector<bool> follows;
+  for (const SitePolicy& comes : policy.inbound) {
+    if (!comes.rate.adapt) continue;
+    follows.resize(policy.sites.size());
+    const auto site = std::ranges::find(policy.sites, comes.name, &SitePolicy::name);
+    follows[static_cast<std::size_t>(site - policy.sites.begin())] = true;
+  }
+  return follows;
+}
+
+/// What is written besides the tree itself.
+void add_loop(ShaperStatus& shaper, const SiteLoop& loop) {
+  shaper.batches = loop.batches();
+  shaper.batches_failed = loop.batches_failed();
+  shaper.messages += loop.messages();
+  if (!shaper.fault && loop.fault()) shaper.fault = describe(*loop.fault());
 }
 
 bool same_for_estimator(const Policy& a, const Policy& b) {
   const auto same_site = [](const SitePolicy& x, const SitePolicy& y) {
     return x.name == y.name && x.subnets == y.subnets;
   };
-  return a.wan.link_layer == b.wan.link_layer && adapts_inbound(a) == adapts_inbound(b) &&
+  return a.wan.link_layer == b.wan.link_layer && follows_inbound(a) == follows_inbound(b) &&
          std::ranges::equal(a.sites, b.sites, same_site);
 }
 
@@ -64,7 +80,7 @@ EstimatorSettings estimator_settings(const Policy& policy) {
   for (const SitePolicy& site : policy.sites) settings.sites.push_back(site.subnets);
   settings.link_layer = policy.wan.link_layer;
   settings.corroborate = true;
-  settings.watch_way_in = adapts_inbound(policy);
+  settings.watch_way_in = follows_inbound(policy);
   settings.hash_seed = std::random_device()();
   return settings;
 }
@@ -149,10 +165,10 @@ void Gateway::put_in_force_inbound(const Policy& next, shaper::ApplyReport& repo
 
 /// What a policy lets the recording hold is for both directions together.
 void Gateway::bound_recordings(const Policy& policy) {
-  if (!inbound_ || !adapts_inbound(policy)) return;
-  const std::uint64_t half = policy.recording.bytes() / 2;
-  loop_.recorder().set_bound(half);
-  inbound_->loop().recorder().set_bound(half);
+  if (!inbound_) return;
+  const bool both = !follows_inbound(policy).empty();
+  loop_.recorder().set_bound(policy.recording.bytes() / (both ? 2 : 1));
+  inbound_->loop().recorder().set_bound(both ? policy.recording.bytes() / 2 : 0);
 }
 
 void Gateway::on_tick(const CaptureTick& tick, const Instant& now) {
@@ -282,10 +298,8 @@ GatewayStatus Gateway::status(const Instant& now) const {
       .inbound = inbound_ ? inbound_->loop().site_status(now.steady) : std::vector<SiteStatus>(),
   };
   if (last_tick_) s.capture.last_tick_age = now.steady - *last_tick_;
-  s.shaper.batches = loop_.batches();
-  s.shaper.batches_failed = loop_.batches_failed();
-  s.shaper.messages += loop_.messages();
-  if (!s.shaper.fault && loop_.fault()) s.shaper.fault = describe(*loop_.fault());
+  add_loop(s.shaper, loop_);
+  if (s.lan) add_loop(s.lan->shaper, inbound_->loop());
   return s;
 }
 

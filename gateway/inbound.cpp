@@ -117,12 +117,14 @@ void Inbound::look(const std::string& suspicion, const Instant& now) {
 
 void Inbound::on_tick(const TickResult& measured, const Instant& now) {
   // A result of other sites belongs to a policy before this one.
-  if (!policy_ || !adapts_ || !tree_.status().in_place || measured.way_in.size() != all_sites_) return;
+  if (!policy_ || !adapts_ || !tree_.status().in_place || measured.way_in.size() != all_sites_ ||
+      measured.outbound.size() < all_sites_)
+    return;
   std::vector<SiteMeasurement> way_in;
-  std::vector<SiteMeasurement> outbound;
+  std::vector<Bytes> outbound;
   for (const std::size_t place : places_) {
     way_in.push_back(measured.way_in[place]);
-    outbound.push_back(measured.outbound[place]);
+    outbound.push_back(measured.outbound[place].sent);
   }
   loop_.tick(way_in, outbound, port_, now);
 }
@@ -135,7 +137,7 @@ void Inbound::every_second(const Instant& now) {
   const auto rates = loop_.wanted_rates();
   if (tree_.every_second(*policy_, rates, loop_.fault() || loop_.unreadable(), now))
     loop_.rates_written(rates);
-  if (!adapts_) (void)loop_.read_counters(port_, now.steady);
+  if (!adapts_ || !tree_.status().in_place) (void)loop_.read_counters(port_, now.steady);
   loop_.sample_history(now);
 }
 

@@ -36,10 +36,6 @@ struct Latest {
   }
 };
 
-ControlLimits limits_of(const SitePolicy& site) {
-  return {.floor = site.rate.floor, .ceiling = site.rate.ceiling, .adapt = site.rate.adapt};
-}
-
 /// "class 'voice' misses its latency goal of 20 ms: it waits 1.2 ms here and 26.0 ms at the provider".
 std::string sentence(const LatencyStatus& latency) {
   return fmt::format(
@@ -78,6 +74,13 @@ struct SiteLoop::Site {
 SiteLoop::SiteLoop(MakeRateLaw make_law, EventLog& events, Direction direction)
     : make_law_(std::move(make_law)), events_(events), direction_(direction) {}
 SiteLoop::~SiteLoop() = default;
+
+ControlLimits SiteLoop::limits_of(const SitePolicy& site) const {
+  return {.floor = site.rate.floor,
+          .ceiling = site.rate.ceiling,
+          .adapt = site.rate.adapt,
+          .paced = direction_ == Direction::outbound};
+}
 
 std::string SiteLoop::recorded_name(std::string_view site) const {
   return direction_ == Direction::outbound ? std::string(site) : fmt::format("{} {}", site, kInboundName);
@@ -145,6 +148,7 @@ void SiteLoop::take_over(const Policy& policy, std::span<const ControlStart> sta
   names.push_back(recorded_name(kGroupName));
   recorder_.keep_only(names);
   fault_.reset();
+  unreadable_.reset();
 }
 
 void SiteLoop::change_limits(Site& site, const ControlLimits& limits, const Instant& now) {
@@ -169,12 +173,14 @@ void SiteLoop::rates_written(std::span<const Rate> in_force) {
 void SiteLoop::tick(const TickResult& measured, Port& port, const Instant& now) {
   const std::size_t with_elsewhere = sites_.size() + 1;
   if (measured.outbound.size() != with_elsewhere || measured.inbound.size() != with_elsewhere) return;
-  tick(std::span(measured.outbound).first(sites_.size()), std::span(measured.inbound).first(sites_.size()),
-       port, now);
+  std::vector<Bytes> inbound;
+  inbound.reserve(sites_.size());
+  for (std::size_t i = 0; i < sites_.size(); ++i) inbound.push_back(measured.inbound[i].sent);
+  tick(std::span(measured.outbound).first(sites_.size()), inbound, port, now);
 }
 
-void SiteLoop::tick(std::span<const SiteMeasurement> shaped, std::span<const SiteMeasurement> opposite,
-                    Port& port, const Instant& now) {
+void SiteLoop::tick(std::span<const SiteMeasurement> shaped, std::span<const Bytes> opposite, Port& port,
+                    const Instant& now) {
   // Without S there is no evidence, and without evidence there is no change.
   if (read_counters(port, now.steady)) {
     std::vector<ControlInput> inputs = inputs_of(shaped);
@@ -275,8 +281,7 @@ std::optional<std::string> SiteLoop::shares_with(std::size_t site) const {
                      members.size(), sites_.size(), whole.mbps());
 }
 
-void SiteLoop::step(Site& site, const ControlInput& input, const SiteMeasurement& opposite,
-                    const Instant& now) {
+void SiteLoop::step(Site& site, const ControlInput& input, Bytes opposite, const Instant& now) {
   const SiteMeasurement& measured = input.measured;
   const Rate rate_before = site.law->decision().rate;
   const ControlState state_before = site.law->decision().state;
@@ -285,7 +290,7 @@ void SiteLoop::step(Site& site, const ControlInput& input, const SiteMeasurement
   recorder_.tick(site.recorded, input, decision, now.steady);
   site.decisions.note(decision, now.wall);
 
-  site.received_total += opposite.sent;
+  site.received_total += opposite;
   site.received.read(site.received_total, now.steady);
   site.demand = input.backlogged || input.sent >= 0.95 * site.in_force;
   site.flows = measured.flows;

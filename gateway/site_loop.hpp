@@ -54,9 +54,9 @@ class SiteLoop {
   /// One tick of what goes out. A result with another number of sites belongs to a policy before this one and
   /// is ignored.
   void tick(const TickResult& measured, Port& port, const Instant& now);
-  /// One tick: what was measured of each site, in the order of the policy, of what is shaped and of what goes
-  /// the other way.
-  void tick(std::span<const SiteMeasurement> shaped, std::span<const SiteMeasurement> opposite, Port& port,
+  /// One tick: what was measured of what is shaped, and what came the other way, of each site in the order of
+  /// the policy.
+  void tick(std::span<const SiteMeasurement> shaped, std::span<const Bytes> opposite, Port& port,
             const Instant& now);
   /// The port's counters alone. False: they could not be read, and unreadable() says why.
   bool read_counters(Port& port, TimePoint now);
@@ -87,12 +87,13 @@ class SiteLoop {
   void change_limits(Site& site, const ControlLimits& limits, const Instant& now);
   void make_law(Site& site, const ControlLimits& limits, const ControlStart& start, const Instant& now);
   [[nodiscard]] const Site* find(std::string_view name) const;
+  [[nodiscard]] ControlLimits limits_of(const SitePolicy& site) const;
   [[nodiscard]] std::string told(std::string text) const;
   [[nodiscard]] std::vector<ControlInput> inputs_of(std::span<const SiteMeasurement> measured) const;
   /// Tells the sites that share a bottleneck what each may have of it.
   void coordinate(std::vector<ControlInput>& inputs, const Instant& now);
   void note_group(const std::vector<std::size_t>& before, const Instant& now);
-  void step(Site& site, const ControlInput& input, const SiteMeasurement& opposite, const Instant& now);
+  void step(Site& site, const ControlInput& input, Bytes opposite, const Instant& now);
   void write_changed_rates(Port& port, const Instant& now);
   /// For people; nullopt: it shares none, as far as is known.
   [[nodiscard]] std::optional<std::string> shares_with(std::size_t site) const;

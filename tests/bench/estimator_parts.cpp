@@ -7,6 +7,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "estimator/echo_times.hpp"
 #include "estimator/estimator.hpp"
 #include "estimator/flow_table.hpp"
 #include "estimator/parse.hpp"
@@ -101,6 +102,23 @@ void path_window(benchmark::State& state) {
   }
 }
 BENCHMARK(path_window);
+
+/// What watching the way in takes for a packet of ours and the one that echoes it, among so many flows in
+/// turn.
+void echo(benchmark::State& state) {
+  const auto flows = static_cast<std::uint32_t>(state.range(0));
+  EchoTimes echoes;
+  TimePoint now(1s);
+  std::uint32_t flow = 0;
+  for (auto _ : state) {
+    now += 10us;
+    flow = flow == flows ? 1 : flow + 1;
+    const auto value = static_cast<std::uint32_t>(now.time_since_epoch() / 1ms);
+    echoes.left(flow, 0, value, now);
+    benchmark::DoNotOptimize(echoes.came_back(flow, 0, value, now + 20ms));
+  }
+}
+BENCHMARK(echo)->Arg(100)->Arg(8000)->Arg(100'000);
 
 }  // namespace
 }  // namespace weir

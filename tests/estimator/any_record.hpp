@@ -125,7 +125,9 @@ class Any {
     return {rate(), static_cast<StartedFrom>(up_to(count_of(StartedFrom{}) - 1)),
             one_in(2) ? std::optional(memory()) : std::nullopt};
   }
-  ControlLimits limits() { return {.floor = rate(), .ceiling = rate(), .adapt = one_in(2)}; }
+  ControlLimits limits() {
+    return {.floor = rate(), .ceiling = rate(), .adapt = one_in(2), .paced = one_in(2)};
+  }
 
  private:
   std::mt19937 random_;

@@ -54,6 +54,22 @@ TEST(ControllerPaths, APolicersLimitThatFallsSlowlyTeachesNoFloorOfLoss) {
   EXPECT_GE(sim.utilisation(30, 240), 0.94);
 }
 
+// What senders' bursts come to is used less; the same path with our own spacing in front of it is there to compare.
+TEST(ControllerPaths, APolicerThatSendersBurstsComeToIsLeftMoreRoom) {
+  PathSetup path;
+  path.provider = Provider::policer;
+  path.capacity_mbps = [](double) { return 40.0; };
+  ControlLimits limits = kLimits;
+  PathSimulator paced(path, limits, 30);
+  limits.paced = false;
+  PathSimulator unpaced(path, limits, 30);
+  paced.run_for(60);
+  unpaced.run_for(60);
+  EXPECT_GE(paced.utilisation(30, 60), 0.97);
+  EXPECT_LE(unpaced.utilisation(30, 60), 0.96) << "probes are a part of it";
+  EXPECT_GE(unpaced.utilisation(30, 60), 0.92);
+}
+
 TEST(ControllerPaths, ALongerRouteCostsNothingForLongAndAQueueOnItIsSeen) {
   PathSetup path;
   path.provider = Provider::buffer;

@@ -255,9 +255,10 @@ struct FollowingTest : InboundTest {
 TEST_F(FollowingTest, BeginsAtItsStartWithinItsLimits) {
   start_following();
   EXPECT_EQ(lan_port.tree, (std::vector{Rate::mbps(50)}));
-  EXPECT_EQ(law().limits,
-            (ControlLimits{.floor = Rate::mbps(20), .ceiling = Rate::mbps(300), .adapt = true}));
-  EXPECT_TRUE(estimator_settings(gateway->policy()).watch_way_in);
+  EXPECT_EQ(
+      law().limits,
+      (ControlLimits{.floor = Rate::mbps(20), .ceiling = Rate::mbps(300), .adapt = true, .paced = false}));
+  EXPECT_EQ(estimator_settings(gateway->policy()).watch_way_in, std::vector{true});
   EXPECT_TRUE(coast(1)->adapt);
 }
 
@@ -286,6 +287,30 @@ TEST_F(FollowingTest, ItsLawIsToldOfTheWayInAndSetsTheLanPort) {
   EXPECT_EQ(gateway->inbound_history_of("coast")->newest(1)[0].shaped_bps, 40e6F);
 }
 
+TEST_F(FollowingTest, EachSiteIsToldOfItsOwn) {
+  lan = &lan_port;
+  std::string text =
+      with_lan("", another_site("hills", "10.30.0.0/16") + another_site("moor", "10.40.0.0/16"));
+  text.insert(text.rfind("    policy: usual"), std::string("    inbound: ") + kFollows + "\n");
+  write(text);
+  boot();
+  ASSERT_TRUE(gateway->start(at(0)).ok());
+  EXPECT_EQ(estimator_settings(gateway->policy()).watch_way_in, (std::vector{false, false, true}));
+  CaptureTick t;
+  t.generation = gateway->estimator_generation();
+  t.result = quiet_tick(3, at(0.1));
+  for (const std::uint64_t bytes : {1U, 2U, 3U}) {
+    t.result.way_in.push_back(t.result.inbound.at(0));
+    t.result.way_in.back().sent = Bytes(bytes);
+  }
+  gateway->on_tick(t, at(0.1));
+  ASSERT_EQ(laws.made(), 4U);
+  ASSERT_EQ(laws[3].inputs.size(), 1U);
+  EXPECT_EQ(laws[3].inputs[0].measured.sent, Bytes(3));
+  EXPECT_TRUE(comes_from("moor", 0.1).has_value());
+  EXPECT_FALSE(comes_from("hills", 0.1).has_value());
+}
+
 TEST_F(FollowingTest, AResultOfOtherSitesIsOfAnEarlierPolicy) {
   start_following();
   tick_with(0.1, Bytes(1), 2);
@@ -295,7 +320,7 @@ TEST_F(FollowingTest, AResultOfOtherSitesIsOfAnEarlierPolicy) {
 
 TEST_F(FollowingTest, ARateThatStandsStillHasNoLawToAsk) {
   start_shaped();
-  EXPECT_FALSE(estimator_settings(gateway->policy()).watch_way_in);
+  EXPECT_TRUE(estimator_settings(gateway->policy()).watch_way_in.empty());
   tick_with(0.1, Bytes(1));
   EXPECT_TRUE(law().inputs.empty());
 }
@@ -353,6 +378,34 @@ TEST_F(FollowingTest, ARateThatTheLanPortRefusesIsToldAndTriedAgain) {
   EXPECT_TRUE(degraded("lan_counters_unreadable", 0.3));
 }
 
+TEST_F(FollowingTest, WhatTheLanPortWroteStandsInItsStatus) {
+  start_following();
+  law().decision.rate = Rate::mbps(40);
+  tick_with(0.1, Bytes(1));
+  EXPECT_EQ(gateway->status(at(0.1)).lan->shaper.batches, 1U);
+  EXPECT_EQ(gateway->status(at(0.1)).shaper.batches, 0U);
+}
+
+TEST_F(FollowingTest, FiguresOfATreeThatIsGoneAreNoLongerShown) {
+  start_following();
+  for (int i = 1; i <= 3; ++i) {
+    lan_port.counters.at(0).sent = Bytes(static_cast<std::uint64_t>(i) * 100'000);
+    tick_with(0.1 * i, Bytes(1));
+  }
+  EXPECT_GT(coast(0.3)->sent, Rate());
+  lan_port.counters_fail = true;
+  lan_port.tree.reset();
+  lan_port.refuse_apply = shaper::KernelFault{.attempt = "look for lan0", .error = ENODEV, .hint = {}};
+  gateway->on_kernel_change("lan0 went away", at(0.4));
+  gateway->every_second(at(1));
+  EXPECT_EQ(coast(1)->sent, Rate());
+  EXPECT_TRUE(degraded("lan_counters_unreadable", 1));
+  lan_port.refuse_apply.reset();
+  write(with_lan(""));
+  ASSERT_TRUE(gateway->reload(at(2)));
+  EXPECT_FALSE(degraded("lan_counters_unreadable", 2)) << "nobody reads them any more";
+}
+
 TEST_F(FollowingTest, BothWaysStandInOneRecording) {
   start_following();
   tick(0.1);
@@ -371,6 +424,10 @@ TEST_F(FollowingTest, BothWaysStandInOneRecording) {
   const auto one = gateway->recording("coast", at(1));
   ASSERT_TRUE(one.has_value());
   EXPECT_NE(text_of(*one).find("\"coast inbound\""), std::string::npos) << "the site, either way";
+  write(with_lan("{rate: 300mbit}"));
+  ASSERT_TRUE(gateway->reload(at(2)));
+  EXPECT_EQ(text_of(*gateway->recording(std::nullopt, at(2))).find("\"coast inbound\""), std::string::npos)
+      << "a rate that stands still has no past";
 }
 
 }  // namespace

@@ -8,8 +8,9 @@ namespace weir::proving {
 
 class WeirLaw : public Law {
  public:
-  WeirLaw(const LawSettings& settings, TimePoint now)
-      : controller_({.floor = settings.floor, .ceiling = settings.ceiling}, start_of(settings), now) {}
+  WeirLaw(const LawSettings& settings, TimePoint now, bool paced = true)
+      : controller_({.floor = settings.floor, .ceiling = settings.ceiling, .paced = paced},
+                    start_of(settings), now) {}
 
   [[nodiscard]] Duration period() const override { return kCohortLength; }
   [[nodiscard]] std::optional<Rate> step(const LawInput& input) override {
@@ -33,7 +34,7 @@ class WeirLaw : public Law {
 /// The same at the LAN port of the box that what comes over the path is meant for (estimator/way_in.hpp).
 class WeirInboundLaw final : public WeirLaw {
  public:
-  using WeirLaw::WeirLaw;
+  WeirInboundLaw(const LawSettings& settings, TimePoint now) : WeirLaw(settings, now, false) {}
   [[nodiscard]] bool behind_the_bottleneck() const override { return true; }
 };
 

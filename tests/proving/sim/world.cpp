@@ -126,7 +126,7 @@ EstimatorSettings World::far_settings(std::size_t site) const {
   settings.sites.push_back({prefix(1)});
   settings.inside = {prefix(20 + static_cast<std::uint32_t>(site))};
   settings.max_flows = 65'536;
-  settings.watch_way_in = true;
+  settings.watch_way_in = {true};
   return settings;
 }
 
@@ -142,7 +142,7 @@ void World::build_sites() {
 void World::new_laws() {
   estimator_ = std::make_unique<Estimator>(estimator_settings());
   static_cast<void>(estimator_->tick(sim_now(), false));
-  if (law_name_ == "weir") coordinator_.emplace(sites_.size());
+  if (law_name_ == "weir" || law_name_ == "weir-inbound") coordinator_.emplace(sites_.size());
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     const SiteSetup& setup = scenario_.sites[i];
     sites_[i]->law = make_law(law_name_,
@@ -470,7 +470,7 @@ void World::coordinate(std::vector<ControlInput>& inputs) {
   std::vector<PortCoordinator::SiteOnPort> sites;
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     sites.push_back({.limits = {.floor = scenario_.sites[i].floor, .ceiling = scenario_.sites[i].ceiling},
-                     .rate = sites_[i]->box->rate()});
+                     .rate = sites_[i]->shaper().rate()});
   }
   coordinator_->look(inputs, sites, sim_now());
   coordinator_->decide(inputs, sites, sim_now());
