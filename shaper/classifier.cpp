@@ -31,6 +31,12 @@ bool lacks_clsact(const ClassifierPort& port) {
   return kind.empty();
 }
 
+std::size_t subnets_of(const Policy& policy) {
+  std::size_t sum = 0;
+  for (const SitePolicy& site : policy.sites) sum += site.subnets.size();
+  return sum;
+}
+
 std::size_t rules_of(const ClassifierTables& tables) {
   return tables.rule_verdicts.size();
 }
@@ -163,7 +169,7 @@ std::vector<std::string> Classifier::plan(const Policy& policy, const ClassIds& 
   const auto path = impl_->pins.program_path().string();
   if (!loaded)
     steps.push_back(fmt::format("{}load classifier {}: {} sites, {} subnets, {} rules", as_tc ? "# " : "",
-                                path, tables.sites.size(), tables.site_prefixes.size(), rules_of(tables)));
+                                path, tables.sites.size(), subnets_of(policy), rules_of(tables)));
   if (!filter && lacks_clsact(port))
     steps.push_back(as_tc ? fmt::format("tc qdisc add dev {} clsact", port.name())
                           : fmt::format("create clsact on {}", port.name()));

@@ -4,11 +4,13 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <string>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 
 // The object file as built, in this binary's read-only data: nothing to find, lose or mix up at run time.
 asm(R"(
@@ -75,31 +77,39 @@ class Loader {
     return found;
   }
 
-  void size(const char* name, std::size_t entries) {
+  void size(const char* name, std::size_t entries, std::size_t value_size) {
     const auto count = static_cast<std::uint32_t>(std::max<std::size_t>(entries, 1));
     if (const int error = bpf_map__set_max_entries(map(name), count); error != 0)
       fail_classifier(-error, std::string("size classifier table ") + name);
+    // Beyond the kernel's largest block of memory a table lies in pages, which can be written to as they are;
+    // a smaller one is better off in the block.
+    constexpr std::size_t kLargestBlock = 32'768;
+    if (bpf_map__type(map(name)) != BPF_MAP_TYPE_ARRAY || count * stride_of(value_size) <= kLargestBlock)
+      return;
+    if (const int error = bpf_map__set_map_flags(map(name), BPF_F_MMAPABLE); error != 0)
+      fail_classifier(-error, std::string("size classifier table ") + name);
+  }
+
+  template <typename Value>
+  void size_for(const char* name, const std::vector<Value>& values) {
+    size(name, values.size(), sizeof(Value));
   }
 
   void size_maps() {
-    const auto is_v4 = [](const auto& p) { return p.prefix.address.family == Family::v4; };
-    const auto count_v4 = [&](const auto& prefixes) {
-      return static_cast<std::size_t>(std::ranges::count_if(prefixes, is_v4));
-    };
-    size("site_prefixes4", count_v4(tables_.site_prefixes));
-    size("site_prefixes6", tables_.site_prefixes.size() - count_v4(tables_.site_prefixes));
-    size("rule_prefixes4", count_v4(tables_.rule_prefixes));
-    size("rule_prefixes6", tables_.rule_prefixes.size() - count_v4(tables_.rule_prefixes));
-    size("sites", tables_.sites.size());
-    size("rule_verdicts", tables_.rule_verdicts.size());
-    size("class_sets", tables_.class_sets.size());
-    size("fwmarks", tables_.fwmarks.size());
-    size("port_pages", tables_.port_pages.size());
-    size("vectors", tables_.vector_count());
-    size("arrivals", tables_.arrival_slots);
     const auto vector_bytes = static_cast<std::uint32_t>(tables_.words * sizeof(std::uint64_t));
     if (const int error = bpf_map__set_value_size(map("vectors"), vector_bytes); error != 0)
       fail_classifier(-error, "size classifier table vectors");
+    size("vectors", tables_.vector_count(), vector_bytes);
+    size_for("address_tables", tables_.addresses.tables);
+    size_for("address_slots", tables_.addresses.slots);
+    size_for("ranges4", tables_.addresses.ranges4);
+    size_for("ranges6", tables_.addresses.ranges6);
+    size_for("sites", tables_.sites);
+    size_for("rule_verdicts", tables_.rule_verdicts);
+    size_for("class_sets", tables_.class_sets);
+    size_for("port_pages", tables_.port_pages);
+    size("fwmarks", tables_.fwmarks.size(), sizeof(std::uint32_t));
+    size("arrivals", tables_.arrival_slots, sizeof(weir_arrivals));
   }
 
   void set_constants(unsigned port_index) {
@@ -107,112 +117,81 @@ class Loader {
                                    .elsewhere_handle = kElsewhereClass,
                                    .port_index = port_index,
                                    .words = tables_.words,
-                                   .by_source = tables_.by_source ? 1U : 0U};
+                                   .by_source = tables_.by_source ? 1U : 0U,
+                                   .search_steps = tables_.addresses.search_steps};
     if (const int error = bpf_map__set_initial_value(map(".rodata"), &constants, sizeof(constants));
         error != 0)
       fail_classifier(-error, "set the classifier program's constants");
   }
 
-  /// Entries of one table, handed to the kernel many at a time.
-  template <typename Key>
-  class Entries {
-   public:
-    explicit Entries(std::size_t value_size) : value_size_(value_size) {}
-    /// `value` has the table's size.
-    void add(const Key& key, const void* value) {
-      keys_.push_back(key);
-      const auto* const bytes = static_cast<const std::byte*>(value);
-      values_.insert(values_.end(), bytes, bytes + value_size_);
-    }
-    /// The number of system calls.
-    [[nodiscard]] std::size_t put_into(int table, const char* name) const {
-      constexpr std::size_t kAtOnce = 4096;
-      std::size_t calls = 0;
-      for (std::size_t done = 0; done < keys_.size();) {
-        auto count = static_cast<std::uint32_t>(std::min(kAtOnce, keys_.size() - done));
-        const std::uint32_t wanted = count;
-        if (bpf_map_update_batch(table, &keys_[done], &values_[done * value_size_], &count, nullptr) != 0 ||
-            count != wanted)
-          fail_classifier(errno, std::string("fill classifier table ") + name);
-        done += count;
-        ++calls;
-      }
-      return calls;
-    }
+  /// An array's values lie so far apart (kernel/bpf/arraymap.c, array_map_alloc).
+  static std::size_t stride_of(std::size_t value_size) { return (value_size + 7) / 8 * 8; }
 
-   private:
-    std::size_t value_size_;
-    std::vector<Key> keys_;
-    std::vector<std::byte> values_;
-  };
+  /// Hands the kernel entries, many at a time.
+  void put_batches(const char* name, std::span<const std::byte> keys, std::size_t key_size,
+                   std::span<const std::byte> values, std::size_t value_size) {
+    constexpr std::size_t kAtOnce = 4096;
+    const std::size_t entries = keys.size() / key_size;
+    for (std::size_t done = 0; done < entries;) {
+      auto count = static_cast<std::uint32_t>(std::min(kAtOnce, entries - done));
+      const std::uint32_t wanted = count;
+      if (bpf_map_update_batch(bpf_map__fd(map(name)), &keys[done * key_size], &values[done * value_size],
+                               &count, nullptr) != 0 ||
+          count != wanted)
+        fail_classifier(errno, std::string("fill classifier table ") + name);
+      done += count;
+      ++writes_;
+    }
+  }
 
-  template <typename Key>
-  void put(const Entries<Key>& entries, const char* name) {
-    writes_ += entries.put_into(bpf_map__fd(map(name)), name);
+  /// Writes an array's values through a mapping of it, a hundredth of the time: nobody else reads them yet.
+  void put_mapped(const char* name, std::span<const std::byte> values, std::size_t value_size) {
+    const std::size_t stride = stride_of(value_size);
+    const std::size_t length = values.size() / value_size * stride;
+    void* const mapping =
+        ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map(name)), 0);
+    if (mapping == MAP_FAILED) fail_classifier(errno, std::string("map classifier table ") + name);
+    auto* to = static_cast<std::byte*>(mapping);
+    for (std::size_t at = 0; at < values.size(); at += value_size, to += stride)
+      std::memcpy(to, &values[at], value_size);
+    ::munmap(mapping, length);
+    ++writes_;
+  }
+
+  /// An array, from its first entry on.
+  void put_array(const char* name, std::span<const std::byte> values, std::size_t value_size) {
+    if ((bpf_map__map_flags(map(name)) & BPF_F_MMAPABLE) != 0) {
+      put_mapped(name, values, value_size);
+      return;
+    }
+    std::vector<std::uint32_t> keys(values.size() / value_size);
+    std::iota(keys.begin(), keys.end(), 0U);
+    put_batches(name, std::as_bytes(std::span(keys)), sizeof(std::uint32_t), values, value_size);
   }
 
   template <typename Value>
   void put_all(const char* name, const std::vector<Value>& values) {
-    Entries<std::uint32_t> entries(sizeof(Value));
-    for (std::uint32_t i = 0; i < values.size(); ++i) entries.add(i, &values[i]);
-    put(entries, name);
-  }
-
-  template <typename Address>
-  static void copy_address(Address& to, const IpAddress& from) {
-    std::memcpy(&to, from.bytes.data(), sizeof(to));
-  }
-
-  void fill_site_prefixes() {
-    Entries<weir_site_key4> v4(sizeof(std::uint32_t));
-    Entries<weir_site_key6> v6(sizeof(std::uint32_t));
-    for (const auto& [prefix, site] : tables_.site_prefixes) {
-      if (prefix.address.family == Family::v4) {
-        weir_site_key4 key{.prefix_length = prefix.length, .address = 0};
-        copy_address(key.address, prefix.address);
-        v4.add(key, &site);
-      } else {
-        weir_site_key6 key{.prefix_length = prefix.length, .address = {}};
-        copy_address(key.address, prefix.address);
-        v6.add(key, &site);
-      }
-    }
-    put(v4, "site_prefixes4");
-    put(v6, "site_prefixes6");
-  }
-
-  void fill_rule_prefixes() {
-    Entries<weir_rule_key4> v4(sizeof(std::uint32_t));
-    Entries<weir_rule_key6> v6(sizeof(std::uint32_t));
-    for (const auto& [scope, prefix, vector] : tables_.rule_prefixes) {
-      const auto length = static_cast<std::uint32_t>(WEIR_SCOPE_BITS) + prefix.length;
-      if (prefix.address.family == Family::v4) {
-        weir_rule_key4 key{.prefix_length = length, .scope = scope, .address = 0};
-        copy_address(key.address, prefix.address);
-        v4.add(key, &vector);
-      } else {
-        weir_rule_key6 key{.prefix_length = length, .scope = scope, .address = {}};
-        copy_address(key.address, prefix.address);
-        v6.add(key, &vector);
-      }
-    }
-    put(v4, "rule_prefixes4");
-    put(v6, "rule_prefixes6");
+    put_array(name, std::as_bytes(std::span(values)), sizeof(Value));
   }
 
   void fill() {
-    fill_site_prefixes();
-    fill_rule_prefixes();
-    Entries<std::uint32_t> vectors(tables_.words * sizeof(std::uint64_t));
-    for (std::uint32_t i = 0; i < tables_.vector_count(); ++i) vectors.add(i, tables_.vector(i).data());
-    put(vectors, "vectors");
-    Entries<weir_fwmark_key> marks(sizeof(std::uint32_t));
-    for (const auto& [key, vector] : tables_.fwmarks) marks.add(key, &vector);
-    put(marks, "fwmarks");
+    put_all("address_tables", tables_.addresses.tables);
+    put_all("address_slots", tables_.addresses.slots);
+    put_all("ranges4", tables_.addresses.ranges4);
+    put_all("ranges6", tables_.addresses.ranges6);
+    put_array("vectors", std::as_bytes(std::span(tables_.vectors)), tables_.words * sizeof(std::uint64_t));
     put_all("sites", tables_.sites);
     put_all("rule_verdicts", tables_.rule_verdicts);
     put_all("class_sets", tables_.class_sets);
     put_all("port_pages", tables_.port_pages);
+    std::vector<weir_fwmark_key> marks;
+    std::vector<std::uint32_t> mark_vectors;
+    for (const auto& [key, vector] : tables_.fwmarks) {
+      marks.push_back(key);
+      mark_vectors.push_back(vector);
+    }
+    put_batches("fwmarks", std::as_bytes(std::span(marks)), sizeof(weir_fwmark_key),
+                std::as_bytes(std::span(mark_vectors)), sizeof(std::uint32_t));
   }
 
   const ClassifierTables& tables_;

@@ -62,9 +62,8 @@ class SetCompiler {
     weir_class_set out{};
     small_field(out.dscp, &MatchRule::dscp);
     small_field(out.protocol, &MatchRule::protocol);
-    if (prefix_field(WEIR_SOURCE_SCOPE(number_), &MatchRule::source)) out.uses |= WEIR_USES_SOURCE;
-    if (prefix_field(WEIR_DESTINATION_SCOPE(number_), &MatchRule::destination))
-      out.uses |= WEIR_USES_DESTINATION;
+    if (prefix_field(out.source_tables, &MatchRule::source)) out.uses |= WEIR_USES_SOURCE;
+    if (prefix_field(out.destination_tables, &MatchRule::destination)) out.uses |= WEIR_USES_DESTINATION;
     const bool source_ports = paged_field(out.source_port_page, &MatchRule::source_port);
     const bool destination_ports = paged_field(out.destination_port_page, &MatchRule::destination_port);
     const bool either_ports = paged_field(out.either_port_page, &MatchRule::port);
@@ -100,7 +99,7 @@ class SetCompiler {
 
   /// An address satisfies the rules of its longest prefix *and* of every shorter prefix around that, so each
   /// prefix carries the union; in the order (address, length) the ones around a prefix are a stack.
-  bool prefix_field(std::uint32_t scope, std::vector<Prefix> MatchRule::*field) {
+  bool prefix_field(std::uint32_t& tables, std::vector<Prefix> MatchRule::*field) {
     if (std::ranges::all_of(rules_, [&](const Rule& r) { return (r.match->*field).empty(); })) return false;
     const auto unconstrained = rules_where([&](const MatchRule& r) { return (r.*field).empty(); });
     std::map<Prefix, BitVector> own;
@@ -110,13 +109,14 @@ class SetCompiler {
       for (const auto& prefix : rules_[bit].match->*field)
         set_bit(own.try_emplace(prefix, none()).first->second, bit);
 
+    std::vector<PrefixValue> vectors;
     std::vector<std::pair<Prefix, BitVector>> around;
     for (const auto& [prefix, bits] : own) {
       while (!around.empty() && !around.back().first.contains(prefix)) around.pop_back();
       around.emplace_back(prefix, around.empty() ? bits : united(bits, around.back().second));
-      tables_.rule_prefixes.push_back(
-          {.scope = scope, .prefix = prefix, .vector = store_.number_of(around.back().second)});
+      vectors.push_back({.prefix = prefix, .value = store_.number_of(around.back().second)});
     }
+    tables = add_address_tables(tables_.addresses, vectors);
     return true;
   }
 
@@ -194,8 +194,8 @@ void refuse_ids_of_another_policy(const Policy& policy, const ClassIds& ids) {
                             "class handles do not belong to this policy");
 }
 
-void add_site(ClassifierTables& tables, const Policy& policy, const SitePolicy& site,
-              const std::vector<Handle>& handles, std::uint32_t first_slot) {
+void add_site(ClassifierTables& tables, std::vector<PrefixValue>& subnets, const Policy& policy,
+              const SitePolicy& site, const std::vector<Handle>& handles, std::uint32_t first_slot) {
   const SiteClasses all = weir::classes_of(policy, site);
   const auto verdict = [&](std::size_t c) {
     const auto dscp = site.dscp_written_by(*all.classes[c].policy);
@@ -216,8 +216,7 @@ void add_site(ClassifierTables& tables, const Policy& policy, const SitePolicy& 
       out.otherwise = verdict(branch.first + set.default_class());
     }
     for (const auto& prefix : branch.subnets)
-      tables.site_prefixes.push_back(
-          {.prefix = prefix, .site = static_cast<std::uint32_t>(tables.sites.size())});
+      subnets.push_back({.prefix = prefix, .value = static_cast<std::uint32_t>(tables.sites.size())});
     tables.sites.push_back(out);
   }
 }
@@ -238,11 +237,6 @@ class Hash {
     take(values.size());
     bytes(std::as_bytes(std::span(values)));
   }
-  void take(const Prefix& prefix) {
-    take(prefix.address.family);
-    take(prefix.address.bytes);
-    take(prefix.length);
-  }
   [[nodiscard]] std::uint64_t value() const { return state_; }
 
  private:
@@ -254,6 +248,20 @@ class Hash {
 ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
   refuse_ids_of_another_policy(policy, ids);
   ClassifierTables tables;
+  const auto slots = arrival_slots(policy);
+  if (slots.back() > kMostArrivalSlots) {
+    throw std::system_error(
+        std::make_error_code(std::errc::argument_list_too_long),
+        "the sites have " + std::to_string(slots.back()) + " match entries together; the classifier counts " +
+            std::to_string(kMostArrivalSlots) + " (values of one field can share an entry)");
+  }
+  tables.arrival_slots = slots.back();
+  tables.by_source = policy.site_address == SiteAddress::source;
+  std::vector<PrefixValue> subnets;
+  for (std::size_t i = 0; i < policy.sites.size(); ++i)
+    add_site(tables, subnets, policy, policy.sites[i], ids.classes[i], slots[i]);
+  add_address_tables(tables.addresses, subnets);  // the first ones: WEIR_SITE_TABLES
+
   std::size_t most_rules = 1;
   for (const auto& set : policy.class_sets) {
     refuse_more_rules_than_bits(set);
@@ -264,17 +272,6 @@ ClassifierTables build_tables(const Policy& policy, const ClassIds& ids) {
   for (std::size_t i = 0; i < policy.class_sets.size(); ++i)
     tables.class_sets.push_back(
         SetCompiler(tables, store, policy.class_sets[i], static_cast<std::uint32_t>(i)).compile());
-  const auto slots = arrival_slots(policy);
-  if (slots.back() > kMostArrivalSlots) {
-    throw std::system_error(
-        std::make_error_code(std::errc::argument_list_too_long),
-        "the sites have " + std::to_string(slots.back()) + " match entries together; the classifier counts " +
-            std::to_string(kMostArrivalSlots) + " (values of one field can share an entry)");
-  }
-  tables.arrival_slots = slots.back();
-  tables.by_source = policy.site_address == SiteAddress::source;
-  for (std::size_t i = 0; i < policy.sites.size(); ++i)
-    add_site(tables, policy, policy.sites[i], ids.classes[i], slots[i]);
   return tables;
 }
 
@@ -291,21 +288,14 @@ std::vector<std::uint32_t> arrival_slots(const Policy& policy) {
 std::uint64_t content_hash(const ClassifierTables& tables, std::uint64_t seed) {
   Hash hash(seed);
   hash.take(tables.by_source);
-  hash.take(tables.site_prefixes.size());
-  for (const auto& p : tables.site_prefixes) {
-    hash.take(p.prefix);
-    hash.take(p.site);
-  }
+  hash.take(tables.addresses.tables);
+  hash.take(tables.addresses.slots);
+  hash.take(tables.addresses.ranges4);
+  hash.take(tables.addresses.ranges6);
   hash.take(tables.sites);
   hash.take(tables.arrival_slots);
   hash.take(tables.rule_verdicts);
   hash.take(tables.class_sets);
-  hash.take(tables.rule_prefixes.size());
-  for (const auto& p : tables.rule_prefixes) {
-    hash.take(p.scope);
-    hash.take(p.prefix);
-    hash.take(p.vector);
-  }
   hash.take(tables.fwmarks);
   hash.take(tables.port_pages);
   hash.take(tables.words);

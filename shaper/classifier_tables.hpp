@@ -9,39 +9,26 @@
 #include <span>
 #include <vector>
 
-#include "config/address.hpp"
 #include "config/policy.hpp"
+#include "shaper/address_tables.hpp"
 #include "shaper/bpf/classifier_layout.h"
 #include "shaper/class_ids.hpp"
 
 namespace weir::shaper {
 
 struct ClassifierTables {
-  struct SitePrefix {
-    Prefix prefix;
-    std::uint32_t site = 0;
-  };
-  /// In this scope (a class set's source or destination), addresses under this prefix satisfy the rules of
-  /// `vector`.
-  struct RulePrefix {
-    std::uint32_t scope = 0;
-    Prefix prefix;
-    std::uint32_t vector = 0;
-  };
-
   struct Fwmark {
     weir_fwmark_key key;
     std::uint32_t vector;
   };
 
-  bool by_source = false;  ///< a packet is of the site that it comes from
-  std::vector<SitePrefix> site_prefixes;
+  bool by_source = false;   ///< a packet is of the site that it comes from
+  AddressTables addresses;  ///< whose values number sites, or, for rules, vectors
   std::vector<weir_site>
       sites;  ///< in the policy's order; of a site whose subnets are classes, each of these
   std::uint32_t arrival_slots = WEIR_ARRIVALS_FIRST_SITE;
   std::vector<weir_verdict> rule_verdicts;
   std::vector<weir_class_set> class_sets;  ///< in the policy's order
-  std::vector<RulePrefix> rule_prefixes;
   std::vector<Fwmark> fwmarks;
   std::vector<weir_port_page> port_pages;  ///< never empty: page 0
   std::uint32_t words = 1;                 ///< 64-bit words of one vector
@@ -57,8 +44,8 @@ struct ClassifierTables {
 inline constexpr std::uint32_t kMostArrivalSlots = 262'144;
 
 /// Throws std::system_error when a class set has more match entries than the program can take
-/// (WEIR_MAX_RULES; the message names the set), when all sites have more rules than can be counted, or when
-/// `ids` is not of this policy.
+/// (WEIR_MAX_RULES; the message names the set), when all sites have more rules than can be counted, when more
+/// prefixes lie close together than add_address_tables takes, or when `ids` is not of this policy.
 [[nodiscard]] ClassifierTables build_tables(const Policy& policy, const ClassIds& ids);
 
 /// The first arrivals slot of each site; at the end, how many slots there are.

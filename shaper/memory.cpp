@@ -11,8 +11,8 @@ constexpr std::uint64_t kQueue = 1024;
 // struct fq_codel_flow, and what waits in it; both arrays have sizes that the allocator rounds up.
 constexpr std::uint64_t kFlow = 64;
 constexpr std::uint64_t kFlowBacklog = 4;
-// A node of a trie is in a slab of 96, and has nearly always one of another length above it.
-constexpr std::uint64_t kTrieEntry = 2 * 96;
+// Of a hash table: struct htab_elem with key and value, and its bucket.
+constexpr std::uint64_t kHashEntry = 96;
 
 std::uint64_t of_leaf(const LeafParameters& leaf) {
   const auto* fq = std::get_if<FqCodel>(&leaf);
@@ -35,11 +35,11 @@ Bytes kernel_memory(const Tree& tree) {
 }
 
 Bytes kernel_memory(const ClassifierTables& tables, std::size_t processors) {
-  return Bytes(kTrieEntry *
-                   (tables.site_prefixes.size() + tables.rule_prefixes.size() + tables.fwmarks.size()) +
-               bytes_of(tables.sites) + bytes_of(tables.rule_verdicts) + bytes_of(tables.class_sets) +
-               bytes_of(tables.port_pages) + bytes_of(tables.vectors) +
-               processors * sizeof(weir_arrivals) * tables.arrival_slots);
+  const AddressTables& addresses = tables.addresses;
+  return Bytes(bytes_of(addresses.tables) + bytes_of(addresses.slots) + bytes_of(addresses.ranges4) +
+               bytes_of(addresses.ranges6) + kHashEntry * tables.fwmarks.size() + bytes_of(tables.sites) +
+               bytes_of(tables.rule_verdicts) + bytes_of(tables.class_sets) + bytes_of(tables.port_pages) +
+               bytes_of(tables.vectors) + processors * sizeof(weir_arrivals) * tables.arrival_slots);
 }
 
 }  // namespace weir::shaper

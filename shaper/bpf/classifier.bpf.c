@@ -28,20 +28,32 @@ const volatile struct weir_constants constants = {};
 
 /* Sizes marked 1 are set by the loader from the policy. */
 struct {
-  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
-  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
-  __type(key, struct weir_site_key4);
-  __type(value, __u32);
-} site_prefixes4 SEC(".maps");
+  __type(key, __u32);
+  __type(value, struct weir_address_table);
+} address_tables SEC(".maps");
 
 struct {
-  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
-  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __uint(type, BPF_MAP_TYPE_ARRAY);
   __uint(max_entries, 1);
-  __type(key, struct weir_site_key6);
-  __type(value, __u32);
-} site_prefixes6 SEC(".maps");
+  __type(key, __u32);
+  __type(value, struct weir_address_slot);
+} address_slots SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct weir_range4);
+} ranges4 SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct weir_range6);
+} ranges6 SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -63,22 +75,6 @@ struct {
   __type(key, __u32);
   __type(value, struct weir_class_set);
 } class_sets SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
-  __uint(map_flags, BPF_F_NO_PREALLOC);
-  __uint(max_entries, 1);
-  __type(key, struct weir_rule_key4);
-  __type(value, __u32);
-} rule_prefixes4 SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_LPM_TRIE);
-  __uint(map_flags, BPF_F_NO_PREALLOC);
-  __uint(max_entries, 1);
-  __type(key, struct weir_rule_key6);
-  __type(value, __u32);
-} rule_prefixes6 SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -336,33 +332,75 @@ verified_apart int find_way(struct __sk_buff* skb, struct packet* p) {
   return is_control(p) ? TO_CONTROL : TO_SITE;
 }
 
-inlined const __u32* site_of(const struct packet* p) {
-  const __u32* address = constants.by_source ? p->source : p->destination;
-  if (p->family == 4) {
-    const struct weir_site_key4 key = {.prefix_length = 32, .address = address[0]};
-    return bpf_map_lookup_elem(&site_prefixes4, &key);
+/* The slot of a table that has this key. */
+inlined const struct weir_address_slot* slot_of(__u32 table_number, __u64 key) {
+  const struct weir_address_table* table = bpf_map_lookup_elem(&address_tables, &table_number);
+  if (!table) return 0;
+  __u64 slot = key < table->base ? 0 : (key - table->base) >> (table->shift & 63u);
+  if (slot >= table->slots) slot = table->slots - 1u;
+  const __u32 number = table->first_slot + (__u32)slot;
+  return bpf_map_lookup_elem(&address_slots, &number);
+}
+
+/* The last range of the slot that begins at the address or before it; its first always does. Steps have no
+ * branch of their own, which the verifier would follow each time, and the processor foretell half of the
+ * time: what is left of an uneven number keeps one range too many, which begins behind the address. */
+verified_apart __u32 value_of_ipv4(__u32 table_number, __u32 address) {
+  const struct weir_address_slot* slot = slot_of(table_number, address);
+  if (!slot) return WEIR_NO_VALUE;
+  __u32 at = slot->first_range, left = slot->ranges;
+  const struct weir_range4* range;
+  for (__u32 step = 0; step < WEIR_MAX_SEARCH_STEPS && left > 1; ++step) {
+    if (step >= constants.search_steps) break;
+    const __u32 half = left / 2, middle = at + half;
+    range = bpf_map_lookup_elem(&ranges4, &middle);
+    if (!range) return WEIR_NO_VALUE;
+    const __u64 begins_behind = ((__u64)address - range->start) >> 63;
+    at += half & ((__u32)begins_behind - 1u);
+    left -= half;
   }
-  struct weir_site_key6 key = {.prefix_length = 128};
-  __builtin_memcpy(key.address, address, sizeof(key.address));
-  return bpf_map_lookup_elem(&site_prefixes6, &key);
+  range = bpf_map_lookup_elem(&ranges4, &at);
+  return range ? range->value : WEIR_NO_VALUE;
+}
+
+/* Of two numbers of 64 bits: 1 if a - b - borrow is below zero (Warren, Hacker's Delight, 2-13). */
+inlined __u64 borrow_of(__u64 a, __u64 b, __u64 borrow) {
+  return ((~a & b) | ((~a | b) & (a - b - borrow))) >> 63;
+}
+
+verified_apart __u32 value_of_ipv6(__u32 table_number, __u64 upper, __u64 lower) {
+  const struct weir_address_slot* slot = slot_of(table_number, upper);
+  if (!slot) return WEIR_NO_VALUE;
+  __u32 at = slot->first_range, left = slot->ranges;
+  const struct weir_range6* range;
+  for (__u32 step = 0; step < WEIR_MAX_SEARCH_STEPS && left > 1; ++step) {
+    if (step >= constants.search_steps) break;
+    const __u32 half = left / 2, middle = at + half;
+    range = bpf_map_lookup_elem(&ranges6, &middle);
+    if (!range) return WEIR_NO_VALUE;
+    const __u64 begins_behind = borrow_of(upper, range->start_upper, borrow_of(lower, range->start_lower, 0));
+    at += half & ((__u32)begins_behind - 1u);
+    left -= half;
+  }
+  range = bpf_map_lookup_elem(&ranges6, &at);
+  return range ? range->value : WEIR_NO_VALUE;
+}
+
+/* What the longest prefix around the address has, in this pair of tables. */
+inlined __u32 value_of_address(const struct packet* p, __u32 tables, const __u32* address) {
+  if (p->family == 4) return value_of_ipv4(tables, bpf_ntohl(address[0]));
+  return value_of_ipv6(tables + 1, (__u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]),
+                       (__u64)bpf_ntohl(address[2]) << 32 | bpf_ntohl(address[3]));
+}
+
+inlined const struct weir_site* site_of(const struct packet* p) {
+  const __u32 number =
+      value_of_address(p, WEIR_SITE_TABLES, constants.by_source ? p->source : p->destination);
+  return bpf_map_lookup_elem(&sites, &number);
 }
 
 inlined const __u64* vector(__u32 number) {
   return bpf_map_lookup_elem(&vectors, &number);
-}
-
-inlined const __u64* prefix_vector(const struct packet* p, __u32 scope, const __u32* address) {
-  const __u32* number;
-  if (p->family == 4) {
-    const struct weir_rule_key4 key = {
-        .prefix_length = WEIR_SCOPE_BITS + 32, .scope = scope, .address = address[0]};
-    number = bpf_map_lookup_elem(&rule_prefixes4, &key);
-  } else {
-    struct weir_rule_key6 key = {.prefix_length = WEIR_SCOPE_BITS + 128, .scope = scope};
-    __builtin_memcpy(key.address, address, sizeof(key.address));
-    number = bpf_map_lookup_elem(&rule_prefixes6, &key);
-  }
-  return number ? vector(*number) : 0;
 }
 
 inlined const __u64* paged_vector(__u32 page_number, __u32 value) {
@@ -405,11 +443,11 @@ verified_apart int first_rule(const struct packet* p, __u32 set_number) {
    * again. */
   const __u64 *source = all, *destination = all;
   if (set->uses & WEIR_USES_SOURCE) {
-    source = prefix_vector(p, WEIR_SOURCE_SCOPE(set_number), p->source);
+    source = vector(value_of_address(p, set->source_tables, p->source));
     if (!source) return -1;
   }
   if (set->uses & WEIR_USES_DESTINATION) {
-    destination = prefix_vector(p, WEIR_DESTINATION_SCOPE(set_number), p->destination);
+    destination = vector(value_of_address(p, set->destination_tables, p->destination));
     if (!destination) return -1;
   }
   const __u64 *vlan = all, *fwmark = all;
@@ -489,8 +527,7 @@ int weir_classify(struct __sk_buff* skb) {
     handle = constants.control_handle;
     slot = WEIR_ARRIVALS_CONTROL;
   } else if (way == TO_SITE) {
-    const __u32* number = site_of(&p);
-    const struct weir_site* site = number ? bpf_map_lookup_elem(&sites, number) : 0;
+    const struct weir_site* site = site_of(&p);
     if (site) {
       const int rule = first_rule(&p, site->class_set);
       const struct weir_verdict* verdict = verdict_of(site, rule);

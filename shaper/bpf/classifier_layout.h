@@ -1,7 +1,7 @@
 /* What the loader writes and the program reads: the one description of the classifier's tables.
  *
- * Included by C (the BPF program) and by C++ (the loader): plain structs, fixed widths, no padding.
- * Everything is in host order but addresses, which are in network order. */
+ * Included by C (the BPF program) and by C++ (the loader): plain structs, fixed widths, no padding,
+ * everything in host order. */
 #ifndef WEIR_SHAPER_BPF_CLASSIFIER_LAYOUT_H
 #define WEIR_SHAPER_BPF_CLASSIFIER_LAYOUT_H
 
@@ -14,6 +14,15 @@ enum { WEIR_RULES_PER_WORD = 64, WEIR_MAX_WORDS = 16, WEIR_MAX_RULES = WEIR_RULE
 
 /* Extension headers are a stranger's to write: the walk is bounded. Real packets carry two or three. */
 enum { WEIR_MAX_EXTENSION_HEADERS = 6, WEIR_MAX_VLAN_TAGS = 2 };
+
+/* Each step halves the ranges that an address can be in: two million at most. */
+enum { WEIR_MAX_SEARCH_STEPS = 21 };
+
+/* What an address of no prefix has, and the number of nothing in any table. */
+enum { WEIR_NO_VALUE = 0xffffffffu };
+
+/* The address tables of the sites; those of the class sets come behind them. */
+enum { WEIR_SITE_TABLES = 0 };
 
 /* Vector 0 has every bit set: the answer of a field that no rule of the set looks at. Port page 0 answers 0
  * throughout. */
@@ -36,9 +45,10 @@ enum { WEIR_ARRIVALS_ELSEWHERE = 0, WEIR_ARRIVALS_CONTROL = 1, WEIR_ARRIVALS_FIR
 struct weir_constants {
   __u32 control_handle;
   __u32 elsewhere_handle;
-  __u32 port_index; /* count only what really leaves by the port, not the questions of `explain` */
-  __u32 words;      /* width of a vector in 64-bit words */
-  __u32 by_source;  /* a packet is of the site that it comes from, not of the one it goes to */
+  __u32 port_index;   /* count only what really leaves by the port, not the questions of `explain` */
+  __u32 words;        /* width of a vector in 64-bit words */
+  __u32 by_source;    /* a packet is of the site that it comes from, not of the one it goes to */
+  __u32 search_steps; /* that the longest search in these address tables takes */
 };
 
 /* What becomes of a packet. */
@@ -57,7 +67,7 @@ struct weir_site {
   __u32 arrivals;                /* the site's first slot */
 };
 
-/* Every number in here names a vector, but for the pages: those name a weir_port_page. */
+/* Every number in here names a vector, but for the pages, which name a weir_port_page, and the tables. */
 struct weir_class_set {
   __u32 uses;
   __u32 portless; /* rules that do not look at ports: what is left for a packet that has none */
@@ -68,40 +78,47 @@ struct weir_class_set {
   __u32 either_port_page[256]; /* `port:`, true of the source or of the destination port */
   __u32 vlan_page[16];         /* by the id's upper four bits; 0 is a frame without an id */
   __u32 other_fwmark;          /* rules that do not look at a mark that `fwmarks` lacks */
+  __u32 source_tables;         /* a pair of address tables, whose values name vectors; unused: anything */
+  __u32 destination_tables;
 };
 
 struct weir_port_page {
   __u32 vector[256]; /* by the lower byte of a port or VLAN id */
 };
 
-/* Keys of the kernel's longest-prefix tries: struct bpf_lpm_trie_key, a length in bits, then the bits. */
-struct weir_site_key4 {
-  __u32 prefix_length;
-  __u32 address;
+/* Where an address is looked for (shaper/address_tables.hpp). Tables come in pairs: the number of one is that
+ * of IPv4's, the next is that of IPv6's. The key of an address is the number that it is, of an IPv6 address
+ * its upper half. A table's slots are equal parts of the keys from `base` on; the first also has all below,
+ * the last all above. */
+struct weir_address_table {
+  __u64 base;
+  __u32 shift; /* a slot has 2^shift keys */
+  __u32 slots; /* at least one */
+  __u32 first_slot;
+  __u32 unused;
 };
-struct weir_site_key6 {
-  __u32 prefix_length;
-  __u32 address[4];
+/* The ranges that have addresses of the slot, in order: at least one, which begins at or below the slot. */
+struct weir_address_slot {
+  __u32 first_range; /* in the ranges of the table's family */
+  __u32 ranges;
 };
-/* The scope goes before the address and always matches in full: one trie serves every class set. */
-struct weir_rule_key4 {
-  __u32 prefix_length;
-  __u32 scope;
-  __u32 address;
+/* From its start to the next one's. */
+struct weir_range4 {
+  __u32 start;
+  __u32 value;
 };
-struct weir_rule_key6 {
-  __u32 prefix_length;
-  __u32 scope;
-  __u32 address[4];
+struct weir_range6 {
+  __u64 start_upper;
+  __u64 start_lower;
+  __u32 value;
+  __u32 unused;
 };
+
 /* Marks that a rule of the class set names. */
 struct weir_fwmark_key {
   __u32 class_set;
   __u32 mark;
 };
-enum { WEIR_SCOPE_BITS = 32 };
-#define WEIR_SOURCE_SCOPE(class_set) ((class_set)*2u)
-#define WEIR_DESTINATION_SCOPE(class_set) ((class_set)*2u + 1u)
 
 struct weir_arrivals {
   __u64 packets; /* wire packets: a super-packet counts its segments */

@@ -3,15 +3,18 @@
 #include "shaper/classifier_program.hpp"
 
 #include <map>
+#include <set>
 #include <string>
 
 #include <gtest/gtest.h>
 
+#include "address_walk.hpp"
 #include "classifier_frames.hpp"
 #include "classifier_policy.hpp"
 #include "classifier_random.hpp"
 #include "classifier_reference.hpp"
 #include "classifier_sandbox.hpp"
+#include "random_prefixes.hpp"
 
 namespace weir::shaper::test {
 namespace {
@@ -319,6 +322,79 @@ TEST_F(ClassifierProgramTest, ManySubnetsAndClassSetsStayApart) {
   EXPECT_EQ(asked("10.8.0.1", "172.3.0.7"), ids.classes[7][1]);
   EXPECT_EQ(asked("10.49.0.1", "172.9.1.249"), ids.classes[499][0]);
   EXPECT_EQ(asked("10.49.0.1", "172.9.1.250"), kElsewhereClass);
+}
+
+TEST_F(ClassifierProgramTest, AnySubnetsAsAPlainLongestMatchSays) {
+  int in_sites = 0, elsewhere = 0;
+  for (std::uint32_t seed = 1; seed <= 40; ++seed) {
+    RandomPrefixes random(seed);
+    const auto prefixes = random.make(1 + random.below(seed % 4 == 0 ? 3'000 : 40), 6);
+    // The value of a subnet is its site; source rules see the same prefixes by tables of their own.
+    Policy policy;
+    policy.class_sets = {
+        {.name = "plain", .classes = {class_of("all", {}, true)}},
+        {.name = "by source", .classes = {class_of("near", {{}}), class_of("all", {}, true)}}};
+    for (const auto& [prefix, value] : prefixes)
+      policy.class_sets[1].classes[0].match[0].source.push_back(prefix);
+    for (std::size_t s = 0; s < 6; ++s) policy.sites.push_back(site_of("s" + std::to_string(s), {}, s % 2));
+    // Equal prefixes go to the site of the last one: the config refuses them, the tables need not.
+    std::map<Prefix, std::uint32_t> last;
+    for (const auto& [prefix, value] : prefixes) last[prefix] = value;
+    for (const auto& [prefix, value] : last) policy.sites[value].subnets.push_back(prefix);
+    const auto ids = distinct_ids(policy);
+    const auto loaded = load_program(build_tables(policy, ids), 1'000);
+    const auto ask = [&](const IpAddress& source, const IpAddress& destination) {
+      const bool v4 = source.family == Family::v4;
+      const auto from = source.to_string(), to = destination.to_string();
+      const auto run = try_frame(loaded.program, as_frame(v4 ? ip4({.source = from, .destination = to})
+                                                             : ip6({.source = from, .destination = to})));
+      ASSERT_TRUE(run.has_value());
+      const auto site = longest_match(prefixes, destination);
+      const bool near = longest_match(prefixes, source) != WEIR_NO_VALUE;
+      const auto expected = site == WEIR_NO_VALUE ? kElsewhereClass
+                            : site % 2 == 0       ? ids.classes[site][0]
+                                                  : ids.classes[site][near ? 0 : 1];
+      ASSERT_EQ(run->handle, expected) << "seed " << seed << ": " << from << " to " << to;
+      ++(site == WEIR_NO_VALUE ? elsewhere : in_sites);
+    };
+    for (std::size_t i = 0; i < std::min<std::size_t>(prefixes.size(), 100); ++i)
+      for (const auto& address : random.edges(prefixes[i].prefix)) {
+        ask(random.address(address.family), address);
+        ask(address, random.address(address.family));
+      }
+  }
+  EXPECT_GT(in_sites, 5'000);
+  EXPECT_GT(elsewhere, 1'000);
+}
+
+TEST_F(ClassifierProgramTest, AHundredThousandSubnetsAreToldApart) {
+  Policy policy;
+  policy.class_sets = {{.name = "plain", .classes = {class_of("all", {}, true)}}};
+  for (unsigned s = 0; s < 10; ++s) policy.sites.push_back(site_of("s" + std::to_string(s), {}, 0));
+  RandomPrefixes random(1);
+  std::set<Prefix> taken;
+  while (taken.size() < 100'000) {
+    IpAddress address{.family = random.below(4) == 0 ? Family::v6 : Family::v4, .bytes = {}};
+    const bool v4 = address.family == Family::v4;
+    for (std::size_t i = 0; i < (v4 ? 3U : 6U); ++i)
+      address.bytes[i] = static_cast<std::uint8_t>(v4 || i > 2 ? random.below(256) : 0x20 + i);
+    taken.insert({.address = address, .length = static_cast<std::uint8_t>(v4 ? 24 : 48)});
+  }
+  std::vector<PrefixValue> prefixes;
+  for (const Prefix& prefix : taken) {
+    prefixes.push_back({.prefix = prefix, .value = random.below(10)});
+    policy.sites[prefixes.back().value].subnets.push_back(prefix);
+  }
+  const auto ids = distinct_ids(policy);
+  const auto loaded = load_program(build_tables(policy, ids), 1'000);
+  for (std::size_t i = 0; i < prefixes.size(); i += 7) {
+    const auto& [subnet, site] = prefixes[i];
+    const auto to = random.edges(subnet)[1].to_string();
+    const auto run = try_frame(
+        loaded.program,
+        as_frame(subnet.address.family == Family::v4 ? ip4({.destination = to}) : ip6({.destination = to})));
+    ASSERT_EQ(run.value().handle, ids.classes[site][0]) << to;
+  }
 }
 
 TEST_F(ClassifierProgramTest, AFrameWithoutAnEthernetHeaderIsNoFrame) {

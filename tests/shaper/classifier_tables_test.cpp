@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <system_error>
 
 #include <gtest/gtest.h>
 
+#include "address_walk.hpp"
 #include "classifier_policy.hpp"
 
 namespace weir::shaper::test {
@@ -25,19 +25,6 @@ std::vector<std::size_t> bits_of(const ClassifierTables& t, std::uint32_t number
 
 std::uint32_t port_vector(const ClassifierTables& t, const std::uint32_t (&pages)[256], unsigned port) {
   return t.port_pages.at(pages[port >> 8]).vector[port & 255];
-}
-
-/// The vector of the longest prefix of `scope` around `address`.
-std::optional<std::uint32_t> prefix_vector(const ClassifierTables& t, std::uint32_t scope,
-                                           const IpAddress& address) {
-  std::optional<std::uint32_t> best;
-  int length = -1;
-  for (const auto& p : t.rule_prefixes)
-    if (p.scope == scope && p.prefix.contains(address) && p.prefix.length > length) {
-      best = p.vector;
-      length = p.prefix.length;
-    }
-  return best;
 }
 
 using Bits = std::vector<std::size_t>;
@@ -132,7 +119,7 @@ TEST(ClassifierTables, AnInnerPrefixKeepsTheRulesOfTheOuterOnes) {
   const ClassIds ids{.site = {16, 32}, .classes = {{1, 2, 3, 4}, {5}}};
   const auto t = build_tables(policy, ids);
   const auto bits = [&](const std::string& address) {
-    return bits_of(t, prefix_vector(t, WEIR_SOURCE_SCOPE(0U), IpAddress::parse(address).value()).value());
+    return bits_of(t, walk(t.addresses, t.class_sets[0].source_tables, IpAddress::parse(address).value()));
   };
   EXPECT_EQ(bits("10.1.2.3"), (Bits{0, 1, 2, 3}));
   EXPECT_EQ(bits("10.1.3.3"), (Bits{1, 2, 3}));
