@@ -129,26 +129,6 @@ std::vector<Piece<Address>> pieces_of(std::span<const PrefixValue> prefixes) {
   return pieces.take();
 }
 
-std::uint32_t slot_of(const weir_address_table& table, std::uint64_t key) {
-  if (key < table.base) return 0;
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>((key - table.base) >> table.shift, table.slots - 1));
-}
-
-/// Slots for what lies between the second range, since the first begins with the first address there is, and
-/// the last. As many as half the ranges: fewer and the searches get longer, more and most are empty.
-weir_address_table spread_slots(std::uint64_t first, std::uint64_t last, std::size_t ranges) {
-  const std::uint64_t most = std::max<std::uint64_t>(ranges / 2, 1);
-  const std::uint64_t span = last - first;
-  std::uint32_t shift = 0;
-  while (shift < 63 && span >> shift >= most) ++shift;
-  return {.base = first,
-          .shift = shift,
-          .slots = static_cast<std::uint32_t>(std::min(most, (span >> shift) + 1)),
-          .first_slot = 0,
-          .unused = 0};
-}
-
 /// A search that finds all in one slot must end in time.
 void refuse_long_search(std::size_t ranges) {
   if (ranges <= std::size_t{1} << unsigned{WEIR_MAX_SEARCH_STEPS}) return;
@@ -158,37 +138,94 @@ void refuse_long_search(std::size_t ranges) {
                               std::to_string(1U << unsigned{WEIR_MAX_SEARCH_STEPS}));
 }
 
+/// Makes tables of the pieces of one family, whose ranges stand from `first_range` on.
 template <typename Address>
-void add_table(AddressTables& to, std::vector<typename Address::Range>& ranges,
+class Index {
+ public:
+  Index(AddressTables& to, const std::vector<Piece<Address>>& pieces, std::size_t first_range)
+      : to_(to), pieces_(pieces), first_range_(first_range) {}
+
+  void make(std::uint32_t table) { cut(table, 0, pieces_.size(), 1); }
+
+ private:
+  /// More than these in a slot are worth another table: four steps of the search.
+  static constexpr std::size_t kMostInSlot = 16;
+
+  [[nodiscard]] std::uint64_t key(std::size_t piece) const { return pieces_[piece].start.key(); }
+
+  static std::uint32_t slot_of(const weir_address_table& table, std::uint64_t key) {
+    if (key < table.base) return 0;
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>((key - table.base) >> table.shift, table.slots - 1));
+  }
+
+  /// Slots for what lies between the second piece, since the first may begin with the first address there is,
+  /// and the last. As many as half the pieces: fewer and the searches get longer, more and most are empty.
+  [[nodiscard]] weir_address_table spread_slots(std::size_t first, std::size_t end) const {
+    const std::uint64_t most = std::max<std::uint64_t>((end - first) / 2, 1);
+    const std::uint64_t base = key(std::min(first + 1, end - 1));
+    const std::uint64_t span = key(end - 1) - base;
+    std::uint32_t shift = 0;
+    while (shift < 63 && span >> shift >= most) ++shift;
+    return {.base = base,
+            .shift = shift,
+            .slots = static_cast<std::uint32_t>(std::min(most, (span >> shift) + 1)),
+            .first_slot = static_cast<std::uint32_t>(to_.slots.size()),
+            .unused = 0};
+  }
+
+  /// Makes this table of the pieces [first, end).
+  void cut(std::uint32_t number, std::size_t first, std::size_t end, std::uint32_t level) {
+    const weir_address_table table = spread_slots(first, end);
+    to_.tables[number] = table;
+    to_.slots.resize(table.first_slot + table.slots);
+    to_.index_levels = std::max(to_.index_levels, level);
+    std::size_t next = first;
+    for (std::uint32_t slot = 0; slot < table.slots; ++slot) {
+      std::size_t from = next;
+      while (next < end && slot_of(table, key(next)) == slot) ++next;
+      // What holds the slot's first address may have begun before it.
+      const auto begin = Address::lowest(table.base + (std::uint64_t{slot} << table.shift));
+      if (slot > 0 && (from == next || pieces_[from].start != begin)) --from;
+      to_.slots[table.first_slot + slot] = filled(from, next, level);
+    }
+  }
+
+  weir_address_slot filled(std::size_t from, std::size_t end, std::uint32_t level) {
+    const std::size_t count = end - from;
+    if (count > kMostInSlot && level < WEIR_MAX_INDEX_LEVELS && key(from + 1) != key(end - 1)) {
+      const auto number = static_cast<std::uint32_t>(to_.tables.size());
+      to_.tables.emplace_back();
+      cut(number, from, end, level + 1);
+      return {.first = number, .ranges = 0};
+    }
+    to_.search_steps = std::max(to_.search_steps, static_cast<std::uint32_t>(std::bit_width(count - 1)));
+    return {.first = static_cast<std::uint32_t>(first_range_ + from),
+            .ranges = static_cast<std::uint32_t>(count)};
+  }
+
+  AddressTables& to_;
+  const std::vector<Piece<Address>>& pieces_;
+  std::size_t first_range_;
+};
+
+template <typename Address>
+void add_table(AddressTables& to, std::uint32_t number, std::vector<typename Address::Range>& ranges,
                std::span<const PrefixValue> prefixes) {
   const auto pieces = pieces_of<Address>(prefixes);
   refuse_long_search(pieces.size());
   const auto first_range = ranges.size();
   for (const auto& [start, value] : pieces) ranges.push_back(start.range(value));
-
-  weir_address_table table = spread_slots(pieces[std::min<std::size_t>(1, pieces.size() - 1)].start.key(),
-                                          pieces.back().start.key(), pieces.size());
-  table.first_slot = static_cast<std::uint32_t>(to.slots.size());
-  std::size_t next = 0;
-  for (std::uint32_t slot = 0; slot < table.slots; ++slot) {
-    std::size_t first = next;
-    while (next < pieces.size() && slot_of(table, pieces[next].start.key()) == slot) ++next;
-    // What holds the slot's first address may have begun before it.
-    const auto begin = Address::lowest(table.base + (std::uint64_t{slot} << table.shift));
-    if (slot > 0 && (first == next || pieces[first].start != begin)) --first;
-    const auto count = static_cast<std::uint32_t>(next - first);
-    to.slots.push_back({.first_range = static_cast<std::uint32_t>(first_range + first), .ranges = count});
-    to.search_steps = std::max(to.search_steps, static_cast<std::uint32_t>(std::bit_width(count - 1)));
-  }
-  to.tables.push_back(table);
+  Index<Address>(to, pieces, first_range).make(number);
 }
 
 }  // namespace
 
 std::uint32_t add_address_tables(AddressTables& to, std::span<const PrefixValue> prefixes) {
   const auto number = static_cast<std::uint32_t>(to.tables.size());
-  add_table<Address4>(to, to.ranges4, prefixes);
-  add_table<Address6>(to, to.ranges6, prefixes);
+  to.tables.resize(number + 2);
+  add_table<Address4>(to, number, to.ranges4, prefixes);
+  add_table<Address6>(to, number + 1, to.ranges6, prefixes);
   return number;
 }
 

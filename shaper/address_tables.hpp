@@ -5,10 +5,12 @@
 ///     ranges    0.0.0.0 -> none | 10.0.0.0 -> 1 | 10.20.0.0 -> 2 | 10.21.0.0 -> 1 | 11.0.0.0 -> none
 ///     slots     equal parts of what lies between the first and the last prefix, each with the ranges in it
 ///
-/// A look-up is one slot and a binary search over its few ranges, where the kernel's longest-prefix trie
-/// waits for memory at each of its nodes: an index before a search, as Lampson, Srinivasan, Varghese: IP
-/// lookups using multiway and multicolumn search (INFOCOM 1998), have it. Pure. The program's view of these
-/// tables is bpf/classifier_layout.h.
+/// A slot in which many ranges crowd (10/8 beside a few public addresses, two providers' IPv6 blocks) is cut
+/// up likewise, by what lies between its own first and last one. A look-up is a slot, seldom two, and a
+/// binary search over a few ranges, where the kernel's longest-prefix trie waits for memory at each of its
+/// nodes: an index before the search, as Lampson, Srinivasan, Varghese: IP lookups using multiway and
+/// multicolumn search (INFOCOM 1998), have it. Pure. The program's view of these tables is
+/// bpf/classifier_layout.h.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +35,7 @@ struct AddressTables {
   std::vector<weir_address_slot> slots;
   std::vector<weir_range4> ranges4;
   std::vector<weir_range6> ranges6;
+  std::uint32_t index_levels = 0;  ///< tables within one another, at most
   std::uint32_t search_steps = 0;  ///< that the longest search takes
 };
 

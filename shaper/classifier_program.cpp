@@ -118,6 +118,7 @@ class Loader {
                                    .port_index = port_index,
                                    .words = tables_.words,
                                    .by_source = tables_.by_source ? 1U : 0U,
+                                   .index_levels = tables_.addresses.index_levels,
                                    .search_steps = tables_.addresses.search_steps};
     if (const int error = bpf_map__set_initial_value(map(".rodata"), &constants, sizeof(constants));
         error != 0)

@@ -332,54 +332,56 @@ verified_apart int find_way(struct __sk_buff* skb, struct packet* p) {
   return is_control(p) ? TO_CONTROL : TO_SITE;
 }
 
-/* The slot of a table that has this key. */
+/* The slot that has this key, in the table or one within it. */
 inlined const struct weir_address_slot* slot_of(__u32 table_number, __u64 key) {
-  const struct weir_address_table* table = bpf_map_lookup_elem(&address_tables, &table_number);
-  if (!table) return 0;
-  __u64 slot = key < table->base ? 0 : (key - table->base) >> (table->shift & 63u);
-  if (slot >= table->slots) slot = table->slots - 1u;
-  const __u32 number = table->first_slot + (__u32)slot;
-  return bpf_map_lookup_elem(&address_slots, &number);
+  for (__u32 level = 0; level < WEIR_MAX_INDEX_LEVELS; ++level) {
+    if (level >= constants.index_levels) break;
+    const struct weir_address_table* table = bpf_map_lookup_elem(&address_tables, &table_number);
+    if (!table) break;
+    __u64 in_table = key < table->base ? 0 : (key - table->base) >> (table->shift & 63u);
+    if (in_table >= table->slots) in_table = table->slots - 1u;
+    const __u32 number = table->first_slot + (__u32)in_table;
+    const struct weir_address_slot* slot = bpf_map_lookup_elem(&address_slots, &number);
+    if (!slot || slot->ranges) return slot;
+    table_number = slot->first;
+  }
+  return 0;
 }
 
-/* The last range of the slot that begins at the address or before it; its first always does. Steps have no
- * branch of their own, which the verifier would follow each time, and the processor foretell half of the
- * time: what is left of an uneven number keeps one range too many, which begins behind the address. */
+/* The last range of the slot that begins at the address or before it; its first always does. Of an uneven
+ * number the half that is left keeps one range too many, which begins behind the address. */
 verified_apart __u32 value_of_ipv4(__u32 table_number, __u32 address) {
   const struct weir_address_slot* slot = slot_of(table_number, address);
   if (!slot) return WEIR_NO_VALUE;
-  __u32 at = slot->first_range, left = slot->ranges;
+  __u32 at = slot->first, left = slot->ranges;
   const struct weir_range4* range;
   for (__u32 step = 0; step < WEIR_MAX_SEARCH_STEPS && left > 1; ++step) {
     if (step >= constants.search_steps) break;
     const __u32 half = left / 2, middle = at + half;
     range = bpf_map_lookup_elem(&ranges4, &middle);
     if (!range) return WEIR_NO_VALUE;
-    const __u64 begins_behind = ((__u64)address - range->start) >> 63;
-    at += half & ((__u32)begins_behind - 1u);
+    if (range->start <= address) at = middle;
     left -= half;
   }
   range = bpf_map_lookup_elem(&ranges4, &at);
   return range ? range->value : WEIR_NO_VALUE;
 }
 
-/* Of two numbers of 64 bits: 1 if a - b - borrow is below zero (Warren, Hacker's Delight, 2-13). */
-inlined __u64 borrow_of(__u64 a, __u64 b, __u64 borrow) {
-  return ((~a & b) | ((~a | b) & (a - b - borrow))) >> 63;
+inlined int begins_behind(const struct weir_range6* range, __u64 upper, __u64 lower) {
+  return range->start_upper > upper || (range->start_upper == upper && range->start_lower > lower);
 }
 
 verified_apart __u32 value_of_ipv6(__u32 table_number, __u64 upper, __u64 lower) {
   const struct weir_address_slot* slot = slot_of(table_number, upper);
   if (!slot) return WEIR_NO_VALUE;
-  __u32 at = slot->first_range, left = slot->ranges;
+  __u32 at = slot->first, left = slot->ranges;
   const struct weir_range6* range;
   for (__u32 step = 0; step < WEIR_MAX_SEARCH_STEPS && left > 1; ++step) {
     if (step >= constants.search_steps) break;
     const __u32 half = left / 2, middle = at + half;
     range = bpf_map_lookup_elem(&ranges6, &middle);
     if (!range) return WEIR_NO_VALUE;
-    const __u64 begins_behind = borrow_of(upper, range->start_upper, borrow_of(lower, range->start_lower, 0));
-    at += half & ((__u32)begins_behind - 1u);
+    if (!begins_behind(range, upper, lower)) at = middle;
     left -= half;
   }
   range = bpf_map_lookup_elem(&ranges6, &at);

@@ -18,6 +18,9 @@ enum { WEIR_MAX_EXTENSION_HEADERS = 6, WEIR_MAX_VLAN_TAGS = 2 };
 /* Each step halves the ranges that an address can be in: two million at most. */
 enum { WEIR_MAX_SEARCH_STEPS = 21 };
 
+/* Address tables within one another. */
+enum { WEIR_MAX_INDEX_LEVELS = 4 };
+
 /* What an address of no prefix has, and the number of nothing in any table. */
 enum { WEIR_NO_VALUE = 0xffffffffu };
 
@@ -48,7 +51,8 @@ struct weir_constants {
   __u32 port_index;   /* count only what really leaves by the port, not the questions of `explain` */
   __u32 words;        /* width of a vector in 64-bit words */
   __u32 by_source;    /* a packet is of the site that it comes from, not of the one it goes to */
-  __u32 search_steps; /* that the longest search in these address tables takes */
+  __u32 index_levels; /* address tables within one another, in this policy */
+  __u32 search_steps; /* that the longest search takes in it */
 };
 
 /* What becomes of a packet. */
@@ -97,10 +101,11 @@ struct weir_address_table {
   __u32 first_slot;
   __u32 unused;
 };
-/* The ranges that have addresses of the slot, in order: at least one, which begins at or below the slot. */
+/* The ranges that have addresses of the slot, in order; the first begins at or below it. Where there are many
+ * the slot is a table of its own. */
 struct weir_address_slot {
-  __u32 first_range; /* in the ranges of the table's family */
-  __u32 ranges;
+  __u32 first;  /* in the ranges of the table's family, or the number of that table */
+  __u32 ranges; /* 0: a table */
 };
 /* From its start to the next one's. */
 struct weir_range4 {

@@ -107,10 +107,7 @@ TEST(AddressTables, AnyPrefixesAsAPlainLongestMatchSays) {
     add_address_tables(t, std::vector<PrefixValue>{{prefix("10.0.0.0/8"), 77}, {prefix("::/1"), 78}});
     const auto pair = add_address_tables(t, prefixes);
     EXPECT_LE(t.ranges4.size() + t.ranges6.size(), 2 * (prefixes.size() + 2) + 4);
-    EXPECT_LE(t.slots.size(), (t.ranges4.size() + t.ranges6.size()) / 2 + 4);
-    for (const auto& slot : t.slots) {
-      EXPECT_LE(slot.ranges, 1U << t.search_steps);
-    }
+    EXPECT_LE(t.slots.size(), t.index_levels * (t.ranges4.size() + t.ranges6.size()));
     const auto ask = [&](const IpAddress& address) {
       const auto expected = longest_match(prefixes, address);
       ASSERT_EQ(walk(t, pair, address), expected) << "seed " << seed << ", " << address.to_string();
@@ -125,22 +122,40 @@ TEST(AddressTables, AnyPrefixesAsAPlainLongestMatchSays) {
   EXPECT_GT(asked - found_some, 5'000);
 }
 
-TEST(AddressTables, SearchesAreShortWhereSubnetsAreSpreadAndEndWhereTheyAreNot) {
-  std::vector<PrefixValue> spread, crowded;
-  for (std::uint32_t i = 0; i < 50'000; ++i) {
-    IpAddress address{.family = Family::v4, .bytes = {}};
-    address.bytes = {10, static_cast<std::uint8_t>(i >> 8U), static_cast<std::uint8_t>(i), 0};
-    spread.push_back({.prefix = {.address = address, .length = 25}, .value = i});
-    IpAddress host{.family = Family::v6, .bytes = {0x20, 0x01}};
-    host.bytes[14] = address.bytes[1];
-    host.bytes[15] = address.bytes[2];
-    crowded.push_back({.prefix = {.address = host, .length = 128}, .value = i});
+std::vector<PrefixValue> numbered(std::uint32_t count, const Prefix& first, std::size_t low_byte) {
+  std::vector<PrefixValue> all;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Prefix next = first;
+    next.address.bytes[low_byte - 1] = static_cast<std::uint8_t>(i >> 8U);
+    next.address.bytes[low_byte] = static_cast<std::uint8_t>(i);
+    all.push_back({.prefix = next, .value = i});
   }
-  EXPECT_LE(tables_of(spread).search_steps, 3U);
-  const auto t = tables_of(crowded);
-  EXPECT_EQ(t.search_steps, 16U) << "all within one /64";
-  EXPECT_EQ(found(t, "2001::c34f"), 49'999U);
-  EXPECT_EQ(found(t, "2001::c350"), WEIR_NO_VALUE);
+  return all;
+}
+
+TEST(AddressTables, ACrowdIsCutUpByItself) {
+  auto prefixes = numbered(50'000, prefix("10.0.0.0/25"), 2);
+  EXPECT_EQ(tables_of(prefixes).index_levels, 1U);
+  prefixes.push_back({prefix("1.0.0.1"), 70'000});
+  prefixes.push_back({prefix("223.0.0.1"), 70'001});
+  for (const auto* block : {"2001:db8::/48", "2a02:800::/48", "2a02:900::/48"})
+    for (const auto& subnet : numbered(20'000, prefix(block), 5)) prefixes.push_back(subnet);
+  const auto t = tables_of(prefixes);
+  EXPECT_LE(t.index_levels, 3U);
+  EXPECT_LE(t.search_steps, 4U);
+  EXPECT_EQ(found(t, "10.195.79.1"), 49'999U);
+  EXPECT_EQ(found(t, "10.195.79.129"), WEIR_NO_VALUE);
+  EXPECT_EQ(found(t, "1.0.0.1"), 70'000U);
+  EXPECT_EQ(found(t, "223.0.0.1"), 70'001U);
+  EXPECT_EQ(found(t, "2a02:900:4e1f::1"), 19'999U);
+  EXPECT_EQ(found(t, "2a02:800:4e20::1"), WEIR_NO_VALUE);
+}
+
+TEST(AddressTables, HostsOfOneNetworkAreSearchedThrough) {
+  const auto t = tables_of(numbered(50'000, prefix("2001:db8::/128"), 15));
+  EXPECT_EQ(t.search_steps, 16U);
+  EXPECT_EQ(found(t, "2001:db8::c34f"), 49'999U);
+  EXPECT_EQ(found(t, "2001:db8::c350"), WEIR_NO_VALUE);
 }
 
 TEST(AddressTables, MoreRangesThanASearchGoesThroughAreRefused) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <tuple>
 
 #include "shaper/address_tables.hpp"
@@ -21,13 +22,18 @@ inline std::uint64_t half_of(const IpAddress& address, std::size_t first_byte, s
 /// `pair`: the number of its IPv4 table.
 inline std::uint32_t walk(const AddressTables& t, std::uint32_t pair, const IpAddress& address) {
   const bool v4 = address.family == Family::v4;
-  const auto& table = t.tables.at(v4 ? pair : pair + 1);
   const auto key = half_of(address, 0, v4 ? 4 : 8);
   const auto lower = half_of(address, 8, 8);
-  const auto number = key < table.base ? 0 : (key - table.base) >> table.shift;
-  const auto& slot = t.slots.at(table.first_slot + std::min<std::uint64_t>(number, table.slots - 1));
+  const weir_address_slot* slot = nullptr;
+  for (std::uint32_t level = 0; slot == nullptr || slot->ranges == 0; ++level) {
+    if (level == t.index_levels) throw std::logic_error("a table too deep");
+    const auto& table = t.tables.at(slot != nullptr ? slot->first : v4 ? pair : pair + 1);
+    const auto number = key < table.base ? 0 : (key - table.base) >> table.shift;
+    slot = &t.slots.at(table.first_slot + std::min<std::uint64_t>(number, table.slots - 1));
+  }
+  if (slot->ranges > 1U << t.search_steps) throw std::logic_error("a search too long");
   const auto last_of = [&](const auto& all, auto begins_behind) {
-    const auto ranges = std::span(all).subspan(slot.first_range, slot.ranges);
+    const auto ranges = std::span(all).subspan(slot->first, slot->ranges);
     return std::prev(std::ranges::find_if(ranges, begins_behind))->value;
   };
   if (v4) return last_of(t.ranges4, [&](const weir_range4& r) { return r.start > key; });
