@@ -30,8 +30,7 @@ struct PrefixValue {
 
 /// Any number of them, one after another in common arrays.
 struct AddressTables {
-  std::vector<weir_address_table>
-      tables;  ///< in pairs: one of IPv4 addresses, then its neighbour of IPv6 ones
+  std::vector<weir_address_table> tables;  ///< in pairs, IPv4's and IPv6's, and those within them
   std::vector<weir_address_slot> slots;
   std::vector<weir_range4> ranges4;
   std::vector<weir_range6> ranges6;
@@ -40,9 +39,9 @@ struct AddressTables {
 };
 
 /// Appends a pair of tables and returns the number of its first. An address of no prefix has WEIR_NO_VALUE;
-/// of equal prefixes the last counts. A prefix takes at most two ranges, and there is a slot for two of
-/// those. Throws std::system_error when a table would have more than 2^WEIR_MAX_SEARCH_STEPS ranges: what a
-/// policy may list (a million prefixes) always fits.
+/// of equal prefixes the last counts. A prefix takes at most two ranges, and a table has a slot for two of
+/// its ranges. Throws std::system_error when a table would have more than 2^WEIR_MAX_SEARCH_STEPS ranges:
+/// what a policy may list (a million prefixes) always fits.
 std::uint32_t add_address_tables(AddressTables& to, std::span<const PrefixValue> prefixes);
 
 }  // namespace weir::shaper
