@@ -123,15 +123,38 @@ def explained(kind: Kind, weir: Weir) -> str | None:
     return weir.api.json("/v1/explain?" + urlencode(kind.traffic.question(weir.lab)))["class"]
 
 
-def check_rules(weir: Weir, counters: Counters, checks: Checks) -> None:
-    """What the rules of a class decided is what its queue was handed: what it sent, and what a full one dropped."""
-    kernel = counters.settled()
-    dropped = counters.dropped()
-    for name in ("voice", "interactive", "replication", "rest", "elsewhere"):
-        counted = sum(rule["packets"] for rule in weir.api.json("/v1/rules")["rules"] if rule["class"] == name)
-        least, most = kernel[name] + dropped[name], kernel[name] + MOST_MERGED * dropped[name]
-        checks.check(f"the rules of {name} have met what its queue has seen", least <= counted <= most and counted > 0,
-                     f"{counted}, the kernel's queue {kernel[name]} and {dropped[name]} dropped")
+RULED = ("voice", "interactive", "replication", "rest", "elsewhere")
+
+
+@dataclass(frozen=True)
+class Look:
+    """At one moment, by class: what its queue sent, what a full one dropped, what its rules have met."""
+    sent: dict[str, int]
+    dropped: dict[str, int]
+    met: dict[str, int]
+
+
+def look(weir: Weir, counters: Counters) -> Look:
+    """Nothing may move meanwhile: a sender that lost its last packets is silent until its timer runs out."""
+    def seen_at_once() -> Look | None:
+        sent, dropped = counters.settled(), counters.dropped()
+        met = dict.fromkeys(RULED, 0)
+        for rule in weir.api.json("/v1/rules")["rules"]:
+            if rule["class"] in met:
+                met[rule["class"]] += rule["packets"]
+        now = counters.read()
+        return Look(sent, dropped, met) if all(now[name] == sent[name] for name in RULED) else None
+    return wait_until(seen_at_once, 10, "the classes to fall silent")
+
+
+def check_rules(first: Look, last: Look, checks: Checks) -> None:
+    """What the rules of a class decided is what its queue was handed. Since the first look, as the tree stands a moment before
+    the classifier and leads packets to elsewhere."""
+    for name in RULED:
+        sent, dropped, met = (getattr(last, of)[name] - getattr(first, of)[name] for of in ("sent", "dropped", "met"))
+        checks.check(f"the rules of {name} have met what its queue has seen",
+                     sent + dropped <= met <= sent + MOST_MERGED * dropped and met > 0,
+                     f"{met}, the kernel's queue {sent} and {dropped} dropped")
 
 
 def check_kind(kind: Kind, weir: Weir, counters: Counters, checks: Checks) -> None:
@@ -156,9 +179,10 @@ def main() -> int:
     with Lab() as lab:
         weir = Weir(lab, policy_text(lab, adapt=False), arguments.weir).start()
         counters = Counters(weir)
+        first = look(weir, counters)
         for kind in KINDS:
             check_kind(kind, weir, counters, checks)
-        check_rules(weir, counters, checks)
+        check_rules(first, look(weir, counters), checks)
     return checks.exit_code()
 
 
