@@ -326,6 +326,7 @@ TEST_F(ClassifierProgramTest, ManySubnetsAndClassSetsStayApart) {
 
 TEST_F(ClassifierProgramTest, AnySubnetsAsAPlainLongestMatchSays) {
   int in_sites = 0, elsewhere = 0;
+  std::uint32_t levels = 0;
   for (std::uint32_t seed = 1; seed <= 40; ++seed) {
     RandomPrefixes random(seed);
     const auto prefixes = random.make(1 + random.below(seed % 4 == 0 ? 3'000 : 40), 6);
@@ -342,7 +343,9 @@ TEST_F(ClassifierProgramTest, AnySubnetsAsAPlainLongestMatchSays) {
     for (const auto& [prefix, value] : prefixes) last[prefix] = value;
     for (const auto& [prefix, value] : last) policy.sites[value].subnets.push_back(prefix);
     const auto ids = distinct_ids(policy);
-    const auto loaded = load_program(build_tables(policy, ids), 1'000);
+    const auto tables = build_tables(policy, ids);
+    levels = std::max(levels, tables.addresses.index_levels);
+    const auto loaded = load_program(tables, 1'000);
     const auto ask = [&](const IpAddress& source, const IpAddress& destination) {
       const bool v4 = source.family == Family::v4;
       const auto from = source.to_string(), to = destination.to_string();
@@ -365,6 +368,32 @@ TEST_F(ClassifierProgramTest, AnySubnetsAsAPlainLongestMatchSays) {
   }
   EXPECT_GT(in_sites, 5'000);
   EXPECT_GT(elsewhere, 1'000);
+  EXPECT_EQ(levels, std::uint32_t{WEIR_MAX_INDEX_LEVELS});
+}
+
+TEST_F(ClassifierProgramTest, TheLongestSearchPassesTheVerifierAndEnds) {
+  Policy policy;
+  policy.class_sets = {{.name = "plain", .classes = {class_of("all", {}, true)}}};
+  for (unsigned s = 0; s < 2; ++s) policy.sites.push_back(site_of("s" + std::to_string(s), {}, 0));
+  constexpr unsigned kHosts = 300'000;
+  IpAddress host = IpAddress::parse("2001:db8::").value();
+  for (unsigned i = 0; i < kHosts; ++i) {
+    for (std::size_t byte = 0; byte < 3; ++byte)
+      host.bytes[15 - byte] = static_cast<std::uint8_t>(i >> (8 * byte));
+    policy.sites[i % 2].subnets.push_back({.address = host, .length = 128});
+  }
+  const auto ids = distinct_ids(policy);
+  auto tables = build_tables(policy, ids);
+  EXPECT_EQ(tables.addresses.search_steps, 19U);
+  tables.addresses.search_steps = WEIR_MAX_SEARCH_STEPS;  // as if there were a million
+  tables.addresses.index_levels = WEIR_MAX_INDEX_LEVELS;
+  const auto loaded = load_program(tables, 1'000);
+  for (unsigned i = 0; i < kHosts; i += 997) {
+    const auto& to = policy.sites[i % 2].subnets[i / 2].address.to_string();
+    ASSERT_EQ(try_frame(loaded.program, as_frame(ip6({.destination = to}))).value().handle,
+              ids.classes[i % 2][0])
+        << to;
+  }
 }
 
 TEST_F(ClassifierProgramTest, AHundredThousandSubnetsAreToldApart) {
