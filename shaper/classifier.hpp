@@ -3,7 +3,7 @@
 ///
 /// Holds descriptors only: what is in the kernel outlives it, and the next one with the same arguments finds
 /// it. Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and a BPF file system. Not thread-safe; calls block for
-/// the kernel's time (a load: some ten milliseconds, much more only with very many subnets). Errors:
+/// the kernel's time (a load: some milliseconds, tens of them with 100 000 subnets). Errors:
 /// std::system_error naming the attempt. How it works and what goes where: docs/CLASSIFIER.md.
 #pragma once
 
