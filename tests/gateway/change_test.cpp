@@ -415,15 +415,15 @@ struct ChangeCommands : ChangeApi {
       if (request.method == "POST") return change(request, changes);
       GatewayStatus status;
       status.policy = control->status();
-      return respond(request, {.policy = control->policy(),
+      return respond(request, {.wan = {.policy = control->policy(),
+                                       .classes = {},
+                                       .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
+                                       .arrivals = [] { return std::nullopt; },
+                                       .history_of = [](std::string_view) { return nullptr; },
+                                       .decisions_of = [](std::string_view) { return nullptr; }},
                                .status = status,
-                               .classes = {},
                                .events = events,
-                               .history_of = [](std::string_view) { return nullptr; },
-                               .decisions_of = [](std::string_view) { return nullptr; },
                                .recording_of = [](std::optional<std::string_view>) { return std::nullopt; },
-                               .explain = [](const shaper::PacketQuery&) { return std::nullopt; },
-                               .arrivals = [] { return std::nullopt; },
                                .revisions = *revisions});
     });
     server->listen_unix(socket);
