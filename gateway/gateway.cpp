@@ -232,8 +232,8 @@ void Gateway::on_api_failure(const std::string& what, const Instant& now) {
 std::optional<KeptMemories> Gateway::memories_to_keep(const Instant& now) {
   SiteMemories present = loop_.memories(now.steady);
   if (inbound_) {
-    for (auto& [site, memory] : inbound_->loop().memories(now.steady))
-      present.emplace(site + std::string(kInboundMemory), std::move(memory));
+    for (const auto& [site, memory] : inbound_->loop().memories(now.steady))
+      present.emplace(site + std::string(kInboundMemory), memory);
   }
   // That all is older by now is no news: an idle link costs the disk nothing.
   const bool same = kept_ && aged(*std::move(kept_), now.steady - kept_at_) == present;

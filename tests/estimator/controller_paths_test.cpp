@@ -54,7 +54,8 @@ TEST(ControllerPaths, APolicersLimitThatFallsSlowlyTeachesNoFloorOfLoss) {
   EXPECT_GE(sim.utilisation(30, 240), 0.94);
 }
 
-// What senders' bursts come to is used less; the same path with our own spacing in front of it is there to compare.
+// What senders' bursts come to is used less; the same path with our own spacing in front of it is there to
+// compare.
 TEST(ControllerPaths, APolicerThatSendersBurstsComeToIsLeftMoreRoom) {
   PathSetup path;
   path.provider = Provider::policer;
