@@ -52,7 +52,7 @@ class ControlRecorder {
   /// Completes the blocks that are being filled, so that any number of answers share one text.
   [[nodiscard]] std::vector<SharedText> recording(const RecordingHeader& header,
                                                   std::optional<std::string_view> site = std::nullopt);
-  /// The same of several recorders, whose sites have names of their own: `which` of each, nullopt: all.
+  /// The same of several recorders, whose sites have names of their own: `site` of each, nullopt: all of its.
   struct Part {
     ControlRecorder* recorder = nullptr;
     std::optional<std::string> site;

@@ -19,25 +19,14 @@ bool is_due(const std::optional<TimePoint>& last, Duration every, TimePoint now)
   return !last || now - *last >= every;
 }
 
-std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
-  std::vector<Rate> rates;
-  rates.reserve(starts.size());
-  for (const ControlStart& start : starts) rates.push_back(start.rate);
-  return rates;
-}
-
-/// What is remembered of what comes from a site stands beside what is of the other way: no site is called so,
-/// names have no spaces.
-constexpr std::string_view kInboundMemory = " inbound";
-
 /// Takes what is remembered of what comes from sites out of all that is.
 SiteMemories take_inbound(SiteMemories& all) {
   SiteMemories inbound;
   for (auto one = all.begin(); one != all.end();) {
     const auto next = std::next(one);
-    if (one->first.ends_with(kInboundMemory)) {
+    if (one->first.ends_with(kInboundSuffix)) {
       auto node = all.extract(one);
-      node.key().resize(node.key().size() - kInboundMemory.size());
+      node.key().resize(node.key().size() - kInboundSuffix.size());
       inbound.insert(std::move(node));
     }
     one = next;
@@ -233,7 +222,7 @@ std::optional<KeptMemories> Gateway::memories_to_keep(const Instant& now) {
   SiteMemories present = loop_.memories(now.steady);
   if (inbound_) {
     for (const auto& [site, memory] : inbound_->loop().memories(now.steady))
-      present.emplace(site + std::string(kInboundMemory), memory);
+      present.emplace(inbound_->loop().recorded_name(site), memory);
   }
   // That all is older by now is no news: an idle link costs the disk nothing.
   const bool same = kept_ && aged(*std::move(kept_), now.steady - kept_at_) == present;

@@ -8,16 +8,7 @@
 #include <fmt/format.h>
 
 namespace weir::gateway {
-namespace {
-
-std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
-  std::vector<Rate> rates;
-  rates.reserve(starts.size());
-  for (const ControlStart& start : starts) rates.push_back(start.rate);
-  return rates;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 shaper::ApplyReport Inbound::put_in_force(const Policy& whole, const Instant& now,
                                           const SiteMemories& remembered) {

@@ -18,7 +18,6 @@ constexpr Duration kRttFresh = std::chrono::seconds(10);
 /// In a recording, of the sites that share a bottleneck together. No site is called that: names have no
 /// spaces.
 constexpr std::string_view kGroupName = "shared bottleneck";
-constexpr std::string_view kInboundName = "inbound";
 
 /// A figure that not every tick brings, kept until it is too old to be called current.
 template <class T>
@@ -71,6 +70,13 @@ struct SiteLoop::Site {
   Latest<Duration> provider;  ///< the queue there, as the law takes it
 };
 
+std::vector<Rate> rates_of(std::span<const ControlStart> starts) {
+  std::vector<Rate> rates;
+  rates.reserve(starts.size());
+  for (const ControlStart& start : starts) rates.push_back(start.rate);
+  return rates;
+}
+
 SiteLoop::SiteLoop(MakeRateLaw make_law, EventLog& events, Direction direction)
     : make_law_(std::move(make_law)), events_(events), direction_(direction) {}
 SiteLoop::~SiteLoop() = default;
@@ -83,11 +89,11 @@ ControlLimits SiteLoop::limits_of(const SitePolicy& site) const {
 }
 
 std::string SiteLoop::recorded_name(std::string_view site) const {
-  return direction_ == Direction::outbound ? std::string(site) : fmt::format("{} {}", site, kInboundName);
+  return fmt::format("{}{}", site, direction_ == Direction::outbound ? "" : kInboundSuffix);
 }
 
 std::string SiteLoop::told(std::string text) const {
-  return direction_ == Direction::outbound ? std::move(text) : fmt::format("{}: {}", kInboundName, text);
+  return direction_ == Direction::outbound ? std::move(text) : "inbound: " + text;
 }
 
 std::vector<ControlStart> SiteLoop::starts_for(const Policy& policy,

@@ -17,6 +17,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/policy.hpp"
@@ -32,6 +33,13 @@
 #include "gateway/status.hpp"
 
 namespace weir::gateway {
+
+/// Where each of them begins.
+[[nodiscard]] std::vector<Rate> rates_of(std::span<const ControlStart> starts);
+
+/// What comes from a site is called by the site's name and this wherever both directions are kept together.
+/// No site is called so: names have no spaces.
+inline constexpr std::string_view kInboundSuffix = " inbound";
 
 class SiteLoop {
  public:
@@ -72,7 +80,7 @@ class SiteLoop {
   /// nullptr: no such site.
   [[nodiscard]] const DecisionLog* decisions_of(std::string_view site) const;
   [[nodiscard]] ControlRecorder& recorder() { return recorder_; }
-  /// What a site is called there: both directions may stand in one recording.
+  /// What a site is called there, and among memories: both directions may stand together.
   [[nodiscard]] std::string recorded_name(std::string_view site) const;
   /// What the kernel refuses at present; nullopt: everything wanted is in force.
   [[nodiscard]] const std::optional<shaper::KernelFault>& fault() const { return fault_; }

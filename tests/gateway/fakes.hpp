@@ -174,12 +174,6 @@ class LawMaker {
   std::vector<std::unique_ptr<LawScript>> scripts_;
 };
 
-inline std::vector<Rate> rates_of(const std::vector<ControlStart>& starts) {
-  std::vector<Rate> rates;
-  for (const ControlStart& start : starts) rates.push_back(start.rate);
-  return rates;
-}
-
 /// A tick in which `sites` sites sent `bytes` each.
 inline TickResult quiet_tick(std::size_t sites, const Instant& now, Bytes bytes = Bytes(0)) {
   TickResult tick;
